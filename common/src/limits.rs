@@ -1,0 +1,91 @@
+//! Every bound of the system: its name, its default, its reason, and what happens beyond it. Cores take theirs from a
+//! `Config`, whose defaults are these.
+
+use std::time::Duration;
+
+/// Longest line on the wire, in bytes, without its line end. Longer: INVALID_MESSAGE as soon as the limit is passed.
+/// 1 MiB holds any sensible activity, and a thousand peers at the limit are stopped by [`PARTIAL_LINES_BYTES`] before they hurt.
+pub const LINE_BYTES: usize = 1 << 20;
+
+/// What a worker may add to an activity (its id, the authenticated user): a line between servers may be longer by this.
+pub const ENVELOPE_BYTES: usize = 4 << 10;
+
+/// Deepest nesting of arrays and objects in a line. Deeper: INVALID_MESSAGE. 128 is what serde_json's own parser allows, so
+/// whatever we pass on can be read by it.
+pub const NESTING: usize = 128;
+
+/// Sum of all unfinished lines of a process, in bytes, beyond [`PARTIAL_LINE_FREE_BYTES`] each. The line that would exceed it is
+/// refused with INVALID_MESSAGE; whole lines are never affected.
+pub const PARTIAL_LINES_BYTES: usize = 64 << 20;
+
+/// What each connection may hold of an unfinished line before it counts towards [`PARTIAL_LINES_BYTES`]: honest log-ins and
+/// usual activities are never refused because of somebody else's megabytes.
+pub const PARTIAL_LINE_FREE_BYTES: usize = 4 << 10;
+
+/// Characters of a server's id.
+pub const SERVER_ID_BYTES: usize = 64;
+
+/// Characters (Unicode scalar values, after NFC) of a user's name.
+pub const USERNAME_CHARS: usize = 64;
+
+/// Bytes of a user's secret. Argon2 hashes any length; the bound keeps the work bounded.
+pub const SECRET_BYTES: usize = 256;
+
+/// How long an accepted connection may take until it has logged in or authenticated. Later: LOGIN_FAILED, closed.
+pub const LOGIN_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Connections that a server holds at once. Beyond: the new one gets INVALID_MESSAGE and is closed.
+pub const CONNECTIONS: usize = 20_000;
+
+/// Bytes of private replies that may wait for one client. A client that does not read its replies is dropped: a thousand
+/// of them cost 64 MB.
+pub const CLIENT_OUTBOX_BYTES: usize = 64 << 10;
+
+/// Bytes that may wait for another server. It holds a burst of some seconds; a server that lags further is cut off and
+/// comes back by itself.
+pub const SERVER_OUTBOX_BYTES: usize = 16 << 20;
+
+/// How long a connection may accept no byte of what waits for it before it is dropped.
+pub const WRITE_STALL: Duration = Duration::from_secs(15);
+
+/// How long a closed connection is kept to flush its farewell and drain what the peer still sends, so that a reset does not
+/// eat the reason.
+pub const LINGER: Duration = Duration::from_secs(2);
+
+/// Password hashes that may wait for a free core. Beyond: LOGIN_FAILED or REGISTER_FAILED with `retry_after`. At some 20 ms
+/// each on two cores, 512 are about five seconds of work, less than [`LOGIN_DEADLINE`].
+pub const HASH_QUEUE: usize = 512;
+
+/// How long a name is held for a registration whose result does not come.
+pub const REGISTRATION_HOLD: Duration = Duration::from_secs(5);
+
+/// How long a redirected client counts towards its worker's load before it has arrived there.
+pub const REDIRECT_RESERVATION: Duration = Duration::from_secs(10);
+
+/// How long a token lets its bearer log in at a worker. Long enough for a slow connection, short enough to be worthless when
+/// it leaks from a log.
+pub const TOKEN_LIFE: Duration = Duration::from_secs(60);
+
+/// How often a worker tells the coordinator its absolute load, and servers tell each other that they live.
+pub const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// How long a server may be silent before it is taken for gone (seed `001`: 20 seconds).
+pub const SERVER_SILENCE: Duration = Duration::from_secs(20);
+
+/// What a client without a worker, or in a full queue, is told to wait, at the least.
+pub const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// First and longest pause between attempts to connect, each drawn at random from zero to the bound (full jitter).
+pub const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// How long a connection attempt may take.
+pub const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Bytes of the log that a worker keeps in memory. A client that falls further behind is dropped.
+pub const LOG_BYTES: usize = 32 << 20;
+
+/// PERIOD_FOR_ORDERING of seed `001`: how long an activity that came early waits for those before it.
+pub const ORDERING_PERIOD: Duration = Duration::from_millis(500);
+
+/// Bytes of activities that may wait for earlier ones, per origin. Beyond: the gap is given up at once.
+pub const HELD_BYTES: usize = 4 << 20;

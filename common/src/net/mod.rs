@@ -1,0 +1,1 @@
+//! The network shell: runs one [`Machine`](crate::machine::Machine) on tokio.

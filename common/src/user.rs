@@ -1,0 +1,226 @@
+//! Users: their names, their secrets, and the record that servers keep of them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use unicode_normalization::UnicodeNormalization;
+
+use crate::id::{ServerId, serde_as_text};
+use crate::limits;
+use crate::time::WallMillis;
+
+/// The name under which anyone may log in without a secret.
+pub const ANONYMOUS: &str = "anonymous";
+
+/// A user's name: 1 to 64 characters, none of them a control character, in Unicode normalisation form C, so that two
+/// spellings of one name are one name (UAX #15). `anonymous` is a valid name for logging in, not for registering.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Username(String);
+
+impl Username {
+    /// The anonymous user.
+    pub fn anonymous() -> Self {
+        Username(ANONYMOUS.to_owned())
+    }
+
+    /// Whether this is the anonymous user.
+    pub fn is_anonymous(&self) -> bool {
+        self.0 == ANONYMOUS
+    }
+
+    /// The normalised name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Username {
+    type Err = UsernameError;
+
+    fn from_str(text: &str) -> Result<Self, UsernameError> {
+        // NFC never makes a text longer than three times its bytes; a cheap look first spares normalising a megabyte.
+        if text.len() > limits::USERNAME_CHARS * 4 * 3 {
+            return Err(UsernameError::Length);
+        }
+        let name: String = text.nfc().collect();
+        if name.is_empty() || name.chars().count() > limits::USERNAME_CHARS {
+            return Err(UsernameError::Length);
+        }
+        if name.chars().any(char::is_control) {
+            return Err(UsernameError::Control);
+        }
+        Ok(Username(name))
+    }
+}
+
+impl<'de> Deserialize<'de> for Username {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl fmt::Display for Username {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What is wrong with a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UsernameError {
+    /// Empty or too long.
+    #[error("a username has 1 to {max} characters", max = limits::USERNAME_CHARS)]
+    Length,
+    /// Line breaks, escapes and the like.
+    #[error("a username has no control characters")]
+    Control,
+}
+
+/// A secret in the clear, on its way from a client to a hash. It never shows in a log.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes a secret as it came.
+    pub fn new(text: impl Into<String>) -> Self {
+        Secret(text.into())
+    }
+
+    /// The secret itself. Hand it to a hash, never to a log.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether its length, 1 to 256 bytes, is one that a user's secret may have.
+    pub fn is_acceptable(&self) -> bool {
+        (1..=limits::SECRET_BYTES).contains(&self.0.len())
+    }
+
+    /// Compares in time that depends on the lengths alone.
+    pub fn equals(&self, other: &Secret) -> bool {
+        use subtle::ConstantTimeEq;
+        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// When and by whom a record was written: a hybrid logical clock (Kulkarni, Demirbas and others, "Logical Physical Clocks and
+/// Consistent Snapshots in Globally Distributed Databases", 2014) with the coordinator's id as tie-break. Stamps of one
+/// coordinator only grow, whatever its wall clock does. On the wire `milliseconds.counter@coordinator`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stamp {
+    /// Wall-clock time in milliseconds, or the largest seen before where the clock went back.
+    pub wall: WallMillis,
+    /// Tells apart what was written within one millisecond.
+    pub counter: u32,
+    /// Who wrote it.
+    pub coordinator: ServerId,
+}
+
+impl Stamp {
+    /// The stamp for what `coordinator` writes now, above `latest`, the largest that it has used or seen.
+    pub fn after(latest: Option<&Stamp>, now: WallMillis, coordinator: &ServerId) -> Stamp {
+        let coordinator = coordinator.clone();
+        match latest {
+            Some(latest) if latest.wall >= now => match latest.counter.checked_add(1) {
+                Some(counter) => Stamp { wall: latest.wall, counter, coordinator },
+                None => Stamp { wall: WallMillis(latest.wall.0 + 1), counter: 0, coordinator },
+            },
+            _ => Stamp { wall: now, counter: 0, coordinator },
+        }
+    }
+}
+
+impl fmt::Display for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}@{}", self.wall.0, self.counter, self.coordinator)
+    }
+}
+
+impl FromStr for Stamp {
+    type Err = StampError;
+    fn from_str(text: &str) -> Result<Self, StampError> {
+        let (time, coordinator) = text.split_once('@').ok_or(StampError)?;
+        let (wall, counter) = time.split_once('.').ok_or(StampError)?;
+        Ok(Stamp {
+            wall: WallMillis(wall.parse().map_err(|_| StampError)?),
+            counter: counter.parse().map_err(|_| StampError)?,
+            coordinator: coordinator.parse().map_err(|_| StampError)?,
+        })
+    }
+}
+
+serde_as_text!(Stamp);
+
+/// Not a stamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a stamp is milliseconds.counter@coordinator")]
+pub struct StampError;
+
+/// What servers keep of a user, and tell each other. The secret is a hash, always.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserRecord {
+    /// The registration's id: when and where the name was taken. Tokens carry it, so that a token outlives neither the
+    /// registration nor a second user of the same name.
+    pub registration: Stamp,
+    /// When the record last changed; within one registration, the latest wins.
+    pub changed: Stamp,
+    /// The Argon2id hash of the secret, as a PHC string.
+    pub secret: PasswordHash,
+}
+
+/// An Argon2id hash as a PHC string (`$argon2id$v=19$m=…`). Not shown in logs either: it can be attacked offline.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PasswordHash(pub String);
+
+impl fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PasswordHash(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_spellings_of_one_name_are_one_name() {
+        let composed: Username = "Zo\u{eb}".parse().unwrap();
+        let decomposed: Username = "Zoe\u{308}".parse().unwrap();
+        assert_eq!(composed, decomposed);
+    }
+
+    #[test]
+    fn names_are_short_and_without_control_characters() {
+        assert!("x".repeat(64).parse::<Username>().is_ok());
+        assert!("👩‍🚀".parse::<Username>().is_ok());
+        assert_eq!("".parse::<Username>(), Err(UsernameError::Length));
+        assert_eq!("x".repeat(65).parse::<Username>(), Err(UsernameError::Length));
+        assert_eq!("a\nb".parse::<Username>(), Err(UsernameError::Control));
+    }
+
+    #[test]
+    fn stamps_of_a_coordinator_grow_although_its_clock_goes_back() {
+        let me: ServerId = "c1".parse().unwrap();
+        let first = Stamp::after(None, WallMillis(1_000), &me);
+        let second = Stamp::after(Some(&first), WallMillis(400), &me);
+        let third = Stamp::after(Some(&second), WallMillis(1_001), &me);
+        assert!(first < second && second < third);
+        assert_eq!(second.to_string().parse(), Ok(second));
+    }
+
+    #[test]
+    fn secrets_never_show() {
+        assert_eq!(format!("{:?} {:?}", Secret::new("hunter2"), PasswordHash("$argon2id$…".into())), "Secret(…) PasswordHash(…)");
+    }
+}

@@ -1,0 +1,164 @@
+//! An activity: a JSON object that belongs to the application and passes byte for byte, but for `authenticated_user`, which
+//! the worker sets and nobody can forge.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+
+use crate::user::Username;
+
+const FIELD: &str = "authenticated_user";
+
+/// A JSON object as its sender wrote it: key order, number spelling and escapes are kept.
+#[derive(Clone, Debug, Serialize)]
+#[serde(transparent)]
+pub struct Activity(Box<RawValue>);
+
+impl Activity {
+    /// Takes a text that must be one JSON object.
+    pub fn parse(text: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+
+    /// The object's text.
+    pub fn get(&self) -> &str {
+        self.0.get()
+    }
+
+    /// The same object with `authenticated_user` as its first key and nowhere else on its top level, however a key of that
+    /// name was spelt.
+    pub fn authenticated(&self, username: &Username) -> Activity {
+        let rest = self.rest_without_field();
+        let name = serde_json::to_string(username).expect("a string serialises");
+        let separator = if rest.trim_ascii_start().starts_with('}') { "" } else { "," };
+        let text = format!("{{\"{FIELD}\":{name}{separator}{rest}");
+        Activity(RawValue::from_string(text).expect("a key was put in front of a valid object"))
+    }
+
+    /// Everything after the opening brace, without the field.
+    fn rest_without_field(&self) -> Cow<'_, str> {
+        let text = self.get();
+        // Letters can only be hidden behind \u: RFC 8259 section 7 has no other escape for them.
+        let suspicious = memchr::memmem::find(text.as_bytes(), FIELD.as_bytes()).is_some()
+            || memchr::memmem::find(text.as_bytes(), b"\\u").is_some();
+        if !suspicious {
+            return Cow::Borrowed(&text[1..]);
+        }
+        let Entries(entries) = serde_json::from_str(text).expect("it was parsed before");
+        let mut kept = entries.iter().filter(|(key, _)| !is_field(key)).peekable();
+        if kept.clone().count() == entries.len() {
+            return Cow::Borrowed(&text[1..]);
+        }
+        let mut rest = String::with_capacity(text.len());
+        while let Some((key, value)) = kept.next() {
+            rest.push_str(key.get());
+            rest.push(':');
+            rest.push_str(value.get());
+            if kept.peek().is_some() {
+                rest.push(',');
+            }
+        }
+        rest.push('}');
+        Cow::Owned(rest)
+    }
+}
+
+fn is_field(key: &RawValue) -> bool {
+    serde_json::from_str::<Cow<'_, str>>(key.get()).is_ok_and(|key| key == FIELD)
+}
+
+impl PartialEq for Activity {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
+}
+
+impl<'de> Deserialize<'de> for Activity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        if !raw.get().starts_with('{') {
+            return Err(D::Error::custom("an activity is a JSON object"));
+        }
+        Ok(Activity(raw))
+    }
+}
+
+/// The top-level keys and values of an object, as written.
+struct Entries<'a>(Vec<(&'a RawValue, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AsWritten;
+        impl<'de> Visitor<'de> for AsWritten {
+            type Value = Entries<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+        deserializer.deserialize_map(AsWritten)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn authenticated(text: &str) -> String {
+        Activity::parse(text).unwrap().authenticated(&"ann".parse().unwrap()).get().to_owned()
+    }
+
+    #[test]
+    fn the_rest_passes_byte_for_byte() {
+        assert_eq!(authenticated("{}"), r#"{"authenticated_user":"ann"}"#);
+        assert_eq!(authenticated("{ }"), r#"{"authenticated_user":"ann" }"#);
+        assert_eq!(
+            authenticated(r#"{"b":1e400,"a":12345678901234567890.10,"é":"\ud83d\ude00\/", "b":[ ]}"#),
+            r#"{"authenticated_user":"ann","b":1e400,"a":12345678901234567890.10,"é":"\ud83d\ude00\/", "b":[ ]}"#
+        );
+    }
+
+    #[test]
+    fn the_authenticated_user_cannot_be_forged() {
+        assert_eq!(authenticated(r#"{"authenticated_user":"eve"}"#), r#"{"authenticated_user":"ann"}"#);
+        assert_eq!(
+            authenticated(r#"{"a":1,"authenticated_user":"eve","authenticated_user":{"x":[1]},"b":2}"#),
+            r#"{"authenticated_user":"ann","a":1,"b":2}"#
+        );
+        assert_eq!(
+            authenticated(r#"{"\u0061uthenticated\u005Fuser":"eve","b":"\u0061"}"#),
+            r#"{"authenticated_user":"ann","b":"\u0061"}"#
+        );
+    }
+
+    #[test]
+    fn the_name_deeper_down_or_as_a_value_is_the_applications() {
+        let text = r#"{"a":{"authenticated_user":"eve"},"b":"authenticated_user"}"#;
+        assert_eq!(
+            authenticated(text),
+            r#"{"authenticated_user":"ann","a":{"authenticated_user":"eve"},"b":"authenticated_user"}"#
+        );
+    }
+
+    #[test]
+    fn a_name_that_needs_escapes_is_escaped() {
+        let activity = Activity::parse("{}").unwrap().authenticated(&"a\"b\\".parse().unwrap());
+        assert_eq!(activity.get(), r#"{"authenticated_user":"a\"b\\"}"#);
+    }
+
+    #[test]
+    fn only_objects_are_activities() {
+        for wrong in ["[]", "1", "null", "\"{}\"", "{", "{\"a\"}"] {
+            assert!(Activity::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What clients and servers say to each other. All but LOGIN's and REDIRECT's `token`, the `retry_after`s and `server` are the
+//! classic protocol's; additions to a known command are ignored by classic clients.
+
+use serde::{Deserialize, Serialize};
+
+use super::activity::Activity;
+use super::fields::{Address, Millis};
+use crate::id::{ActivityId, ServerId};
+use crate::user::Secret;
+
+/// Client → coordinator or worker: take this name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Register {
+    /// The wanted name; 1 to 64 characters.
+    pub username: String,
+    /// The secret to log in with; 1 to 256 bytes.
+    pub secret: Secret,
+}
+
+/// The name is taken, for good.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RegisterSuccess {
+    /// A sentence for people.
+    #[serde(default)]
+    pub info: String,
+    /// What the registration survives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub durability: Option<Durability>,
+}
+
+/// What an acknowledgement survives (promise 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// On one coordinator's disk: survives any crash, not the loss of that disk.
+    Local,
+    /// On the disk of every coordinator in the BACKUP_LIST: survives any one failure.
+    Replicated,
+}
+
+/// The name was not taken. The connection closes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RegisterFailed {
+    /// Why: is registered, is being registered, not a name, …
+    #[serde(default)]
+    pub info: String,
+    /// When it makes sense to try again, in milliseconds; absent where it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<Millis>,
+}
+
+/// Client → coordinator or worker: by token, by name and secret, or as `anonymous`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Login {
+    /// Who; `anonymous` needs no secret.
+    pub username: String,
+    /// The secret; not needed with a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Secret>,
+    /// What a REDIRECT gave; spares the worker a password hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+}
+
+/// Welcome. From a coordinator a REDIRECT follows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoginSuccess {
+    /// A sentence for people.
+    #[serde(default)]
+    pub info: String,
+    /// Which server speaks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerId>,
+}
+
+/// Not logged in. The connection closes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoginFailed {
+    /// Why.
+    #[serde(default)]
+    pub info: String,
+    /// When it makes sense to try again, in milliseconds; absent where it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<Millis>,
+}
+
+/// Client → server: goodbye. The connection closes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Logout {}
+
+/// Go there and log in. The connection closes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Redirect {
+    /// Where to: `hostname` and `port`.
+    #[serde(flatten)]
+    pub address: Address,
+    /// What to log in with there, instead of the secret, within a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+}
+
+/// Client → worker: tell everybody.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ActivityMessage {
+    /// Classic clients repeat who they are; it must be who logged in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// Classic clients repeat their secret; it must be the one they logged in with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Secret>,
+    /// What to tell.
+    pub activity: Activity,
+}
+
+/// Worker → clients and workers: this happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ActivityBroadcast {
+    /// Its identity in the flood. Classic servers lack it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<ActivityId>,
+    /// What its sender wrote, with `authenticated_user` set.
+    pub activity: Activity,
+}
+
+/// Any → any: what you sent makes no sense or is not allowed here. The connection closes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InvalidMessage {
+    /// What was wrong.
+    #[serde(default)]
+    pub info: String,
+}

@@ -1,0 +1,137 @@
+//! The closed enum of messages, and its text form.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
+use super::client::*;
+use super::codec::{WireError, check_nesting};
+use super::server::*;
+
+macro_rules! messages {
+    ($($variant:ident = $command:literal $(| $spelling:literal)*,)+) => {
+        /// Everything that may be said. Each variant's payload documents its meaning; `command` is its name on the wire.
+        #[derive(Clone, Debug, PartialEq)]
+        #[allow(missing_docs, reason = "the payloads are documented")]
+        pub enum Message {
+            $($variant($variant),)+
+        }
+
+        impl Message {
+            /// The canonical name of every command.
+            pub const COMMANDS: &[&str] = &[$($command),+];
+
+            /// The message's name on the wire.
+            pub fn command(&self) -> &'static str {
+                match self { $(Message::$variant(_) => $command,)+ }
+            }
+
+            fn decode_body(command: &str, line: &str) -> Result<Self, WireError> {
+                match command {
+                    $($command $(| $spelling)* => match serde_json::from_str(line) {
+                        Ok(body) => Ok(Message::$variant(body)),
+                        Err(error) => Err(WireError::Fields { command: $command, error: error.to_string() }),
+                    },)+
+                    other => Err(WireError::unknown(other)),
+                }
+            }
+
+            fn encode_body(&self, out: &mut Vec<u8>) -> serde_json::Result<()> {
+                match self { $(Message::$variant(body) => serde_json::to_writer(out, body),)+ }
+            }
+        }
+
+        $(impl From<$variant> for Message {
+            fn from(body: $variant) -> Message {
+                Message::$variant(body)
+            }
+        })+
+    };
+}
+
+messages! {
+    Register = "REGISTER",
+    RegisterSuccess = "REGISTER_SUCCESS",
+    RegisterFailed = "REGISTER_FAILED",
+    Login = "LOGIN",
+    LoginSuccess = "LOGIN_SUCCESS",
+    LoginFailed = "LOGIN_FAILED",
+    Logout = "LOGOUT",
+    Redirect = "REDIRECT",
+    ActivityMessage = "ACTIVITY_MESSAGE",
+    ActivityBroadcast = "ACTIVITY_BROADCAST",
+    InvalidMessage = "INVALID_MESSAGE",
+    Authenticate = "AUTHENTICATE",
+    AuthenticateSuccess = "AUTHENTICATE_SUCCESS" | "AUTHENTICATE_SUCC" | "AUTHENTICATION_SUCCESS",
+    AuthenticationFail = "AUTHENTICATION_FAIL",
+    NewClient = "NEW_CLIENT",
+    DeLoad = "DE_LOAD",
+    ServerLoad = "SERVER_LOAD",
+    SynchronisedNewServer = "SYNCHRONISED_NEW_SERVER" | "SYNCHRONISE_NEW_SERVER",
+    RemoveServer = "REMOVE_SERVER",
+    LockRequest = "LOCK_REQUEST",
+    LockAllowed = "LOCK_ALLOWED",
+    LockDenied = "LOCK_DENIED",
+    UserRegisterResult = "USER_REGISTER_RESULT" | "NEW_USER_REGISTERED",
+    UserQuery = "USER_QUERY",
+    UserAnswer = "USER_ANSWER",
+    SyncUser = "SYNC_USER",
+    BackupList = "BACKUP_LIST",
+    Neighbours = "NEIGHBOURS",
+    Status = "STATUS",
+    StatusReport = "STATUS_REPORT",
+}
+
+impl Message {
+    /// Reads a message from a line without its line end.
+    ///
+    /// # Errors
+    /// Says what is wrong in words for the peer. Nothing of a refused line is kept.
+    pub fn decode(line: &[u8]) -> Result<Self, WireError> {
+        #[derive(Deserialize)]
+        struct Envelope<'a> {
+            #[serde(borrow)]
+            command: Option<Cow<'a, str>>,
+        }
+
+        let line = std::str::from_utf8(line).map_err(|_| WireError::NotUtf8)?;
+        check_nesting(line)?;
+        if !line.trim_ascii_start().starts_with('{') {
+            return Err(match serde_json::from_str::<serde::de::IgnoredAny>(line) {
+                Ok(_) => WireError::NotAnObject,
+                Err(error) => WireError::NotJson(error.to_string()),
+            });
+        }
+        let envelope: Envelope<'_> = serde_json::from_str(line).map_err(|error| match error.classify() {
+            serde_json::error::Category::Data => WireError::Fields { command: "command", error: error.to_string() },
+            _ => WireError::NotJson(error.to_string()),
+        })?;
+        let command = envelope.command.ok_or(WireError::NoCommand)?;
+        Self::decode_body(&command, line)
+    }
+
+    /// Appends the message as a line, line end included.
+    pub fn encode_into(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"command\":\"");
+        out.extend_from_slice(self.command().as_bytes());
+        out.push(b'"');
+        let body = out.len();
+        self.encode_body(out).expect("messages serialise, and a Vec takes all that is written");
+        // Splice the body's own object into ours: `{"command":"X"` + `,"a":1}`.
+        debug_assert_eq!(out[body], b'{');
+        if out[body + 1] == b'}' {
+            out.remove(body);
+        } else {
+            out[body] = b',';
+        }
+        out.push(b'\n');
+    }
+
+    /// The message as a line of its own, line end included.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut line = Vec::new();
+        self.encode_into(&mut line);
+        line
+    }
+}
+

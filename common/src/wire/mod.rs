@@ -1,0 +1,23 @@
+//! The wire protocol: one JSON object a line, UTF-8, over TCP.
+//!
+//! [`Message`] is the closed enum of everything that may be said; the payloads lie in [`client`] (what clients and servers say
+//! to each other) and [`server`] (what servers say among themselves). [`Lines`] cuts bytes into lines, [`Message::decode`] and
+//! [`Message::encode_into`] turn lines into messages and back. `docs/protocol.md` is the reference, and a test holds it against
+//! these types.
+//!
+//! Liberal in what is accepted (RFC 761, 2.10): unknown fields are ignored, numbers may come as strings, old spellings of
+//! commands and fields are known. Strict where it matters: duplicate fields, wrong types, bad UTF-8, too long or too deep.
+
+mod activity;
+pub mod client;
+mod codec;
+mod fields;
+mod message;
+pub mod server;
+
+pub use activity::Activity;
+pub use client::*;
+pub use codec::{Lines, PartialBudget, WireError};
+pub use fields::{Address, AddressError, Millis};
+pub use message::Message;
+pub use server::*;
