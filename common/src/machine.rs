@@ -40,6 +40,10 @@ pub trait Machine {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DialId(pub u64);
 
+/// The machine's own number for an effect whose result comes back as an input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobId(pub u64);
+
 /// What a machine is told.
 #[derive(Debug)]
 pub enum Event<I> {
@@ -120,6 +124,8 @@ pub enum Action<E> {
     },
     /// Stop accepting connections: this process is draining.
     StopAccepting,
+    /// This process is done: flush what lingers and exit. An error is a sentence that says what happened and what to do.
+    Exit(Result<(), String>),
     /// What only this kind of machine asks for.
     Effect(E),
 }
