@@ -163,9 +163,17 @@ mod tests {
         let id: ActivityId = "worker-1/00000000000000ff/42".parse().unwrap();
         assert_eq!(id.seq, Seq(42));
         assert_eq!(id.to_string(), "worker-1/00000000000000ff/42");
-        for wrong in ["", "w", "w/ff/1", "w/00000000000000ff/01", "w/00000000000000ff/+1", "w/00000000000000ff/-1",
-            "w/00000000000000ff/1/2", "w w/00000000000000ff/1", "w/00000000000000ff/18446744073709551616"]
-        {
+        for wrong in [
+            "",
+            "w",
+            "w/ff/1",
+            "w/00000000000000ff/01",
+            "w/00000000000000ff/+1",
+            "w/00000000000000ff/-1",
+            "w/00000000000000ff/1/2",
+            "w w/00000000000000ff/1",
+            "w/00000000000000ff/18446744073709551616",
+        ] {
             assert!(wrong.parse::<ActivityId>().is_err(), "{wrong:?} was taken for an id");
         }
     }

@@ -59,8 +59,14 @@ pub const HASH_QUEUE: usize = 512;
 /// How long a name is held for a registration whose result does not come.
 pub const REGISTRATION_HOLD: Duration = Duration::from_secs(5);
 
+/// Names that are held for registrations at once. Beyond: REGISTER_FAILED or LOCK_DENIED with `retry_after`.
+pub const UNDER_REGISTRATION: usize = 4_096;
+
 /// How long a redirected client counts towards its worker's load before it has arrived there.
 pub const REDIRECT_RESERVATION: Duration = Duration::from_secs(10);
+
+/// Redirected clients that a worker is expected to see within [`REDIRECT_RESERVATION`]. Beyond: the oldest no longer counts.
+pub const RESERVATIONS: usize = CONNECTIONS;
 
 /// How long a token lets its bearer log in at a worker. Long enough for a slow connection, short enough to be worthless when
 /// it leaks from a log.
@@ -71,6 +77,16 @@ pub const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// How long a server may be silent before it is taken for gone (seed `001`: 20 seconds).
 pub const SERVER_SILENCE: Duration = Duration::from_secs(20);
+
+/// Workers of a network. Beyond: AUTHENTICATION_FAIL.
+pub const WORKERS: usize = 1_000;
+
+/// Users in one SYNC_USER. At some 300 bytes each, 500 stay well below [`LINE_BYTES`].
+pub const SYNC_USERS: usize = 500;
+
+/// Bytes that may wait for a worker before the feed of users pauses, so that a million of them never wait in memory and live
+/// messages are not held up behind them.
+pub const FEED_BYTES: usize = 64 << 10;
 
 /// What a client without a worker, or in a full queue, is told to wait, at the least.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);

@@ -46,7 +46,9 @@ pub enum SecretError {
         error: io::Error,
     },
     /// The default file is not there.
-    #[error("there is no network secret at {0}: start a coordinator on this machine first (it makes one), or name a file with --secret-file")]
+    #[error(
+        "there is no network secret at {0}: start a coordinator on this machine first (it makes one), or name a file with --secret-file"
+    )]
     Missing(PathBuf),
     /// Others may read it.
     #[error("the network secret in {path} can be read by others (mode {mode:03o}): run chmod 600 {path}")]
@@ -60,10 +62,14 @@ pub enum SecretError {
     #[error("the network secret is shorter than {SHORTEST} bytes: make one with `openssl rand -hex 32`")]
     Short,
     /// There is no home to put the default file in.
-    #[error("there is no configuration directory to keep a network secret in: name a file with --secret-file or set {VARIABLE}")]
+    #[error(
+        "there is no configuration directory to keep a network secret in: name a file with --secret-file or set {VARIABLE}"
+    )]
     NoHome,
     /// Others can reach this server, so the secret must be chosen, not found.
-    #[error("listening on {0} lets other machines in, so the network secret must be given: name a file with --secret-file or set {VARIABLE}")]
+    #[error(
+        "listening on {0} lets other machines in, so the network secret must be given: name a file with --secret-file or set {VARIABLE}"
+    )]
     MustBeGiven(IpAddr),
 }
 
@@ -86,10 +92,14 @@ fn find(file: Option<&Path>, if_missing: IfMissing) -> Result<(Secret, Source), 
     let path = dirs::config_dir().ok_or(SecretError::NoHome)?.join("freshet").join("secret");
     let source = Source::UserDefault(path.clone());
     match (read(&path), if_missing) {
-        (Err(SecretError::Unreadable { error, .. }), IfMissing::Create) if error.kind() == io::ErrorKind::NotFound => {
+        (Err(SecretError::Unreadable { error, .. }), IfMissing::Create)
+            if error.kind() == io::ErrorKind::NotFound =>
+        {
             Ok((create(&path).map_err(|error| SecretError::Unreadable { path, error })?, source))
         }
-        (Err(SecretError::Unreadable { error, .. }), IfMissing::Fail) if error.kind() == io::ErrorKind::NotFound => {
+        (Err(SecretError::Unreadable { error, .. }), IfMissing::Fail)
+            if error.kind() == io::ErrorKind::NotFound =>
+        {
             Err(SecretError::Missing(path))
         }
         (found, _) => Ok((found?, source)),
@@ -165,7 +175,10 @@ mod tests {
     #[test]
     fn a_file_that_others_can_read_or_that_holds_too_little_is_refused() {
         let (_directory, path) = file("0123456789abcdef", 0o644);
-        assert!(matches!(load(Some(&path), LOOPBACK, IfMissing::Fail), Err(SecretError::Exposed { mode: 0o644, .. })));
+        assert!(matches!(
+            load(Some(&path), LOOPBACK, IfMissing::Fail),
+            Err(SecretError::Exposed { mode: 0o644, .. })
+        ));
         let (_directory, path) = file("short", 0o600);
         assert!(matches!(load(Some(&path), LOOPBACK, IfMissing::Fail), Err(SecretError::Short)));
     }

@@ -52,6 +52,11 @@ impl Outbox {
         Ok(())
     }
 
+    /// Lets more or less wait from now on: the peer has turned out to be somebody else. What waits already, stays.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
     /// What waits, in order.
     pub fn pending(&self) -> &[u8] {
         &self.bytes[self.written..]

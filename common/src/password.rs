@@ -11,7 +11,8 @@ use crate::user::{PasswordHash, Secret};
 /// take as long as refusing a wrong secret.
 pub fn decoy() -> PasswordHash {
     PasswordHash(
-        "$argon2id$v=19$m=19456,t=2,p=1$ZnJlc2hldC1kZWNveS1zYWx0$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned(),
+        "$argon2id$v=19$m=19456,t=2,p=1$ZnJlc2hldC1kZWNveS1zYWx0$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+            .to_owned(),
     )
 }
 
@@ -20,7 +21,9 @@ pub fn decoy() -> PasswordHash {
 /// # Panics
 /// When the operating system has no randomness to give.
 pub fn hash(secret: &Secret) -> PasswordHash {
-    let hash = hasher().hash_password(secret.expose().as_bytes()).expect("the parameters are valid and the salt is random");
+    let hash = hasher()
+        .hash_password(secret.expose().as_bytes())
+        .expect("the parameters are valid and the salt is random");
     PasswordHash(hash.to_string())
 }
 
@@ -28,6 +31,15 @@ pub fn hash(secret: &Secret) -> PasswordHash {
 pub fn verify(secret: &Secret, hash: &PasswordHash) -> bool {
     argon2::PasswordHash::new(&hash.0)
         .is_ok_and(|parsed| hasher().verify_password(secret.expose().as_bytes(), &parsed).is_ok())
+}
+
+/// Whether this is the PHC string of an Argon2id hash, with salt and output, and of a sane length (256 bytes): what another
+/// server may ask to be stored.
+pub fn is_well_formed(hash: &PasswordHash) -> bool {
+    hash.0.len() <= 256
+        && argon2::PasswordHash::new(&hash.0).is_ok_and(|parsed| {
+            parsed.algorithm == Algorithm::Argon2id.ident() && parsed.salt.is_some() && parsed.hash.is_some()
+        })
 }
 
 fn hasher() -> Argon2<'static> {
@@ -45,6 +57,23 @@ mod tests {
         assert!(hash.0.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
         assert!(verify(&Secret::new("correct horse"), &hash));
         assert!(!verify(&Secret::new("correct house"), &hash));
+    }
+
+    #[test]
+    fn only_the_text_of_an_argon2id_hash_is_well_formed() {
+        assert!(is_well_formed(&hash(&Secret::new("correct horse"))));
+        let salt = "$v=19$m=19456,t=2,p=1$ZnJlc2hldC1kZWNveS1zYWx0";
+        let output = "$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+        assert!(is_well_formed(&PasswordHash(format!("$argon2id{salt}{output}"))));
+        for wrong in [
+            "",
+            "secret",
+            &format!("$argon2i{salt}{output}"),
+            &format!("$argon2id{salt}"),
+            &"$argon2id".repeat(99),
+        ] {
+            assert!(!is_well_formed(&PasswordHash(wrong.to_owned())), "{wrong:?}");
+        }
     }
 
     #[test]

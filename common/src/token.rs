@@ -102,7 +102,11 @@ mod tests {
     use super::*;
 
     fn claims() -> Claims {
-        Claims { username: "ann".parse().unwrap(), registration: "5.0@c1".parse().ok(), expires: WallMillis(1_000) }
+        Claims {
+            username: "ann".parse().unwrap(),
+            registration: "5.0@c1".parse().ok(),
+            expires: WallMillis(1_000),
+        }
     }
 
     #[test]

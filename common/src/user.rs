@@ -221,6 +221,9 @@ mod tests {
 
     #[test]
     fn secrets_never_show() {
-        assert_eq!(format!("{:?} {:?}", Secret::new("hunter2"), PasswordHash("$argon2id$…".into())), "Secret(…) PasswordHash(…)");
+        assert_eq!(
+            format!("{:?} {:?}", Secret::new("hunter2"), PasswordHash("$argon2id$…".into())),
+            "Secret(…) PasswordHash(…)"
+        );
     }
 }

@@ -1,1 +1,45 @@
-//! The network shell: runs one [`Machine`](crate::machine::Machine) on tokio.
+//! The network shell: runs one [`Machine`](crate::machine::Machine) on tokio, on one thread.
+//!
+//! One task ([`drive`]) owns the turn: it accepts, takes inputs, wakes the machine at its deadline, and flushes. Beside it runs one
+//! small task per link that waits for bytes ([`node`]), and one per dialling attempt. All of them share the [`node::Node`], and none
+//! awaits while it holds it, so a machine never sees two events at once and one peer never waits for another.
+//!
+//! **Batching.** Tasks that became ready together run one after the other before the turn comes round to flushing, so under load many
+//! messages leave in one write, and without load one leaves at once. Nothing ever waits for company.
+//!
+//! What is *not* here: any decision. When a peer is too slow, who may connect, what a closed link means: machines say.
+
+mod closing;
+mod drive;
+mod hasher;
+mod node;
+
+pub use drive::{Options, drive};
+pub use hasher::Hasher;
+
+use std::net::SocketAddr;
+
+use tokio::net::TcpListener;
+
+/// Binds a listener.
+///
+/// # Errors
+/// A sentence that says what to do, `flag` being the option that chooses the address.
+pub async fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener, String> {
+    use std::io::ErrorKind;
+    TcpListener::bind(address).await.map_err(|error| {
+        let advice = match error.kind() {
+            ErrorKind::AddrInUse => {
+                format!("something else listens there; stop it, or choose another port with {flag}")
+            }
+            ErrorKind::PermissionDenied => {
+                format!("this user may not use that port; choose one above 1023 with {flag}")
+            }
+            ErrorKind::AddrNotAvailable => {
+                format!("this machine has no such address; choose another with {flag}")
+            }
+            _ => format!("choose another address with {flag}"),
+        };
+        format!("cannot listen on {address}: {error}: {advice}")
+    })
+}

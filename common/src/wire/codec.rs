@@ -233,7 +233,8 @@ mod tests {
     #[test]
     fn unfinished_lines_share_one_budget_and_give_it_back() {
         let budget = PartialBudget::new(10_000);
-        let (mut first, mut second) = (Lines::new(1 << 20, budget.clone()), Lines::new(1 << 20, budget.clone()));
+        let (mut first, mut second) =
+            (Lines::new(1 << 20, budget.clone()), Lines::new(1 << 20, budget.clone()));
         let long = vec![b'x'; limits::PARTIAL_LINE_FREE_BYTES + 6_000];
         assert_eq!(keep(&mut first, &long), Ok(()));
         assert_eq!(keep(&mut second, &long), Err(WireError::Crowded));

@@ -140,10 +140,7 @@ mod tests {
     #[test]
     fn an_address_is_read_from_either_spelling_and_a_port_from_a_string() {
         let expected = Address::new("10.0.0.1", 3781).unwrap();
-        for text in [
-            r#"{"hostname":"10.0.0.1","port":3781}"#,
-            r#"{"host":"10.0.0.1","port":"3781"}"#,
-        ] {
+        for text in [r#"{"hostname":"10.0.0.1","port":3781}"#, r#"{"host":"10.0.0.1","port":"3781"}"#] {
             assert_eq!(serde_json::from_str::<Address>(text).unwrap(), expected);
         }
         for wrong in [

@@ -103,7 +103,9 @@ impl Message {
             });
         }
         let envelope: Envelope<'_> = serde_json::from_str(line).map_err(|error| match error.classify() {
-            serde_json::error::Category::Data => WireError::Fields { command: "command", error: error.to_string() },
+            serde_json::error::Category::Data => {
+                WireError::Fields { command: "command", error: error.to_string() }
+            }
             _ => WireError::NotJson(error.to_string()),
         })?;
         let command = envelope.command.ok_or(WireError::NoCommand)?;
@@ -134,4 +136,3 @@ impl Message {
         line
     }
 }
-

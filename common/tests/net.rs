@@ -1,0 +1,168 @@
+//! The network shell, driven by the smallest machine there is: one that says back what it hears.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use common::boot::Clock;
+use common::id::LinkId;
+use common::machine::{Action, Event, Machine};
+use common::net::{Options, drive};
+use common::outbox::Outbox;
+use common::time::{Now, Time};
+use common::wire::{InvalidMessage, Message};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Echoes INVALID_MESSAGE; `bye` closes the link with a farewell, `stop` ends the process.
+#[derive(Default)]
+struct Echo {
+    links: BTreeMap<LinkId, Outbox>,
+}
+
+impl Machine for Echo {
+    type Input = ();
+    type Effect = ();
+
+    fn handle(&mut self, now: Now, event: Event<()>, actions: &mut Vec<Action<()>>) {
+        match event {
+            Event::Accepted { link, .. } => {
+                self.links.insert(link, Outbox::new(64 << 20));
+            }
+            Event::Received { link, message: Message::InvalidMessage(message) } if message.info == "bye" => {
+                let outbox = self.links.remove(&link).unwrap();
+                actions.push(Action::Close { link, farewell: outbox.farewell(Some(&message.into())) });
+            }
+            Event::Received { message: Message::InvalidMessage(message), .. } if message.info == "stop" => {
+                actions.push(Action::Exit(Err("stopped".into())));
+            }
+            Event::Received { link, message } => {
+                self.links.get_mut(&link).unwrap().push(now.time, &message).unwrap();
+                actions.push(Action::Flush(link));
+            }
+            Event::Malformed { link, error } => {
+                self.links.remove(&link);
+                let farewell = Message::from(InvalidMessage { info: error.to_string() }).encode();
+                actions.push(Action::Close { link, farewell });
+            }
+            Event::Wrote { link, bytes } => self.links.get_mut(&link).unwrap().wrote(now.time, bytes),
+            Event::Closed { link } => {
+                self.links.remove(&link);
+            }
+            _ => {}
+        }
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        None
+    }
+
+    fn output(&self, link: LinkId) -> &[u8] {
+        self.links.get(&link).map_or(&[], Outbox::pending)
+    }
+}
+
+fn with_echo<F: Future<Output = ()>>(test: impl FnOnce(std::net::SocketAddr) -> F) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (_inputs, receiver) = tokio::sync::mpsc::unbounded_channel();
+        tokio::task::spawn_local(drive(
+            Echo::default(),
+            Some(listener),
+            Options::new(Clock::start()),
+            receiver,
+            |()| {},
+        ));
+        tokio::time::timeout(Duration::from_secs(30), test(address)).await.expect("the test ends in time");
+    });
+}
+
+fn say(info: &str) -> Vec<u8> {
+    Message::from(InvalidMessage { info: info.into() }).encode()
+}
+
+async fn hear_all(stream: &mut TcpStream) -> Vec<u8> {
+    let mut heard = Vec::new();
+    stream.read_to_end(&mut heard).await.expect("the connection ends without a reset");
+    heard
+}
+
+#[test]
+fn what_is_said_in_one_piece_comes_back_in_order() {
+    with_echo(|address| async move {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let said: Vec<u8> = (0..1_000).flat_map(|n| say(&format!("{n}"))).collect();
+        stream.write_all(&said).await.unwrap();
+        let mut heard = vec![0; said.len()];
+        stream.read_exact(&mut heard).await.unwrap();
+        assert!(heard == said);
+    });
+}
+
+#[test]
+fn the_farewell_arrives_although_the_peer_is_still_talking() {
+    // A close with unread bytes in the kernel resets the connection, and the reset used to eat the reason.
+    with_echo(|address| async move {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(&say("first")).await.unwrap();
+        stream.write_all(&say("bye")).await.unwrap();
+        for _ in 0..200 {
+            if stream.write_all(&vec![b'x'; 4096]).await.is_err() {
+                break;
+            }
+        }
+        stream.shutdown().await.unwrap();
+        assert_eq!(hear_all(&mut stream).await, [say("first"), say("bye")].concat());
+    });
+}
+
+#[test]
+fn a_line_without_end_is_refused_while_it_is_still_coming() {
+    with_echo(|address| async move {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let (mut reader, mut writer) = stream.split();
+        let flood = async { while writer.write_all(&[b'x'; 4096]).await.is_ok() {} };
+        let mut heard = vec![0; 512];
+        tokio::select! {
+            () = flood => panic!("the server hung up without a word"),
+            count = reader.read(&mut heard) => heard.truncate(count.unwrap()),
+        }
+        assert!(String::from_utf8(heard).unwrap().contains("longer than"));
+    });
+}
+
+#[test]
+fn one_who_does_not_read_delays_nobody() {
+    with_echo(|address| async move {
+        let mut deaf = TcpStream::connect(address).await.unwrap();
+        let long = say(&"x".repeat(500_000));
+        for _ in 0..40 {
+            deaf.write_all(&long).await.unwrap();
+        }
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(&say("hello")).await.unwrap();
+        let mut heard = vec![0; say("hello").len()];
+        stream.read_exact(&mut heard).await.unwrap();
+        assert_eq!(heard, say("hello"));
+        // What waited for the other is still whole.
+        let mut all = vec![0; long.len() * 40];
+        deaf.read_exact(&mut all).await.unwrap();
+        assert!(all.chunks(long.len()).all(|chunk| chunk == long));
+    });
+}
+
+#[test]
+fn a_thousand_that_vanish_leave_the_rest_alone() {
+    with_echo(|address| async move {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        for round in 0..1_000 {
+            drop(TcpStream::connect(address).await.unwrap());
+            if round % 100 == 0 {
+                stream.write_all(&say("still here")).await.unwrap();
+                let mut heard = vec![0; say("still here").len()];
+                stream.read_exact(&mut heard).await.unwrap();
+            }
+        }
+    });
+}
