@@ -1,8 +1,8 @@
 //! Bytes to lines, and what can be wrong with them.
 
-use std::cell::Cell;
 use std::ops::ControlFlow;
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::limits;
 
@@ -82,27 +82,23 @@ pub(super) fn check_nesting(line: &str) -> Result<(), WireError> {
 /// What the unfinished lines of all connections of a process may hold together. Clones share one purse.
 #[derive(Clone, Debug)]
 pub struct PartialBudget {
-    left: Rc<Cell<usize>>,
+    left: Arc<AtomicUsize>,
 }
 
 impl PartialBudget {
     /// A purse of `bytes`.
     pub fn new(bytes: usize) -> Self {
-        PartialBudget { left: Rc::new(Cell::new(bytes)) }
+        PartialBudget { left: Arc::new(AtomicUsize::new(bytes)) }
     }
 
     fn take(&self, bytes: usize) -> bool {
-        match self.left.get().checked_sub(bytes) {
-            Some(left) => {
-                self.left.set(left);
-                true
-            }
-            None => false,
-        }
+        bytes == 0 || self.left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(bytes)).is_ok()
     }
 
     fn give_back(&self, bytes: usize) {
-        self.left.set(self.left.get() + bytes);
+        if bytes > 0 {
+            self.left.fetch_add(bytes, Relaxed);
+        }
     }
 }
 
