@@ -1,1 +1,3 @@
-//! client
+//! Freshet's client.
+
+pub mod core;

@@ -1,0 +1,156 @@
+//! The way to a live session: dial, register, log in, be redirected. What an answer means is for `login` to say, whom to dial
+//! next for `route`; here it is done.
+
+use std::time::Duration;
+
+use common::id::LinkId;
+use common::limits;
+use common::machine::{DialId, Machine};
+use common::outbox::Outbox;
+use common::time::Time;
+use common::user::Secret;
+use common::wire::{Login, Message, Redirect, Register};
+
+use super::login::{self, Step, Verdict};
+use super::route::Target;
+use super::{Action, Client, Effect, RegisterMode, State};
+
+impl Client {
+    pub(super) fn deadline_passed(&mut self, now: Time, actions: &mut Vec<Action>) {
+        if self.deadline().is_none_or(|deadline| deadline > now) {
+            return;
+        }
+        match &self.state {
+            State::Pausing { .. } => {
+                let target = self.route.begin();
+                self.dial(target, actions);
+            }
+            State::LoggingIn { step: Step::AwaitingRedirect, .. } => {
+                self.hang_up(now, login::NO_REDIRECT.to_owned(), actions);
+            }
+            State::LoggingIn { .. } => self.hang_up(now, "it does not answer".to_owned(), actions),
+            State::Live { .. } => self.hang_up(now, "the server takes nothing any more".to_owned(), actions),
+            State::Dialling { .. } | State::Done => {}
+        }
+    }
+
+    pub(super) fn dial(&mut self, target: Target, actions: &mut Vec<Action>) {
+        self.dials += 1;
+        let dial = DialId(self.dials);
+        actions.push(Action::Dial { dial, address: target.address().clone() });
+        self.state = State::Dialling { dial, target };
+    }
+
+    pub(super) fn dialled(&mut self, now: Time, dial: DialId, link: LinkId, actions: &mut Vec<Action>) {
+        match &self.state {
+            State::Dialling { dial: current, target } if *current == dial => {
+                let target = target.clone();
+                let step = if target.is_coordinator() && self.register != RegisterMode::No {
+                    Step::Registering
+                } else {
+                    Step::LoggingIn
+                };
+                self.say(now, link, target, step, actions);
+            }
+            _ => actions.push(Action::Close { link, farewell: Vec::new() }),
+        }
+    }
+
+    /// Says what `step` needs said, and waits for the answer.
+    fn say(&mut self, now: Time, link: LinkId, target: Target, step: Step, actions: &mut Vec<Action>) {
+        let username = self.config.username.to_string();
+        let secret = self.config.secret.clone();
+        let (message, patience): (Option<Message>, Duration) = match step {
+            Step::Registering => {
+                let secret = secret.unwrap_or_else(|| Secret::new(""));
+                (Some(Register { username, secret }.into()), self.config.limits.login_silence)
+            }
+            Step::LoggingIn => {
+                let token = target.token().map(str::to_owned);
+                (Some(Login { username, secret, token }.into()), self.config.limits.login_silence)
+            }
+            Step::AwaitingRedirect => (None, self.config.limits.redirect_wait),
+        };
+        let mut outbox = Outbox::new(limits::LINE_BYTES);
+        if let Some(message) = message {
+            if outbox.push(now, &message).is_err() {
+                actions.push(Action::Close { link, farewell: Vec::new() });
+                return self.refused("name, secret and token do not fit into a line".to_owned(), actions);
+            }
+            actions.push(Action::Flush(link));
+        }
+        self.state = State::LoggingIn { link, target, step, outbox, until: now + patience };
+    }
+
+    pub(super) fn received(&mut self, now: Time, message: Message, actions: &mut Vec<Action>) {
+        match &self.state {
+            State::LoggingIn { link, target, step, .. } => {
+                let (link, target, verdict) = (*link, target.clone(), login::judge(*step, message));
+                self.answered(now, link, target, verdict, actions);
+            }
+            State::Live { link, .. } => self.heard(now, *link, message, actions),
+            State::Pausing { .. } | State::Dialling { .. } | State::Done => {}
+        }
+    }
+
+    /// A server has answered what we said to log in.
+    fn answered(
+        &mut self,
+        now: Time,
+        link: LinkId,
+        target: Target,
+        verdict: Verdict,
+        actions: &mut Vec<Action>,
+    ) {
+        match verdict {
+            Verdict::Registered => {
+                actions.push(Action::Effect(Effect::Registered));
+                if self.register == RegisterMode::Only {
+                    return self.finish(link, Vec::new(), actions);
+                }
+                self.register = RegisterMode::No;
+                self.say(now, link, target, Step::LoggingIn, actions);
+            }
+            Verdict::NotRegistered(info) if self.register == RegisterMode::IfMissing => {
+                // The server closes the connection after a refusal, so the log-in needs a new one. It settles what the refusal
+                // meant: whether the name is registered to us, to somebody else, or no name at all.
+                self.register = RegisterMode::No;
+                self.not_registered = Some(info);
+                actions.push(Action::Close { link, farewell: Vec::new() });
+                self.dial(target, actions);
+            }
+            Verdict::Welcome(_) if target.is_coordinator() => {
+                self.say(now, link, target, Step::AwaitingRedirect, actions);
+            }
+            Verdict::Welcome(server) => {
+                let address = target.address().clone();
+                self.route.arrived(address.clone());
+                self.backoff.reset();
+                self.not_registered = None;
+                self.state = State::Live { link, since: now };
+                actions.push(Action::Effect(Effect::LoggedIn { server, address }));
+                actions.push(Action::Flush(link));
+            }
+            Verdict::GoTo(redirect) => self.follow(now, link, redirect, actions),
+            Verdict::Later(info, wait) => {
+                actions.push(Action::Close { link, farewell: Vec::new() });
+                self.pause(now, info, wait, actions);
+            }
+            Verdict::Refused(info) | Verdict::NotRegistered(info) if target.is_coordinator() => {
+                actions.push(Action::Close { link, farewell: Vec::new() });
+                self.refused(info, actions);
+            }
+            Verdict::Refused(info) | Verdict::NotRegistered(info) | Verdict::Nonsense(info) => {
+                self.hang_up(now, info, actions);
+            }
+        }
+    }
+
+    pub(super) fn follow(&mut self, now: Time, link: LinkId, redirect: Redirect, actions: &mut Vec<Action>) {
+        actions.push(Action::Close { link, farewell: Vec::new() });
+        match self.route.redirected(redirect) {
+            Some(target) => self.dial(target, actions),
+            None => self.pause(now, "we are sent round in circles".to_owned(), Duration::ZERO, actions),
+        }
+    }
+}
