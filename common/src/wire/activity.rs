@@ -12,7 +12,8 @@ use crate::user::Username;
 
 const FIELD: &str = "authenticated_user";
 
-/// A JSON object as its sender wrote it: key order, number spelling and escapes are kept.
+/// A JSON object as its sender wrote it: key order, number spelling and escapes are kept. It is one line: a line feed between its
+/// tokens, which no line of the wire holds but a text of this process may, has become a space.
 #[derive(Clone, Debug, Serialize)]
 #[serde(transparent)]
 pub struct Activity(Box<RawValue>);
@@ -82,7 +83,11 @@ impl<'de> Deserialize<'de> for Activity {
         if !raw.get().starts_with('{') {
             return Err(D::Error::custom("an activity is a JSON object"));
         }
-        Ok(Activity(raw))
+        if memchr::memchr(b'\n', raw.get().as_bytes()).is_none() {
+            return Ok(Activity(raw));
+        }
+        // It would end the frame. Outside strings it is white space, and inside it must be escaped (RFC 8259, 2 and 7).
+        RawValue::from_string(raw.get().replace('\n', " ")).map(Activity).map_err(D::Error::custom)
     }
 }
 
@@ -153,6 +158,12 @@ mod tests {
     fn a_name_that_needs_escapes_is_escaped() {
         let activity = Activity::parse("{}").unwrap().authenticated(&"a\"b\\".parse().unwrap());
         assert_eq!(activity.get(), r#"{"authenticated_user":"a\"b\\"}"#);
+    }
+
+    #[test]
+    fn an_activity_that_was_written_over_several_lines_is_one() {
+        let activity = Activity::parse("{\n  \"a\": \"b\\n\"\r\n}").unwrap();
+        assert_eq!(activity.get(), "{   \"a\": \"b\\n\"\r }");
     }
 
     #[test]
