@@ -10,9 +10,9 @@ pub const LINE_BYTES: usize = 1 << 20;
 /// What a worker may add to an activity (its id, the authenticated user): a line between servers may be longer by this.
 pub const ENVELOPE_BYTES: usize = 4 << 10;
 
-/// Deepest nesting of arrays and objects in a line. Deeper: INVALID_MESSAGE. 128 is what serde_json's own parser allows, so
+/// Deepest nesting of arrays and objects in a line. Deeper: INVALID_MESSAGE. 127 is what serde_json's own parser reads, so
 /// whatever we pass on can be read by it.
-pub const NESTING: usize = 128;
+pub const NESTING: usize = 127;
 
 /// Sum of all unfinished lines of a process, in bytes, beyond [`PARTIAL_LINE_FREE_BYTES`] each. The line that would exceed it is
 /// refused with INVALID_MESSAGE; whole lines are never affected.
