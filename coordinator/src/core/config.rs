@@ -1,0 +1,160 @@
+//! What a coordinator is made of, what it is told and what it asks for.
+
+use std::time::Duration;
+
+use common::id::ServerId;
+use common::limits;
+use common::machine::JobId;
+use common::token::TokenKey;
+use common::user::{PasswordHash, Secret, UserRecord, Username};
+use common::wire::Address;
+
+/// Who this coordinator is.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Its name.
+    pub id: ServerId,
+    /// Where others reach it.
+    pub address: Address,
+    /// The network secret, by which it knows its servers.
+    pub secret: Secret,
+    /// Where its randomness starts.
+    pub seed: u64,
+    /// Its bounds.
+    pub limits: Limits,
+}
+
+/// What the store held when this coordinator started.
+#[derive(Clone, Debug)]
+pub struct Recovered {
+    /// The network's id.
+    pub network: String,
+    /// The key that tokens are signed with.
+    pub token_key: TokenKey,
+    /// Every user, in any order.
+    pub users: Vec<(Username, UserRecord)>,
+}
+
+/// The bounds of a coordinator; [`common::limits`] says for each why it is what it is by default.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections at once.
+    pub connections: usize,
+    /// How long a connection may take to log in.
+    pub login_deadline: Duration,
+    /// How long a connection may take nothing of what waits for it.
+    pub write_stall: Duration,
+    /// Bytes that may wait for a client.
+    pub client_outbox_bytes: usize,
+    /// Bytes that may wait for a server or an operator.
+    pub server_outbox_bytes: usize,
+    /// Password hashes asked for and not answered.
+    pub hash_queue: usize,
+    /// How long a name is held while its secret is being hashed.
+    pub registration_hold: Duration,
+    /// Names held at once.
+    pub under_registration: usize,
+    /// How long a redirected client counts before it arrives.
+    pub reservation: Duration,
+    /// Redirected clients that count, per worker.
+    pub reservations: usize,
+    /// How long a token is valid.
+    pub token_life: Duration,
+    /// How often workers hear from us.
+    pub heartbeat: Duration,
+    /// How long a worker may be silent.
+    pub server_silence: Duration,
+    /// Workers at once.
+    pub workers: usize,
+    /// Users in one SYNC_USER.
+    pub sync_users: usize,
+    /// Bytes that may wait for a worker before the feed of users pauses.
+    pub feed_bytes: usize,
+    /// What a refused peer is told to wait, at the least; at the most twice that.
+    pub retry_after: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            connections: limits::CONNECTIONS,
+            login_deadline: limits::LOGIN_DEADLINE,
+            write_stall: limits::WRITE_STALL,
+            client_outbox_bytes: limits::CLIENT_OUTBOX_BYTES,
+            server_outbox_bytes: limits::SERVER_OUTBOX_BYTES,
+            hash_queue: limits::HASH_QUEUE,
+            registration_hold: limits::REGISTRATION_HOLD,
+            under_registration: limits::UNDER_REGISTRATION,
+            reservation: limits::REDIRECT_RESERVATION,
+            reservations: limits::RESERVATIONS,
+            token_life: limits::TOKEN_LIFE,
+            heartbeat: limits::HEARTBEAT,
+            server_silence: limits::SERVER_SILENCE,
+            workers: limits::WORKERS,
+            sync_users: limits::SYNC_USERS,
+            feed_bytes: limits::FEED_BYTES,
+            retry_after: limits::RETRY_AFTER,
+        }
+    }
+}
+
+/// What a coordinator is told beside the network. Every job is answered exactly once.
+#[derive(Debug)]
+pub enum Input {
+    /// The answer to [`Effect::Hash`].
+    Hashed {
+        /// Which job.
+        job: JobId,
+        /// The hash.
+        hash: PasswordHash,
+    },
+    /// The answer to [`Effect::Verify`].
+    Verified {
+        /// Which job.
+        job: JobId,
+        /// Whether the secret is the one that was hashed.
+        matches: bool,
+    },
+    /// The answer to [`Effect::Persist`]: the batch is on disk and survives a crash from now on.
+    Persisted {
+        /// Which job.
+        job: JobId,
+    },
+    /// The other answer to [`Effect::Persist`]: nothing of the batch may be relied upon.
+    PersistFailed {
+        /// Which job.
+        job: JobId,
+        /// Why, for the log.
+        reason: String,
+    },
+    /// Finish what is under way, say goodbye and exit.
+    Drain,
+}
+
+/// What a coordinator asks for beside the network.
+#[derive(Debug)]
+pub enum Effect {
+    /// Hash this secret.
+    Hash {
+        /// Which job.
+        job: JobId,
+        /// The secret.
+        secret: Secret,
+    },
+    /// Check this secret.
+    Verify {
+        /// Which job.
+        job: JobId,
+        /// The secret.
+        secret: Secret,
+        /// What it should match.
+        hash: PasswordHash,
+    },
+    /// Write these users to disk, all or none, and have them survive a crash before answering. At most one batch is outstanding.
+    Persist {
+        /// Which job.
+        job: JobId,
+        /// The users.
+        users: Vec<(Username, UserRecord)>,
+    },
+}

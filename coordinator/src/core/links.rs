@@ -1,0 +1,186 @@
+//! The connections: who is at the other end, what waits for them, and how long they may take.
+//!
+//! **Invariant:** every link is in exactly one state of [`Party`], and what waits for it is bounded by its outbox. A link that is
+//! closed is forgotten here first; nothing is said to it afterwards.
+
+use std::net::IpAddr;
+
+use common::id::{LinkId, ServerId};
+use common::outbox::{Outbox, OutboxFull};
+use common::time::Time;
+use common::user::{Stamp, Username};
+use common::wire::Message;
+use slotmap::SecondaryMap;
+
+use super::config::Limits;
+use super::feed::Cursor;
+use super::secrets::Digest;
+
+/// The table of links.
+#[derive(Debug)]
+pub(super) struct Links {
+    table: SecondaryMap<LinkId, Link>,
+    limits: Limits,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) peer: IpAddr,
+    pub(super) party: Party,
+    outbox: Outbox,
+}
+
+/// Who is at the other end.
+#[derive(Debug)]
+pub(super) enum Party {
+    /// Somebody who has not logged in, and must until `deadline`.
+    Stranger { deadline: Time, registered: Option<JustRegistered> },
+    /// A client whose registration is under way.
+    Registering,
+    /// A client whose secret is being verified, which must be done by `deadline`.
+    LoggingIn { deadline: Time },
+    /// Somebody who knows the network secret and asks for the status.
+    Operator,
+    /// A worker.
+    Worker(Box<WorkerLink>),
+}
+
+/// What is remembered of a client that has registered and not logged in yet.
+#[derive(Debug)]
+pub(super) struct JustRegistered {
+    pub(super) username: Username,
+    /// Which change of the user's record the digest belongs to.
+    pub(super) changed: Stamp,
+    pub(super) secret: Digest,
+}
+
+/// The connection of an authenticated worker.
+#[derive(Debug)]
+pub(super) struct WorkerLink {
+    pub(super) id: ServerId,
+    /// What of the users it has been told.
+    pub(super) cursor: Cursor,
+}
+
+/// Why a link has run out of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Overdue {
+    /// Connected, and never logged in.
+    NoLogin,
+    /// Its secret could not be verified in time.
+    LoginUnanswered,
+    /// It takes nothing of what waits for it.
+    Stalled,
+}
+
+impl Links {
+    pub(super) fn new(limits: Limits) -> Self {
+        Links { table: SecondaryMap::new(), limits }
+    }
+
+    /// Takes in a new connection. Says `false`, and takes nothing, where there are as many as there may be.
+    pub(super) fn insert(&mut self, now: Time, link: LinkId, peer: IpAddr) -> bool {
+        if self.table.len() >= self.limits.connections {
+            return false;
+        }
+        let party = Party::Stranger { deadline: now + self.limits.login_deadline, registered: None };
+        let outbox = Outbox::new(self.limits.client_outbox_bytes);
+        self.table.insert(link, Link { peer, party, outbox });
+        true
+    }
+
+    pub(super) fn get(&self, link: LinkId) -> Option<&Link> {
+        self.table.get(link)
+    }
+
+    pub(super) fn get_mut(&mut self, link: LinkId) -> Option<&mut Link> {
+        self.table.get_mut(link)
+    }
+
+    /// The worker at the other end, where it is one.
+    pub(super) fn worker_mut(&mut self, link: LinkId) -> Option<&mut WorkerLink> {
+        match &mut self.table.get_mut(link)?.party {
+            Party::Worker(worker) => Some(worker),
+            _ => None,
+        }
+    }
+
+    /// Forgets a link.
+    pub(super) fn remove(&mut self, link: LinkId) -> Option<Link> {
+        self.table.remove(link)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// The links of which `wanted` holds.
+    pub(super) fn which(&self, wanted: impl Fn(&Party) -> bool) -> Vec<LinkId> {
+        self.table.iter().filter(|(_, link)| wanted(&link.party)).map(|(id, _)| id).collect()
+    }
+
+    /// Somebody has shown the network secret: more may wait for them than for a client.
+    pub(super) fn promote(&mut self, link: LinkId, party: Party) {
+        if let Some(link) = self.table.get_mut(link) {
+            link.party = party;
+            link.outbox.set_limit(self.limits.server_outbox_bytes);
+        }
+    }
+
+    /// What waits for a link.
+    pub(super) fn pending(&self, link: LinkId) -> &[u8] {
+        self.table.get(link).map_or(&[], |link| link.outbox.pending())
+    }
+
+    /// The first `bytes` of what waited have left.
+    pub(super) fn wrote(&mut self, now: Time, link: LinkId, bytes: usize) {
+        if let Some(link) = self.table.get_mut(link) {
+            link.outbox.wrote(now, bytes);
+        }
+    }
+
+    /// The links that have run out of time.
+    pub(super) fn overdue(&self, now: Time) -> Vec<(LinkId, Overdue)> {
+        let overdue = |(id, link): (LinkId, &Link)| Some((id, link.overdue(now, &self.limits)?));
+        self.table.iter().filter_map(overdue).collect()
+    }
+
+    pub(super) fn assert_bounds(&self) {
+        assert!(self.table.len() <= self.limits.connections, "{} links", self.table.len());
+        for link in self.table.values() {
+            let limit = match &link.party {
+                Party::Worker(worker) => {
+                    worker.cursor.assert_bounds(self.limits.sync_users);
+                    self.limits.server_outbox_bytes
+                }
+                Party::Operator => self.limits.server_outbox_bytes,
+                _ => self.limits.client_outbox_bytes,
+            };
+            assert!(link.outbox.len() <= limit, "{} bytes wait for one link", link.outbox.len());
+        }
+    }
+}
+
+impl Link {
+    /// Queues a message.
+    pub(super) fn say(&mut self, now: Time, message: &Message) -> Result<(), OutboxFull> {
+        self.outbox.push(now, message)
+    }
+
+    /// Everything that waits, and the last words.
+    pub(super) fn farewell(self, last: Option<&Message>) -> Vec<u8> {
+        self.outbox.farewell(last)
+    }
+
+    fn overdue(&self, now: Time, limits: &Limits) -> Option<Overdue> {
+        if self.outbox.stalled_since().is_some_and(|since| now.since(since) >= limits.write_stall) {
+            return Some(Overdue::Stalled);
+        }
+        match self.party {
+            Party::Stranger { deadline, .. } if deadline <= now => Some(Overdue::NoLogin),
+            Party::LoggingIn { deadline } if deadline <= now => Some(Overdue::LoginUnanswered),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,244 @@
+use std::time::Duration;
+
+use common::wire::{Durability, Message};
+
+use super::{Net, newcomer};
+use crate::core::Limits;
+
+#[test]
+fn a_registered_user_is_on_disk_before_anybody_hears_of_it() {
+    let mut net = Net::new();
+    let worker = net.worker("w1");
+    net.hold_effects();
+    let ann = net.connect();
+    net.register(ann, "ann", "s3cret");
+    net.answer();
+    assert_eq!(net.batch(), ["ann"]);
+    assert_eq!((net.commands(ann), net.commands(worker)), (vec![], vec![]));
+    assert_eq!(net.coordinator.status().users, 0);
+    net.answer();
+    let Message::RegisterSuccess(success) = net.hear(ann) else { panic!("not registered") };
+    assert_eq!(success.durability, Some(Durability::Local));
+    assert_eq!(newcomer(&net.hear(worker)), "ann");
+    assert!(!net.is_closed(ann));
+}
+
+#[test]
+fn of_two_simultaneous_registrations_one_wins_and_the_other_hears_why() {
+    let mut net = Net::new();
+    net.hold_effects();
+    let (first, second, third) = (net.connect(), net.connect(), net.connect());
+    net.register(first, "ann", "one");
+    net.register(second, "ann", "two");
+    assert_eq!(net.refusal(second), ("REGISTER_FAILED", "ann is being registered".to_owned(), true));
+    net.answer();
+    net.register(third, "ann", "three");
+    assert_eq!(net.refusal(third), ("REGISTER_FAILED", "ann is being registered".to_owned(), true));
+    net.answer();
+    assert_eq!(net.commands(first), ["REGISTER_SUCCESS"]);
+    let fourth = net.connect();
+    net.register(fourth, "ann", "one");
+    assert_eq!(net.refusal(fourth), ("REGISTER_FAILED", "ann is registered".to_owned(), false));
+}
+
+#[test]
+fn two_spellings_of_one_name_are_one_registration() {
+    let mut net = Net::new();
+    net.has_registered("Zo\u{eb}", "s");
+    let other = net.connect();
+    net.register(other, "Zoe\u{308}", "s");
+    assert_eq!(net.refusal(other).1, "Zo\u{eb} is registered");
+}
+
+#[test]
+fn names_and_secrets_that_may_not_be_are_refused_with_the_reason() {
+    let long_name = "x".repeat(65);
+    let long_secret = "x".repeat(257);
+    for (name, secret, reason) in [
+        ("", "s", "a username has 1 to 64 characters"),
+        (&long_name, "s", "a username has 1 to 64 characters"),
+        ("a\\u0000b", "s", "a username has no control characters"),
+        ("anonymous", "s", "anonymous is for everybody: log in with it, or choose another name to register"),
+        ("ann", "", "a secret has 1 to 256 bytes"),
+        ("ann", &long_secret, "a secret has 1 to 256 bytes"),
+    ] {
+        let mut net = Net::new();
+        let link = net.connect();
+        net.register(link, name, secret);
+        assert_eq!(net.refusal(link), ("REGISTER_FAILED", reason.to_owned(), false));
+    }
+}
+
+#[test]
+fn while_one_batch_is_written_the_next_one_collects() {
+    let mut net = Net::new();
+    net.hold_effects();
+    for name in ["ann", "bob", "cy"] {
+        let link = net.connect();
+        net.register(link, name, "s");
+    }
+    for _ in 0..3 {
+        let at = net.effects.iter().position(|effect| matches!(effect, super::Effect::Hash { .. })).unwrap();
+        let hash = net.effects.remove(at).unwrap();
+        net.effects.push_front(hash);
+        net.answer();
+    }
+    assert_eq!(net.batch(), ["ann"]);
+    net.answer();
+    assert_eq!(net.batch(), ["bob", "cy"]);
+}
+
+#[test]
+fn a_hash_that_does_not_come_releases_the_name_and_is_ignored_when_it_does() {
+    let mut net = Net::new();
+    net.hold_effects();
+    let (slow, quick) = (net.connect(), net.connect());
+    net.register(slow, "ann", "slow");
+    net.pass(Duration::from_secs(6));
+    let (command, _, retry) = net.refusal(slow);
+    assert_eq!((command, retry), ("REGISTER_FAILED", true));
+    net.register(quick, "ann", "quick");
+    net.answer();
+    assert!(net.batch().is_empty(), "the late hash is nobody's");
+    net.answer();
+    net.answer();
+    assert_eq!(net.commands(quick), ["REGISTER_SUCCESS"]);
+}
+
+#[test]
+fn a_name_on_its_way_to_the_disk_stays_held_until_the_disk_answers() {
+    let mut net = Net::new();
+    net.hold_effects();
+    let (first, second) = (net.connect(), net.connect());
+    net.register(first, "ann", "s");
+    net.answer();
+    net.pass(Duration::from_secs(9));
+    net.register(second, "ann", "s");
+    assert_eq!(net.refusal(second).1, "ann is being registered");
+    net.pass(Duration::from_secs(60));
+    assert!(!net.is_closed(first), "its registration is under way, so it has all the time");
+    net.answer();
+    assert_eq!(net.commands(first), ["REGISTER_SUCCESS"]);
+}
+
+#[test]
+fn a_disk_that_refuses_releases_the_name_and_says_to_try_again() {
+    let mut net = Net::new();
+    net.hold_effects();
+    let (first, second) = (net.connect(), net.connect());
+    net.register(first, "ann", "s");
+    net.answer();
+    net.fail_disk();
+    let (command, _, retry) = net.refusal(first);
+    assert_eq!((command, retry), ("REGISTER_FAILED", true));
+    net.register(second, "ann", "s");
+    net.answer_all();
+    assert_eq!(net.commands(second), ["REGISTER_SUCCESS"]);
+}
+
+#[test]
+fn a_registration_completes_although_its_client_has_vanished() {
+    let mut net = Net::new();
+    net.worker("w1");
+    net.hold_effects();
+    let ann = net.connect();
+    net.register(ann, "ann", "s");
+    net.vanish(ann);
+    net.answer_all();
+    let again = net.connect();
+    net.login(again, "ann", "s");
+    net.answer_all();
+    assert_eq!(net.commands(again), ["LOGIN_SUCCESS", "REDIRECT"]);
+}
+
+#[test]
+fn beyond_the_hash_queue_one_is_told_to_try_again() {
+    let mut net = Net::with(Limits { hash_queue: 2, ..Limits::default() }, Vec::new());
+    net.worker("w1");
+    net.hold_effects();
+    let (a, b, c, d) = (net.connect(), net.connect(), net.connect(), net.connect());
+    net.register(a, "ann", "s");
+    net.login(b, "bob", "s");
+    net.register(c, "cy", "s");
+    net.login(d, "dee", "s");
+    for (link, command) in [(c, "REGISTER_FAILED"), (d, "LOGIN_FAILED")] {
+        let (heard, info, retry) = net.refusal(link);
+        assert_eq!((heard, retry), (command, true));
+        assert!(info.contains("waiting"), "{info}");
+    }
+}
+
+#[test]
+fn a_job_of_a_vanished_client_counts_until_it_is_answered() {
+    let mut net = Net::with(Limits { hash_queue: 2, ..Limits::default() }, Vec::new());
+    net.worker("w1");
+    net.hold_effects();
+    for _ in 0..10 {
+        let link = net.connect();
+        net.login(link, "ann", "s");
+        net.vanish(link);
+    }
+    assert_eq!(net.effects.len(), 2);
+}
+
+#[test]
+fn a_worker_may_have_a_name_whose_secret_it_has_hashed() {
+    let mut net = Net::new();
+    let (asker, other) = (net.worker("w1"), net.worker("w2"));
+    net.commands(asker);
+    net.hold_effects();
+    net.lock(asker, "ann");
+    net.lock(asker, "ann");
+    let Message::LockDenied(denied) = net.hear(asker) else { panic!("granted twice") };
+    assert_eq!((denied.info.as_str(), denied.retry_after.is_some()), ("ann is being registered", true));
+    net.answer();
+    let Message::LockAllowed(allowed) = net.hear(asker) else { panic!("not granted") };
+    assert_eq!((allowed.username.as_str(), allowed.durability), ("ann", Durability::Local));
+    assert_eq!(allowed.user.registration, allowed.user.changed);
+    assert_eq!(net.commands(asker), [""; 0], "LOCK_ALLOWED is its USER_REGISTER_RESULT");
+    assert_eq!(newcomer(&net.hear(other)), "ann");
+    net.lock(other, "ann");
+    let Message::LockDenied(denied) = net.hear(other) else { panic!("granted twice") };
+    assert_eq!((denied.info.as_str(), denied.retry_after), ("ann is registered", None));
+}
+
+#[test]
+fn a_client_and_a_worker_who_race_for_a_name_do_not_both_win() {
+    let mut net = Net::new();
+    let worker = net.worker("w1");
+    net.hold_effects();
+    let client = net.connect();
+    net.register(client, "ann", "s");
+    net.lock(worker, "ann");
+    net.lock(worker, "bob");
+    let late = net.connect();
+    net.register(late, "bob", "s");
+    net.answer_all();
+    assert_eq!(net.commands(client), ["REGISTER_SUCCESS"]);
+    assert_eq!(net.refusal(late).1, "bob is being registered");
+    assert_eq!(net.commands(worker), ["LOCK_DENIED", "LOCK_ALLOWED", "USER_REGISTER_RESULT"]);
+}
+
+#[test]
+fn a_lock_request_needs_a_name_and_a_hash_that_may_be() {
+    let mut net = Net::new();
+    let worker = net.worker("w1");
+    net.say(worker, r#"{"command":"LOCK_REQUEST","username":"ann","secret":"in the clear"}"#);
+    let Message::LockDenied(denied) = net.hear(worker) else { panic!("granted") };
+    assert_eq!(denied.info, "the secret of LOCK_REQUEST is not an Argon2id hash");
+    net.lock(worker, "anonymous");
+    assert_eq!(net.commands(worker), ["LOCK_DENIED"]);
+    assert!(!net.is_closed(worker));
+}
+
+#[test]
+fn no_more_names_are_held_than_may_be() {
+    let mut net = Net::with(Limits { under_registration: 2, ..Limits::default() }, Vec::new());
+    let worker = net.worker("w1");
+    net.hold_effects();
+    for name in ["ann", "bob", "cy"] {
+        net.lock(worker, name);
+    }
+    let Message::LockDenied(denied) = net.hear(worker) else { panic!("granted") };
+    assert_eq!((denied.username.as_str(), denied.retry_after.is_some()), ("cy", true));
+}
