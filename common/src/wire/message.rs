@@ -21,6 +21,9 @@ macro_rules! messages {
             /// The canonical name of every command.
             pub const COMMANDS: &[&str] = &[$($command),+];
 
+            /// The other spellings of commands that are accepted, each with the canonical name.
+            pub const SPELLINGS: &[(&str, &str)] = &[$($(($spelling, $command),)*)+];
+
             /// The message's name on the wire.
             pub fn command(&self) -> &'static str {
                 match self { $(Message::$variant(_) => $command,)+ }

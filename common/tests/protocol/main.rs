@@ -1,0 +1,263 @@
+//! Holds `docs/protocol.md` against the types, and the types against arbitrary messages and lines.
+//!
+//! The page is a promise to people who write clients and workers in other languages. What these tests can compare, they compare:
+//! commands, fields, their types, which are required, every example, the other spellings, the limits. What a sentence says they
+//! cannot.
+
+mod arbitrary;
+mod page;
+mod samples;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use common::limits;
+use common::user::Username;
+use common::wire::Message;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+use serde_json::Value;
+
+#[test]
+fn every_command_has_one_heading_and_no_heading_is_of_anything_else() {
+    let mut described: Vec<_> = page::messages().iter().map(|section| section.heading).collect();
+    let mut known = Message::COMMANDS.to_vec();
+    described.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(described, known);
+}
+
+#[test]
+fn every_example_and_transcript_is_what_is_sent_byte_for_byte() {
+    let lines = page::lines(page::PAGE);
+    assert!(lines.len() > Message::COMMANDS.len(), "the page's examples were not found");
+    for line in lines {
+        let message = Message::decode(line.as_bytes()).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert_eq!(String::from_utf8(message.encode()).unwrap().trim_end(), line);
+    }
+}
+
+#[test]
+fn every_message_has_an_example_of_itself() {
+    for section in page::messages() {
+        let lines = page::lines(section.body);
+        assert!(!lines.is_empty(), "{} has no example", section.heading);
+        for line in lines {
+            assert_eq!(Message::decode(line.as_bytes()).unwrap().command(), section.heading);
+        }
+    }
+}
+
+#[test]
+fn every_field_table_names_the_fields_their_types_and_which_are_required() {
+    for sample in samples::all() {
+        let command = sample.command();
+        let section = page::messages().into_iter().find(|section| section.heading == command);
+        let body = section.unwrap_or_else(|| panic!("{command} has no heading")).body;
+        let described: BTreeSet<_> = page::rows(body, "field")
+            .iter()
+            .map(|row| {
+                let kind = row[1].split([' ', ',', ':']).next().unwrap_or_default();
+                (row[0].to_owned(), kind.to_owned(), row[2].to_owned())
+            })
+            .collect();
+        let whole: Value = serde_json::from_slice(&sample.encode()).unwrap();
+        let typed: BTreeSet<_> = fields(&whole)
+            .into_iter()
+            .map(|(path, kind)| {
+                let required = Message::decode(without(&whole, &path).to_string().as_bytes()).is_err();
+                (path, kind.to_owned(), if required { "yes" } else { "no" }.to_owned())
+            })
+            .collect();
+        assert_eq!(described, typed, "{command}: the page's table on the left, the type on the right");
+    }
+}
+
+#[test]
+fn the_samples_and_the_arbitrary_messages_leave_no_command_out() {
+    let samples: Vec<_> = samples::all().iter().map(Message::command).collect();
+    assert_eq!(samples, Message::COMMANDS);
+    let mut runner = TestRunner::deterministic();
+    let drawn = arbitrary::kinds();
+    let drawn: Vec<_> =
+        drawn.iter().map(|kind| kind.new_tree(&mut runner).unwrap().current().command()).collect();
+    assert_eq!(drawn, Message::COMMANDS);
+}
+
+#[test]
+fn every_other_spelling_is_read_as_the_page_says() {
+    let rows = page::rows(page::chapter("Other spellings").body, "written");
+    let mut written = BTreeSet::new();
+    for row in &rows {
+        let [other, canonical] = [row[0], row[1]]
+            .map(|line| Message::decode(line.as_bytes()).unwrap_or_else(|error| panic!("{error}: {line}")));
+        assert_eq!(other, canonical, "{}", row[0]);
+        assert_ne!(row[0], row[1], "a spelling that is no other");
+        let envelope: BTreeMap<String, Value> = serde_json::from_str(row[0]).unwrap();
+        written.insert(envelope["command"].as_str().unwrap().to_owned());
+    }
+    for (spelling, command) in Message::SPELLINGS {
+        assert!(written.contains(*spelling), "{spelling}, another spelling of {command}, is not on the page");
+    }
+}
+
+#[test]
+fn every_limit_is_on_the_page_with_its_default() {
+    let described: BTreeMap<_, _> = page::rows(page::chapter("Limits").body, "limit")
+        .into_iter()
+        .map(|row| (row[0].to_owned(), row[1].to_owned()))
+        .collect();
+    let source = include_str!("../../src/limits.rs");
+    let names = source.lines().filter_map(|line| Some(line.strip_prefix("pub const ")?.split_once(':')?.0));
+    let names: BTreeSet<_> = names.map(str::to_owned).collect();
+    assert_eq!(described.keys().cloned().collect::<BTreeSet<_>>(), names);
+    for (name, value) in limits() {
+        assert_eq!(described[name], value, "{name}");
+    }
+    assert_eq!(limits().len(), names.len(), "every limit is compared");
+}
+
+#[test]
+fn the_deepest_line_that_is_accepted_can_be_read_by_an_ordinary_parser() {
+    let nested = |levels: usize| {
+        // The message and its activity are two of them.
+        let inner = format!("{}{}", "[".repeat(levels - 2), "]".repeat(levels - 2));
+        format!(r#"{{"command":"ACTIVITY_MESSAGE","activity":{{"a":{inner}}}}}"#)
+    };
+    let deepest = nested(limits::NESTING);
+    assert!(Message::decode(deepest.as_bytes()).is_ok());
+    assert!(serde_json::from_str::<Value>(&deepest).is_ok());
+    assert!(Message::decode(nested(limits::NESTING + 1).as_bytes()).is_err());
+}
+
+proptest! {
+    #[test]
+    fn every_message_is_one_line_that_decodes_to_itself(message in arbitrary::message()) {
+        let line = message.encode();
+        prop_assert_eq!(line.iter().filter(|&&byte| byte == b'\n').count(), 1);
+        prop_assert_eq!(Message::decode(line.strip_suffix(b"\n").unwrap()), Ok(message));
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(line in proptest::collection::vec(any::<u8>(), 0..200)) {
+        stands_or_is_refused(&line)?;
+    }
+
+    #[test]
+    fn a_damaged_line_never_panics(line in arbitrary::damaged_line()) {
+        stands_or_is_refused(&line)?;
+    }
+}
+
+/// A line is refused, or it is a message that others understand as we do, and whose sender nobody can forge.
+fn stands_or_is_refused(line: &[u8]) -> Result<(), TestCaseError> {
+    let Ok(message) = Message::decode(line) else { return Ok(()) };
+    let again = message.encode();
+    let again = Message::decode(again.strip_suffix(b"\n").unwrap());
+    prop_assert_eq!(again.as_ref(), Ok(&message));
+    if let Message::ActivityMessage(body) = &message {
+        let eve: Username = "eve".parse().unwrap();
+        let activity = body.activity.authenticated(&eve);
+        // Whether a reader takes the first or the last of several keys.
+        prop_assert!(activity.get().starts_with(r#"{"authenticated_user":"eve""#), "{}", activity.get());
+        if let Ok(read) = serde_json::from_str::<Value>(activity.get()) {
+            prop_assert_eq!(&read["authenticated_user"], "eve");
+        }
+    }
+    Ok(())
+}
+
+/// Every field of a message by its path, and its JSON type. What an activity holds is none of the protocol's.
+fn fields(whole: &Value) -> BTreeMap<String, &'static str> {
+    fn walk(value: &Value, path: &str, found: &mut BTreeMap<String, &'static str>) {
+        match value {
+            Value::Object(object) => {
+                for (key, value) in object {
+                    let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                    found.insert(path.clone(), kind(value));
+                    walk(value, &path, found);
+                }
+            }
+            Value::Array(items) => walk(&items[0], &format!("{path}[]"), found),
+            _ => {}
+        }
+    }
+    let mut found = BTreeMap::new();
+    walk(whole, "", &mut found);
+    found.remove("command");
+    found
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+/// The message without the field at `path`.
+fn without(whole: &Value, path: &str) -> Value {
+    let mut changed = whole.clone();
+    let (parents, last) = path.rsplit_once('.').unwrap_or(("", path));
+    let mut parent = &mut changed;
+    for step in parents.split('.').filter(|step| !step.is_empty()) {
+        parent = match step.strip_suffix("[]") {
+            Some(step) => &mut parent[step][0],
+            None => &mut parent[step],
+        };
+    }
+    let removed = parent.as_object_mut().and_then(|object| object.remove(last));
+    assert!(removed.is_some(), "{path} is not there");
+    changed
+}
+
+fn limits() -> Vec<(&'static str, String)> {
+    fn bytes(bytes: usize) -> String {
+        match bytes {
+            bytes if bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
+            bytes if bytes.is_multiple_of(1 << 10) => format!("{} KiB", bytes >> 10),
+            bytes => format!("{bytes} bytes"),
+        }
+    }
+    fn time(duration: Duration) -> String {
+        humantime::format_duration(duration).to_string()
+    }
+    vec![
+        ("LINE_BYTES", bytes(limits::LINE_BYTES)),
+        ("ENVELOPE_BYTES", bytes(limits::ENVELOPE_BYTES)),
+        ("NESTING", limits::NESTING.to_string()),
+        ("PARTIAL_LINES_BYTES", bytes(limits::PARTIAL_LINES_BYTES)),
+        ("PARTIAL_LINE_FREE_BYTES", bytes(limits::PARTIAL_LINE_FREE_BYTES)),
+        ("SERVER_ID_BYTES", bytes(limits::SERVER_ID_BYTES)),
+        ("USERNAME_CHARS", limits::USERNAME_CHARS.to_string()),
+        ("SECRET_BYTES", bytes(limits::SECRET_BYTES)),
+        ("LOGIN_DEADLINE", time(limits::LOGIN_DEADLINE)),
+        ("CONNECTIONS", limits::CONNECTIONS.to_string()),
+        ("CLIENT_OUTBOX_BYTES", bytes(limits::CLIENT_OUTBOX_BYTES)),
+        ("SERVER_OUTBOX_BYTES", bytes(limits::SERVER_OUTBOX_BYTES)),
+        ("WRITE_STALL", time(limits::WRITE_STALL)),
+        ("LINGER", time(limits::LINGER)),
+        ("HASH_QUEUE", limits::HASH_QUEUE.to_string()),
+        ("REGISTRATION_HOLD", time(limits::REGISTRATION_HOLD)),
+        ("UNDER_REGISTRATION", limits::UNDER_REGISTRATION.to_string()),
+        ("REDIRECT_RESERVATION", time(limits::REDIRECT_RESERVATION)),
+        ("RESERVATIONS", limits::RESERVATIONS.to_string()),
+        ("TOKEN_LIFE", time(limits::TOKEN_LIFE)),
+        ("HEARTBEAT", time(limits::HEARTBEAT)),
+        ("SERVER_SILENCE", time(limits::SERVER_SILENCE)),
+        ("WORKERS", limits::WORKERS.to_string()),
+        ("SYNC_USERS", limits::SYNC_USERS.to_string()),
+        ("FEED_BYTES", bytes(limits::FEED_BYTES)),
+        ("RETRY_AFTER", time(limits::RETRY_AFTER)),
+        ("RECONNECT", format!("{} to {}", time(limits::RECONNECT.0), time(limits::RECONNECT.1))),
+        ("DIAL_TIMEOUT", time(limits::DIAL_TIMEOUT)),
+        ("LOG_BYTES", bytes(limits::LOG_BYTES)),
+        ("ORDERING_PERIOD", time(limits::ORDERING_PERIOD)),
+        ("HELD_BYTES", bytes(limits::HELD_BYTES)),
+    ]
+}
