@@ -132,6 +132,8 @@ fn the_deepest_line_that_is_accepted_can_be_read_by_an_ordinary_parser() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
     #[test]
     fn every_message_is_one_line_that_decodes_to_itself(message in arbitrary::message()) {
         let line = message.encode();
