@@ -31,7 +31,12 @@ impl Server {
     ///
     /// # Errors
     /// A sentence with the end of the server's log, where it ended or did not become ready in time.
-    pub fn start(name: &str, binary: &Path, arguments: &[String], environment: &[(String, String)]) -> Result<Self, String> {
+    pub fn start(
+        name: &str,
+        binary: &Path,
+        arguments: &[String],
+        environment: &[(String, String)],
+    ) -> Result<Self, String> {
         let mut command = Command::new(binary);
         command.args(arguments).envs(environment.iter().cloned()).args(["--log-json"]);
         Self::spawn(name, command)
@@ -42,6 +47,9 @@ impl Server {
     /// # Errors
     /// As [`Server::start`].
     pub fn spawn(name: &str, mut command: Command) -> Result<Self, String> {
+        // A Ctrl-C at the terminal is for this program; what it means for its servers is this program's to say.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -55,7 +63,9 @@ impl Server {
         let mut server = Server { name: name.to_owned(), child, address: unknown(), log };
         match outcome {
             Ok(address) => server.address = address,
-            Err(RecvTimeoutError::Timeout) => return Err(format!("{name} is not ready after {START:?}:\n{}", server.log_tail(20))),
+            Err(RecvTimeoutError::Timeout) => {
+                return Err(format!("{name} is not ready after {START:?}:\n{}", server.log_tail(20)));
+            }
             Err(RecvTimeoutError::Disconnected) => {
                 let _ = server.child.wait();
                 return Err(format!("{name} ended before it was ready:\n{}", server.log_tail(20)));
@@ -104,7 +114,11 @@ impl Server {
                 Ok(None) if Instant::now() < give_up => std::thread::sleep(Duration::from_millis(10)),
                 Ok(None) => {
                     self.kill();
-                    return Err(format!("{} did not end within {patience:?} of SIGTERM:\n{}", self.name, self.log_tail(20)));
+                    return Err(format!(
+                        "{} did not end within {patience:?} of SIGTERM:\n{}",
+                        self.name,
+                        self.log_tail(20)
+                    ));
                 }
                 Err(error) => return Err(format!("cannot wait for {}: {error}", self.name)),
             }
@@ -128,8 +142,17 @@ impl Server {
 
     /// Its resident memory in bytes, where the system tells.
     pub fn resident_bytes(&self) -> Option<u64> {
+        self.memory("VmRSS:")
+    }
+
+    /// The most that its resident memory has ever been, in bytes, where the system tells.
+    pub fn peak_bytes(&self) -> Option<u64> {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, field: &str) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+        let line = status.lines().find(|line| line.starts_with(field))?;
         line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
     }
 }

@@ -1,0 +1,143 @@
+//! Tests against real processes: a network of the real binaries on loopback, and peers that speak to it byte by byte.
+//!
+//! [`start`] starts a network whose files all lie in a directory of its own; [`Peer`] is a connection that says and hears one
+//! line at a time and knows nothing of how Freshet works inside. [`Crowd`] is a hundred honest clients that check what they receive, and
+//! [`Sandbox`] runs single binaries as a person would. What crosses processes (partial writes, the order of closing, fsync) is proved
+//! here; everything else is proved faster in the simulator.
+
+pub mod crowd;
+mod peer;
+mod program;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use playground::binaries;
+use playground::network::{Network, Setup};
+use tempfile::TempDir;
+
+pub use crowd::Crowd;
+pub use peer::Peer;
+pub use program::{Outcome, Running, Sandbox};
+
+/// How long anything may take that should take a moment.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A network and the directory that its files lie in.
+#[derive(Debug)]
+pub struct Cluster {
+    /// The processes.
+    pub network: Network,
+    directory: TempDir,
+}
+
+/// Starts a coordinator and `workers` workers, and waits until the coordinator has all of them.
+///
+/// # Panics
+/// When they do not start.
+pub fn start(workers: usize) -> Cluster {
+    common::boot::raise_file_limit();
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let setup = Setup {
+        listen: "127.0.0.1:0".into(),
+        workers,
+        data: directory.path().join("data"),
+        environment: environment(directory.path().join("config")),
+    };
+    let binaries = binaries::locate().expect("the binaries build");
+    let network = Network::start(binaries, setup).expect("the network starts");
+    let cluster = Cluster { network, directory };
+    cluster.await_workers(workers);
+    cluster
+}
+
+/// What keeps a process away from the user's own files: configuration (with the network secret) and data lie in `home`.
+pub fn environment(home: PathBuf) -> Vec<(String, String)> {
+    let home = home.display().to_string();
+    ["HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"].map(|name| (name.to_owned(), home.clone())).to_vec()
+}
+
+impl Cluster {
+    /// Where everything lies that the network writes.
+    pub fn directory(&self) -> &std::path::Path {
+        self.directory.path()
+    }
+
+    /// The network secret that the coordinator made.
+    pub fn secret(&self) -> String {
+        let path = self.directory.path().join("config/freshet/secret");
+        std::fs::read_to_string(path).expect("the coordinator made a secret").trim().to_owned()
+    }
+
+    /// A connection to the coordinator.
+    pub fn coordinator(&self) -> Peer {
+        Peer::connect(self.network.address())
+    }
+
+    /// A connection to the worker of that index.
+    pub fn worker(&self, index: usize) -> Peer {
+        Peer::connect(self.network.workers[index].address())
+    }
+
+    /// A session of `username` directly at the worker of that index; `anonymous` needs no secret.
+    pub fn session(&self, index: usize, username: &str, secret: &str) -> Peer {
+        let mut peer = self.worker(index);
+        peer.log_in(username, secret);
+        peer
+    }
+
+    /// The addresses of all workers.
+    pub fn workers(&self) -> Vec<common::wire::Address> {
+        self.network.workers.iter().map(|worker| worker.address().clone()).collect()
+    }
+
+    /// What the coordinator answers to STATUS.
+    pub fn status(&self) -> serde_json::Value {
+        let mut peer = self.coordinator();
+        peer.say(&serde_json::json!({"command": "STATUS", "secret": self.secret()}));
+        peer.hear("STATUS_REPORT")
+    }
+
+    /// Waits until the coordinator has that many workers connected.
+    pub fn await_workers(&self, count: usize) {
+        eventually("the workers have authenticated", || {
+            let status = self.status();
+            let workers = status["workers"].as_array().expect("a report lists workers");
+            workers.iter().filter(|worker| worker["connected"] == true).count() == count
+        });
+    }
+
+    /// Logs in at the coordinator, follows the REDIRECT as a classic client does (by name and secret), and returns the live connection.
+    pub fn log_in(&self, username: &str, secret: &str) -> Peer {
+        let mut peer = self.coordinator();
+        let login = serde_json::json!({"command": "LOGIN", "username": username, "secret": secret});
+        peer.say(&login);
+        peer.hear("LOGIN_SUCCESS");
+        let redirect = peer.hear("REDIRECT");
+        peer.expect_closed();
+        let port = redirect["port"].as_u64().and_then(|port| u16::try_from(port).ok()).expect("a port");
+        let hostname = redirect["hostname"].as_str().expect("a hostname");
+        let mut peer = Peer::connect(&common::wire::Address::new(hostname, port).expect("an address"));
+        peer.log_in(username, secret);
+        peer
+    }
+
+    /// Registers a user at the coordinator.
+    pub fn register(&self, username: &str, secret: &str) {
+        let mut peer = self.coordinator();
+        peer.say(&serde_json::json!({"command": "REGISTER", "username": username, "secret": secret}));
+        peer.hear("REGISTER_SUCCESS");
+    }
+}
+
+/// Waits for a condition, for [`PATIENCE`] at the most.
+///
+/// # Panics
+/// When it does not come.
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let give_up = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < give_up, "waited {PATIENCE:?} in vain until {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
