@@ -10,7 +10,7 @@ use common::user::{PasswordHash, Username};
 use common::wire::{
     Durability, LockAllowed, LockDenied, LockRequest, Register, RegisterFailed, RegisterSuccess,
 };
-use tracing::{error, info};
+use tracing::{debug, error};
 
 use super::config::Effect;
 use super::jobs::HashJob;
@@ -152,7 +152,7 @@ impl Coordinator {
 
     fn confirm(&mut self, turn: &mut Turn<'_>, done: Registered) {
         let Registered { username, record, asker } = done;
-        info!(%username, "registered");
+        debug!(%username, "registered");
         let durability = Durability::Local;
         match asker {
             Asker::Worker { link } => {

@@ -1,0 +1,76 @@
+//! The coordinator's process: a socket, a clock, hashing and a disk for the core.
+//!
+//! Hashing runs on a bounded pool of threads, the disk on a thread of its own; both answer with an input. What is *not* here:
+//! any decision.
+
+mod disk;
+mod store;
+
+pub use store::{Opened, Store, StoreError};
+
+use common::boot;
+use common::net::{self, Hasher, Options};
+use common::wire::Address;
+use tokio::sync::mpsc::{self, UnboundedSender};
+use tracing::info;
+
+use crate::config::Config;
+use crate::core::{self, Coordinator, Effect, Input, Limits};
+use disk::Disk;
+
+/// Runs a coordinator until it is told to end. Must be called inside a `LocalSet`.
+///
+/// # Errors
+/// A sentence that says what to do.
+pub async fn run(config: Config) -> Result<(), String> {
+    boot::raise_file_limit();
+    let listener = net::listen(config.listen, "--listen").await?;
+    let bound = listener
+        .local_addr()
+        .map_err(|error| format!("cannot tell where this coordinator listens: {error}"))?;
+    let address = config.advertise.unwrap_or_else(|| Address::from(bound));
+    let (store, opened) = Store::open(&config.data_dir, config.id).map_err(|error| error.to_string())?;
+    let (id, users) = (opened.id, opened.recovered.users.len());
+
+    let clock = boot::Clock::start();
+    let settings = core::Config {
+        id: id.clone(),
+        address: address.clone(),
+        secret: config.secret,
+        seed: boot::random_seed(),
+        limits: Limits::default(),
+    };
+    let coordinator = Coordinator::new(clock.now(), settings, opened.recovered);
+    let (inputs, results) = mpsc::unbounded_channel();
+    let (mut disk, disk_ended) = Disk::start(store, inputs.clone());
+    tokio::task::spawn_local(drain_on_signal(inputs.clone()));
+
+    info!(%id, %address, users, data_dir = %config.data_dir.display(), "the coordinator is ready");
+    let hasher = Hasher::new();
+    let perform = |effect| perform(effect, &hasher, &disk, &inputs);
+    let outcome = tokio::select! {
+        outcome = net::drive(coordinator, Some(listener), Options::new(clock), results, perform) => outcome,
+        _ = disk_ended => Err("the store has failed in a way that it should not; start again, and please report what is said above".to_owned()),
+    };
+    disk.stop();
+    outcome
+}
+
+/// Starts an effect. Its result comes back as an input.
+fn perform(effect: Effect, hasher: &Hasher, disk: &Disk, inputs: &UnboundedSender<Input>) {
+    let inputs = inputs.clone();
+    // Nobody listens any more where the machine has exited: then nobody misses the answer either.
+    let answer = move |input| drop(inputs.send(input));
+    match effect {
+        Effect::Hash { job, secret } => hasher.hash(secret, move |hash| answer(Input::Hashed { job, hash })),
+        Effect::Verify { job, secret, hash } => {
+            hasher.verify(secret, hash, move |matches| answer(Input::Verified { job, matches }));
+        }
+        Effect::Persist { job, users } => disk.write(job, users),
+    }
+}
+
+async fn drain_on_signal(inputs: UnboundedSender<Input>) {
+    boot::shutdown_signal().await;
+    drop(inputs.send(Input::Drain));
+}
