@@ -70,13 +70,30 @@ impl FromStr for Incarnation {
 
 /// The number of an activity among those of one incarnation of one worker; the first is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "crate::wire::Number", into = "u64")]
 pub struct Seq(pub u64);
 
 impl Seq {
+    /// The largest that is accepted from outside. A million activities a second reach it in 292,000 years, and counting on from it
+    /// never overflows.
+    pub const MAX: Seq = Seq(i64::MAX as u64);
+
     /// The number that follows.
     pub fn next(self) -> Seq {
         Seq(self.0 + 1)
+    }
+}
+
+impl From<Seq> for u64 {
+    fn from(seq: Seq) -> u64 {
+        seq.0
+    }
+}
+
+impl TryFrom<crate::wire::Number> for Seq {
+    type Error = IdError;
+    fn try_from(number: crate::wire::Number) -> Result<Self, IdError> {
+        Some(Seq(number.0)).filter(|seq| *seq <= Seq::MAX).ok_or(IdError::Seq)
     }
 }
 
@@ -116,8 +133,9 @@ impl FromStr for ActivityId {
         };
         // One spelling per number: no sign, no leading zeros.
         let canonical = seq == "0" || (!seq.starts_with('0') && seq.bytes().all(|b| b.is_ascii_digit()));
-        let seq = seq.parse().ok().filter(|_| canonical).ok_or(IdError::Activity)?;
-        Ok(ActivityId { origin: origin.parse()?, incarnation: incarnation.parse()?, seq: Seq(seq) })
+        let seq =
+            seq.parse().ok().map(Seq).filter(|seq| canonical && *seq <= Seq::MAX).ok_or(IdError::Activity)?;
+        Ok(ActivityId { origin: origin.parse()?, incarnation: incarnation.parse()?, seq })
     }
 }
 
@@ -130,6 +148,9 @@ pub enum IdError {
     /// Not an incarnation.
     #[error("an incarnation is 16 hexadecimal digits")]
     Incarnation,
+    /// Not a sequence number.
+    #[error("a sequence number is a whole number up to {max}", max = Seq::MAX)]
+    Seq,
     /// Not an activity's id.
     #[error("an activity id is origin/incarnation/sequence")]
     Activity,
@@ -172,7 +193,8 @@ mod tests {
             "w/00000000000000ff/-1",
             "w/00000000000000ff/1/2",
             "w w/00000000000000ff/1",
-            "w/00000000000000ff/18446744073709551616",
+            "w/00000000000000ff/18446744073709551615",
+            "w/00000000000000ff/9223372036854775808",
         ] {
             assert!(wrong.parse::<ActivityId>().is_err(), "{wrong:?} was taken for an id");
         }

@@ -3,9 +3,6 @@
 
 use std::time::Duration;
 
-/// Where a coordinator listens, and where everybody looks for one, unless told otherwise.
-pub const DEFAULT_COORDINATOR: &str = "127.0.0.1:3780";
-
 /// Longest line on the wire, in bytes, without its line end. Longer: INVALID_MESSAGE as soon as the limit is passed.
 /// 1 MiB holds any sensible activity, and a thousand peers at the limit are stopped by [`PARTIAL_LINES_BYTES`] before they hurt.
 pub const LINE_BYTES: usize = 1 << 20;

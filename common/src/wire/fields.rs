@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+/// Where a coordinator listens, and where everybody looks for one, unless told otherwise.
+pub const DEFAULT_COORDINATOR: &str = "127.0.0.1:3780";
+
 /// A duration on the wire: whole milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -108,7 +111,11 @@ impl TryFrom<LooseAddress> for Address {
     }
 }
 
-/// A number that may come as a string: `3781` or `"3781"`.
+/// A whole number that is not negative, and may come as a string: `3781` or `"3781"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Number(#[serde(deserialize_with = "number")] pub u64);
+
 pub(super) fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     struct Number;
     impl serde::de::Visitor<'_> for Number {
@@ -128,9 +135,7 @@ pub(super) fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, 
 
 /// The same where the field may be absent or null.
 pub(super) fn maybe_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    #[derive(Deserialize)]
-    struct Wrapped(#[serde(deserialize_with = "number")] u64);
-    Ok(Option::<Wrapped>::deserialize(deserializer)?.map(|Wrapped(number)| number))
+    Ok(Option::<Number>::deserialize(deserializer)?.map(|Number(number)| number))
 }
 
 #[cfg(test)]

@@ -18,6 +18,6 @@ pub mod server;
 pub use activity::Activity;
 pub use client::*;
 pub use codec::{Lines, PartialBudget, WireError};
-pub use fields::{Address, AddressError, Millis};
+pub use fields::{Address, AddressError, DEFAULT_COORDINATOR, Millis, Number};
 pub use message::Message;
 pub use server::*;

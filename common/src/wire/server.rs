@@ -229,6 +229,7 @@ pub struct StatusReport {
     /// The network's id.
     pub network: String,
     /// Registered users.
+    #[serde(deserialize_with = "number")]
     pub users: u64,
     /// The workers, by id.
     pub workers: Vec<WorkerStatus>,
@@ -241,8 +242,10 @@ pub struct WorkerStatus {
     #[serde(flatten)]
     pub server: ServerEntry,
     /// Clients that it carries, by its own word.
+    #[serde(deserialize_with = "number")]
     pub load: u64,
     /// Clients that were sent there and have not arrived yet.
+    #[serde(deserialize_with = "number")]
     pub expected: u64,
     /// Whether its connection to the coordinator stands.
     pub connected: bool,

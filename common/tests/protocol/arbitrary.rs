@@ -134,7 +134,7 @@ fn among_servers() -> Vec<BoxedStrategy<Message>> {
         kind(vec((address(), role()), 0..3), |servers| BackupList {
             servers: servers.into_iter().map(|(address, role)| BackupEntry { address, role }).collect(),
         }),
-        kind((vec(id(), 0..3), any::<u64>()), |(links, next)| Neighbours { links, next: Seq(next) }),
+        kind((vec(id(), 0..3), 0..=Seq::MAX.0), |(links, next)| Neighbours { links, next: Seq(next) }),
     ]
 }
 
@@ -182,7 +182,7 @@ fn id() -> impl Strategy<Value = ServerId> {
 }
 
 fn activity_id() -> impl Strategy<Value = ActivityId> {
-    (id(), any::<u64>(), any::<u64>()).prop_map(|(origin, incarnation, seq)| ActivityId {
+    (id(), any::<u64>(), 0..=Seq::MAX.0).prop_map(|(origin, incarnation, seq)| ActivityId {
         origin,
         incarnation: Incarnation(incarnation),
         seq: Seq(seq),

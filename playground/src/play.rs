@@ -1,0 +1,157 @@
+//! The sample's users, each with a session of their own, and one who watches.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use client::{Client, Event, Options, Publisher, Receive, Secret};
+use common::network_secret::{self, IfMissing};
+use common::wire::{Activity, Address};
+use serde_json::Value;
+use tokio::task::JoinHandle;
+
+use crate::board::Board;
+
+/// Real activities: commits to two open-source projects, by thirty people under pseudonyms.
+const SAMPLE: &str = include_str!("../sample/activities.jsonl");
+
+/// How often the coordinator is asked.
+const ASK: Duration = Duration::from_secs(1);
+
+/// How long a session may take to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// The running sessions.
+#[derive(Debug)]
+pub(crate) struct Players {
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Players {
+    /// Ends all sessions.
+    pub(crate) async fn stop(self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+        for task in self.tasks {
+            let _ = tokio::time::timeout(GOODBYE, task).await;
+        }
+    }
+}
+
+/// Opens a session for every user of the sample and plays it, over and over.
+pub(crate) fn start(coordinator: &Address, rate: u32, board: &Rc<RefCell<Board>>) -> Players {
+    // Nobody else logs in as these users; they live as long as this network.
+    let secret = Secret::new(format!("{:016x}{:016x}", common::boot::random_seed(), common::boot::random_seed()));
+    let delivered = Arc::new(AtomicU64::new(0));
+    let mut tasks = Vec::new();
+    let mut publishers = BTreeMap::new();
+    let activities: Vec<(String, Activity)> = SAMPLE.lines().map(read).collect();
+    for (actor, _) in &activities {
+        if publishers.contains_key(actor) {
+            continue;
+        }
+        let username = actor.parse().expect("the sample's actors are usernames");
+        let mut options = Options::new(coordinator.clone()).user(username, secret.clone()).register_if_missing();
+        options = options.receive(Receive::Own);
+        options.received = Arc::clone(&delivered);
+        let session = Client::open(options);
+        publishers.insert(actor.clone(), session.publisher());
+        tasks.push(tokio::task::spawn_local(follow(actor.clone(), session, Rc::clone(board))));
+    }
+    let mut options = Options::new(coordinator.clone());
+    options.received = Arc::clone(&delivered);
+    tasks.push(tokio::task::spawn_local(watch(Client::open(options), Rc::clone(board))));
+    tasks.push(tokio::task::spawn_local(play(activities, publishers, rate, delivered, Rc::clone(board))));
+    Players { tasks }
+}
+
+fn read(line: &str) -> (String, Activity) {
+    let value: Value = serde_json::from_str(line).expect("the sample is JSON");
+    let actor = value["actor"].as_str().expect("the sample's activities have actors").to_owned();
+    (actor, Activity::parse(line).expect("the sample's lines are objects"))
+}
+
+async fn play(
+    activities: Vec<(String, Activity)>,
+    publishers: BTreeMap<String, Publisher>,
+    rate: u32,
+    delivered: Arc<AtomicU64>,
+    board: Rc<RefCell<Board>>,
+) {
+    // Everybody first registers and logs in, so that nobody's first activities wait in a queue.
+    while board.borrow().places.len() < publishers.len() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let mut beat = tokio::time::interval(Duration::from_secs(1) / rate);
+    for (actor, activity) in activities.iter().cycle() {
+        beat.tick().await;
+        if publishers[actor].publish(activity).await.is_ok() {
+            let mut board = board.borrow_mut();
+            board.sent += 1;
+            board.delivered = delivered.load(Ordering::Relaxed);
+        }
+    }
+}
+
+/// Follows one session's fate.
+async fn follow(user: String, mut session: Client, board: Rc<RefCell<Board>>) {
+    while let Some(event) = session.event().await {
+        let mut board = board.borrow_mut();
+        match event {
+            Event::Registered | Event::Activity(_) | Event::LoggedIn { server: None, .. } => {}
+            Event::LoggedIn { server: Some(server), .. } => {
+                board.places.insert(user.clone(), server);
+            }
+            Event::Disconnected { reason, .. } => {
+                board.places.remove(&user);
+                board.events.push(format!("{user} was disconnected: {reason}"));
+            }
+            Event::Refused { info } => board.events.push(format!("{user} was refused: {info}")),
+        }
+    }
+}
+
+/// Sees every activity, as anybody who logs in does.
+async fn watch(mut session: Client, board: Rc<RefCell<Board>>) {
+    while let Some(event) = session.event().await {
+        if let Event::Activity(broadcast) = event {
+            board.borrow_mut().saw(describe(broadcast.activity.get()));
+        }
+    }
+}
+
+/// Asks the coordinator again and again who is where.
+pub(crate) async fn watch_loads(coordinator: Address, board: Rc<RefCell<Board>>) {
+    let mut beat = tokio::time::interval(ASK);
+    loop {
+        beat.tick().await;
+        let report = match network_secret::load(None, std::net::Ipv4Addr::LOCALHOST.into(), IfMissing::Fail) {
+            Ok(secret) => client::status(&coordinator, secret, ASK).await.ok(),
+            Err(_) => None,
+        };
+        let mut board = board.borrow_mut();
+        board.answers = report.is_some();
+        if let Some(report) = report {
+            board.users = report.users;
+            board.workers = report.workers;
+        }
+    }
+}
+
+/// An activity in a line for people.
+fn describe(activity: &str) -> String {
+    let value: Value = serde_json::from_str(activity).unwrap_or_default();
+    let user = value["authenticated_user"].as_str().unwrap_or("?");
+    let object = &value["object"];
+    let text = match (object["repository"].as_str(), object["summary"].as_str(), value["content"].as_str()) {
+        (Some(repository), Some(summary), _) => format!("{user} committed to {repository}: {summary}"),
+        (_, _, Some(content)) => format!("{user}: {content}"),
+        _ => format!("{user}: {activity}"),
+    };
+    // What others write must not drive this terminal.
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
