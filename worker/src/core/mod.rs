@@ -1,0 +1,332 @@
+//! The worker as a state machine: carries client sessions, appends what they publish to one log, and floods it among the workers.
+//!
+//! What is absent: sockets, clocks, threads, files, password hashing. The shell brings bytes and time, and does the hashing
+//! ([`Effect`]).
+//!
+//! The leaves know nothing of each other: `session` (one client), `log`, `flood` (what has been seen), `neighbours` and `roster` (other
+//! workers), `upstream` (the coordinator), `users`, `register`, `secrets`. Only [`Worker`] routes between them: this file takes events
+//! apart; `clients` holds the conversation with clients, `servers` the one with coordinators and workers, `timers` what happens
+//! without anybody speaking.
+//!
+//! **Invariants.** Appending an activity costs nothing per client: clients read the log at their own pace. The load is the number
+//! of sessions that are logged in at this moment.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod clients;
+mod config;
+mod flood;
+mod log;
+mod neighbours;
+mod register;
+mod roster;
+mod secrets;
+mod servers;
+mod session;
+mod timers;
+mod upstream;
+mod users;
+
+use std::collections::BTreeMap;
+
+use common::id::{LinkId, ServerId};
+use common::machine::{Action, DialError, DialId, Event, JobId, Machine};
+use common::time::{Now, Time};
+use common::user::Username;
+use common::wire::{InvalidMessage, Message};
+use slotmap::SecondaryMap;
+
+pub use config::{Config, Counters, Effect, Input, Limits};
+
+use flood::Flood;
+use log::Log;
+use neighbours::Neighbours;
+use register::Registrations;
+use roster::Roster;
+use secrets::Digests;
+use session::Session;
+use timers::Drain;
+use upstream::Upstream;
+use users::Users;
+
+type Actions = Vec<Action<Effect>>;
+
+/// A worker.
+#[derive(Debug)]
+pub struct Worker {
+    config: Config,
+    rng: fastrand::Rng,
+    links: SecondaryMap<LinkId, Link>,
+
+    log: Log,
+    flood: Flood,
+    neighbours: Neighbours,
+    roster: Roster,
+    upstream: Upstream,
+    users: Users,
+    registrations: Registrations,
+    digests: Digests,
+
+    /// Clients that wait for the coordinator's answer about a user whom we do not know.
+    queries: BTreeMap<Username, Vec<LinkId>>,
+    /// What the shell is hashing, and for whom.
+    jobs: BTreeMap<JobId, Job>,
+    next_job: u64,
+    /// Attempts to connect that are under way.
+    dials: BTreeMap<DialId, Dial>,
+    next_dial: u64,
+
+    load: u64,
+    counters: Counters,
+    /// During this event something was appended to the log, or queued for many.
+    flush_all: bool,
+    /// The frame being built; kept for its memory.
+    frame: Vec<u8>,
+    next_sweep: Time,
+    next_heartbeat: Time,
+    drain: Option<Drain>,
+}
+
+/// Whose connection it is.
+#[derive(Debug)]
+enum Link {
+    /// Everybody who connected and has not authenticated as a server.
+    Client(Session),
+    Upstream,
+    Neighbour,
+}
+
+#[derive(Debug)]
+enum Job {
+    Login(LinkId),
+    Registration(Username),
+}
+
+#[derive(Debug)]
+enum Dial {
+    Upstream,
+    Neighbour(ServerId),
+}
+
+impl Worker {
+    /// A worker that starts now: its first deadline is `now`, and then it dials a coordinator.
+    pub fn new(now: Now, config: Config) -> Self {
+        let mut rng = fastrand::Rng::with_seed(config.seed);
+        let limits = &config.limits;
+        Worker {
+            links: SecondaryMap::new(),
+            log: Log::new(limits.log_bytes),
+            flood: Flood::new(config.id.clone(), config.incarnation, limits.clone()),
+            neighbours: Neighbours::new(limits),
+            roster: Roster::new(config.id.clone(), limits.unlisted),
+            upstream: Upstream::new(now.time, config.coordinators.clone(), limits),
+            users: Users::default(),
+            registrations: Registrations::default(),
+            digests: Digests::new(&mut rng),
+            queries: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            next_job: 0,
+            dials: BTreeMap::new(),
+            next_dial: 0,
+            load: 0,
+            counters: Counters::default(),
+            flush_all: false,
+            frame: Vec::new(),
+            next_sweep: now.time + limits.sweep,
+            next_heartbeat: now.time + limits.heartbeat,
+            drain: None,
+            rng,
+            config,
+        }
+    }
+
+    /// Clients that are logged in.
+    pub fn load(&self) -> u64 {
+        self.load
+    }
+
+    /// Whether a coordinator has let us in and the link stands.
+    pub fn upstream(&self) -> bool {
+        self.upstream.is_established()
+    }
+
+    /// The workers to which an established link stands.
+    pub fn neighbours(&self) -> Vec<ServerId> {
+        self.neighbours.established_ids()
+    }
+
+    /// What was dropped so far.
+    pub fn dropped(&self) -> Counters {
+        Counters { gaps: self.flood.gaps(), ..self.counters }
+    }
+
+    /// Asserts that every queue and table is within its limit, and that the load is true.
+    ///
+    /// # Panics
+    /// When one is not.
+    pub fn assert_bounds(&self) {
+        let limits = &self.config.limits;
+        let mut logged_in = 0;
+        for link in self.links.values() {
+            if let Link::Client(session) = link {
+                session.assert_bounds(limits.client_outbox_bytes);
+                logged_in += u64::from(session.is_logged_in());
+            }
+        }
+        assert_eq!(self.load, logged_in, "the load is the number of logged-in sessions");
+        assert!(self.clients() <= limits.connections, "{} connections", self.clients());
+        assert!(self.pending_logins() <= limits.hash_queue, "{} log-ins and hashes", self.pending_logins());
+        assert!(self.registrations.len() <= limits.hash_queue, "{} names are held", self.registrations.len());
+        self.log.assert_bounds();
+        self.flood.assert_bounds();
+        self.neighbours.assert_bounds();
+        self.upstream.assert_bounds();
+    }
+
+    /// Connections that do not belong to servers.
+    fn clients(&self) -> usize {
+        self.links.len() - self.neighbours.len() - usize::from(self.upstream.link().is_some())
+    }
+
+    fn accepted(&mut self, now: Now, link: LinkId, out: &mut Actions) {
+        if self.clients() >= self.config.limits.connections {
+            let info = format!("this server carries {} connections and takes no more", self.clients());
+            let farewell = Message::from(InvalidMessage { info }).encode();
+            out.push(Action::Close { link, farewell });
+            return;
+        }
+        let limits = &self.config.limits;
+        let session = Session::new(now.time, now.time + limits.login_deadline, limits.client_outbox_bytes);
+        self.links.insert(link, Link::Client(session));
+    }
+
+    fn dialled(&mut self, now: Now, dial: DialId, link: LinkId, out: &mut Actions) {
+        let purpose = self.dials.remove(&dial).expect("the driver answers each attempt once");
+        match purpose {
+            _ if self.drain.is_some() => out.push(Action::Close { link, farewell: Vec::new() }),
+            Dial::Upstream => self.greet_coordinator(now, link, out),
+            Dial::Neighbour(id) => self.greet_neighbour(now, link, id, out),
+        }
+    }
+
+    fn dial_failed(&mut self, now: Now, dial: DialId, error: DialError) {
+        match self.dials.remove(&dial).expect("the driver answers each attempt once") {
+            Dial::Upstream => {
+                let reason = format!("{}: {error}", self.upstream.address());
+                self.upstream.lost(now.time, &mut self.rng, &reason);
+            }
+            Dial::Neighbour(id) => self.roster.lost(now.time, &id, &mut self.rng),
+        }
+    }
+
+    fn received(&mut self, now: Now, link: LinkId, message: Message, out: &mut Actions) {
+        match self.links.get(link) {
+            Some(Link::Client(_)) => self.client_said(now, link, message, out),
+            Some(Link::Upstream) => self.coordinator_said(now, link, message, out),
+            Some(Link::Neighbour) => self.neighbour_said(now, link, message, out),
+            None => unreachable!("nothing is received on a link that is gone"),
+        }
+    }
+
+    fn wrote(&mut self, now: Now, link: LinkId, bytes: usize) {
+        match self.links.get_mut(link).expect("nothing is written to a link that is gone") {
+            Link::Client(session) => session.wrote(now.time, &self.log, bytes),
+            Link::Upstream => self.upstream.wrote(now.time, bytes),
+            Link::Neighbour => self.neighbours.wrote(now.time, link, bytes),
+        }
+    }
+
+    /// Closes a link after `last`.
+    fn close(&mut self, now: Now, link: LinkId, last: Option<Message>, out: &mut Actions) {
+        if self.links.contains_key(link) {
+            let farewell = self.gone(now, link, last.as_ref(), out);
+            out.push(Action::Close { link, farewell });
+        }
+    }
+
+    /// Says INVALID_MESSAGE and closes.
+    fn refuse(&mut self, now: Now, link: LinkId, info: impl Into<String>, out: &mut Actions) {
+        let info = info.into();
+        tracing::debug!(?link, %info, "refused a message");
+        self.close(now, link, Some(InvalidMessage { info }.into()), out);
+    }
+
+    /// A link is gone or about to be: nothing remembers it afterwards. Returns what it should still be told, `last` at the end.
+    fn gone(&mut self, now: Now, link: LinkId, last: Option<&Message>, out: &mut Actions) -> Vec<u8> {
+        let mut farewell = match self.links.remove(link).expect("a link goes once") {
+            Link::Client(session) => return self.client_gone(now, link, session, last, out),
+            Link::Upstream => self.coordinator_gone(now, out),
+            Link::Neighbour => self.neighbour_gone(now, link, out),
+        };
+        if let Some(message) = last {
+            message.encode_into(&mut farewell);
+        }
+        farewell
+    }
+
+    /// Delivers a frame to all clients, each at its own pace.
+    fn append(&mut self, frame: &[u8]) {
+        self.log.append(frame);
+        self.flush_all = true;
+    }
+
+    fn start_job(&mut self, job: Job) -> JobId {
+        let id = JobId(self.next_job);
+        self.next_job += 1;
+        self.jobs.insert(id, job);
+        id
+    }
+
+    /// Log-ins that wait for an answer or a hash, and registrations that wait for a hash.
+    fn pending_logins(&self) -> usize {
+        self.jobs.len() + self.queries.values().map(Vec::len).sum::<usize>()
+    }
+}
+
+impl Machine for Worker {
+    type Input = Input;
+    type Effect = Effect;
+
+    fn handle(&mut self, now: Now, event: Event<Input>, actions: &mut Actions) {
+        let mut wrote_to = None;
+        match event {
+            Event::Accepted { link, .. } => self.accepted(now, link, actions),
+            Event::Dialled { dial, link } => self.dialled(now, dial, link, actions),
+            Event::DialFailed { dial, error } => self.dial_failed(now, dial, error),
+            Event::Received { link, message } => self.received(now, link, message, actions),
+            Event::Malformed { link, error } => self.refuse(now, link, error.to_string(), actions),
+            Event::Wrote { link, bytes } => {
+                self.wrote(now, link, bytes);
+                wrote_to = Some(link);
+            }
+            Event::Closed { link } => {
+                self.gone(now, link, None, actions);
+            }
+            Event::DeadlinePassed => self.deadline_passed(now, actions),
+            Event::Input(Input::Hashed { job, hash }) => self.hashed(now, job, hash, actions),
+            Event::Input(Input::Verified { job, matches }) => self.verified(now, job, matches, actions),
+            Event::Input(Input::Drain) => self.start_drain(now, actions),
+        }
+        if std::mem::take(&mut self.flush_all) {
+            actions.push(Action::FlushAll);
+        }
+        if self.drain.is_some() {
+            self.continue_drain(now, wrote_to, actions);
+        }
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        self.next_deadline()
+    }
+
+    fn output(&self, link: LinkId) -> &[u8] {
+        match self.links.get(link) {
+            Some(Link::Client(session)) => session.output(&self.log),
+            Some(Link::Upstream) => self.upstream.output(),
+            Some(Link::Neighbour) => self.neighbours.output(link),
+            None => &[],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

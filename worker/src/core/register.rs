@@ -1,0 +1,143 @@
+//! Names that are being registered through this worker: held from the first request until the coordinator's answer, so that of two
+//! requests that meet here one hears at once that the name is being registered. Which worker wins the name the coordinator says.
+//!
+//! **Invariant.** A hold ends: with the answer, with its time-out, with the loss of the coordinator, or with its client where the
+//! coordinator has not been asked yet.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use common::id::LinkId;
+use common::machine::JobId;
+use common::time::Time;
+use common::user::Username;
+
+/// The held names.
+#[derive(Debug, Default)]
+pub(super) struct Registrations {
+    held: BTreeMap<Username, Hold>,
+}
+
+#[derive(Debug)]
+struct Hold {
+    /// Who asked; it may be gone by now.
+    link: LinkId,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Hashing(JobId),
+    Asked { until: Time },
+}
+
+impl Registrations {
+    /// Holds `username` for `link` while its secret is hashed by `job`; says whether it was free.
+    pub(super) fn hold(&mut self, username: Username, link: LinkId, job: JobId) -> bool {
+        match self.held.entry(username) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(free) => {
+                free.insert(Hold { link, stage: Stage::Hashing(job) });
+                true
+            }
+        }
+    }
+
+    /// Whether somebody is registering `username` here.
+    pub(super) fn is_held(&self, username: &Username) -> bool {
+        self.held.contains_key(username)
+    }
+
+    /// How many names are held.
+    pub(super) fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// The hash that `job` made for `username` is there, and the coordinator is going to be asked. Says whether it still matters.
+    pub(super) fn hashed(&mut self, username: &Username, job: JobId, until: Time) -> bool {
+        match self.held.get_mut(username) {
+            Some(hold) if matches!(hold.stage, Stage::Hashing(expected) if expected == job) => {
+                hold.stage = Stage::Asked { until };
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The coordinator has answered: releases the name, and returns who asked.
+    pub(super) fn answered(&mut self, username: &Username) -> Option<LinkId> {
+        match self.held.entry(username.clone()) {
+            Entry::Occupied(hold) if matches!(hold.get().stage, Stage::Asked { .. }) => {
+                Some(hold.remove().link)
+            }
+            _ => None,
+        }
+    }
+
+    /// `link`, which wanted `username`, is gone. Once the coordinator has been asked, its answer decides.
+    pub(super) fn abandoned(&mut self, username: &Username, link: LinkId) {
+        if let Entry::Occupied(hold) = self.held.entry(username.clone())
+            && hold.get().link == link
+            && matches!(hold.get().stage, Stage::Hashing(_))
+        {
+            hold.remove();
+        }
+    }
+
+    /// Releases the names for which the coordinator's answer is overdue, and returns who asked for them.
+    pub(super) fn expired(&mut self, now: Time) -> Vec<LinkId> {
+        self.release(|stage| matches!(stage, Stage::Asked { until } if *until <= now))
+    }
+
+    /// The coordinator is gone: releases the names that it was asked for, and returns who asked.
+    pub(super) fn coordinator_lost(&mut self) -> Vec<LinkId> {
+        self.release(|stage| matches!(stage, Stage::Asked { .. }))
+    }
+
+    fn release(&mut self, over: impl Fn(&Stage) -> bool) -> Vec<LinkId> {
+        self.held.extract_if(.., |_, hold| over(&hold.stage)).map(|(_, hold)| hold.link).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use slotmap::SlotMap;
+
+    use super::*;
+
+    #[test]
+    fn a_name_is_held_until_the_answer_the_time_out_or_the_loss_of_the_coordinator() {
+        let mut links = SlotMap::<LinkId, ()>::with_key();
+        let (first, second) = (links.insert(()), links.insert(()));
+        let ann: Username = "ann".parse().unwrap();
+        let until = Time::from_micros(10);
+        type End = fn(&mut Registrations, &Username) -> Vec<LinkId>;
+        let ends: [End; 3] = [
+            |held, ann| held.answered(ann).into_iter().collect(),
+            |held, _| held.expired(Time::from_micros(10)),
+            |held, _| held.coordinator_lost(),
+        ];
+        for end in ends {
+            let mut held = Registrations::default();
+            assert!(held.hold(ann.clone(), first, JobId(1)));
+            assert!(!held.hold(ann.clone(), second, JobId(2)));
+            assert_eq!(end(&mut held, &ann), [], "the coordinator has not been asked");
+            assert!(!held.hashed(&ann, JobId(9), until), "the result of another request");
+            assert!(held.hashed(&ann, JobId(1), until));
+            held.abandoned(&ann, first);
+            assert_eq!(held.expired(Time::from_micros(9)), []);
+            assert_eq!(end(&mut held, &ann), [first]);
+            assert!(!held.is_held(&ann));
+        }
+    }
+
+    #[test]
+    fn a_client_that_leaves_before_the_coordinator_was_asked_releases_its_name() {
+        let link = SlotMap::<LinkId, ()>::with_key().insert(());
+        let ann: Username = "ann".parse().unwrap();
+        let mut held = Registrations::default();
+        assert!(held.hold(ann.clone(), link, JobId(1)));
+        held.abandoned(&ann, link);
+        assert!(!held.is_held(&ann));
+    }
+}

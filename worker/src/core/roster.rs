@@ -1,0 +1,234 @@
+//! The workers that are known: where they listen, and when to dial them.
+//!
+//! **Invariant.** Of two workers the one with the smaller id dials, so that two never dial each other at once.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use common::backoff::Backoff;
+use common::id::ServerId;
+use common::time::Time;
+use common::wire::{Address, ServerEntry};
+
+/// Workers that are remembered. Far more than a mesh of direct links can carry.
+const KNOWN: usize = 1_024;
+
+/// The known workers, but for ourselves.
+#[derive(Debug)]
+pub(super) struct Roster {
+    own: ServerId,
+    known: BTreeMap<ServerId, Known>,
+    /// How long a worker is remembered that has neither a link nor a place in a coordinator's list.
+    unlisted: Duration,
+}
+
+#[derive(Debug)]
+struct Known {
+    address: Address,
+    contact: Contact,
+    backoff: Backoff,
+    /// Since when no coordinator lists it.
+    unlisted_since: Option<Time>,
+}
+
+/// How we stand with a known worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Contact {
+    /// No link. If we are the one to dial: not before then.
+    None(Time),
+    /// An attempt, or its handshake, is under way.
+    Dialling,
+    /// A link stands.
+    Linked,
+}
+
+impl Roster {
+    /// Nobody is known to `own` yet.
+    pub(super) fn new(own: ServerId, unlisted: Duration) -> Self {
+        Roster { own, known: BTreeMap::new(), unlisted }
+    }
+
+    /// A coordinator lists exactly these. Who is missing is remembered for a while: it may come back to the coordinator.
+    pub(super) fn listed(&mut self, now: Time, servers: Vec<ServerEntry>) {
+        for known in self.known.values_mut() {
+            known.unlisted_since.get_or_insert(now);
+        }
+        for server in servers {
+            self.joined(now, server);
+        }
+    }
+
+    /// A coordinator says that this worker exists, there.
+    pub(super) fn joined(&mut self, now: Time, server: ServerEntry) {
+        if let Some(known) = self.learn(now, server) {
+            known.unlisted_since = None;
+        }
+    }
+
+    /// A coordinator says that this worker is gone. If its link stands, it is not.
+    pub(super) fn removed(&mut self, now: Time, id: &ServerId) {
+        match self.known.get_mut(id) {
+            Some(known) if known.contact == Contact::Linked => known.unlisted_since = Some(now),
+            _ => {
+                self.known.remove(id);
+            }
+        }
+    }
+
+    /// This worker has authenticated at us or we at it: its link stands.
+    pub(super) fn linked(&mut self, now: Time, server: ServerEntry) {
+        if let Some(known) = self.learn(now, server) {
+            known.contact = Contact::Linked;
+        }
+    }
+
+    /// The link works: the next loss starts a new series of attempts.
+    pub(super) fn working(&mut self, id: &ServerId) {
+        if let Some(known) = self.known.get_mut(id) {
+            known.backoff.reset();
+        }
+    }
+
+    /// The attempt failed, or the link is gone.
+    pub(super) fn lost(&mut self, now: Time, id: &ServerId, rng: &mut fastrand::Rng) {
+        if let Some(known) = self.known.get_mut(id) {
+            known.contact = Contact::None(now + known.backoff.next(rng));
+        }
+    }
+
+    /// Where `id` listens, if an attempt to reach it is under way.
+    pub(super) fn dialled(&self, id: &ServerId) -> Option<&Address> {
+        self.known.get(id).filter(|known| known.contact == Contact::Dialling).map(|known| &known.address)
+    }
+
+    /// Forgets who has been neither linked nor listed for long.
+    pub(super) fn forget_unlisted(&mut self, now: Time) {
+        self.known.retain(|_, known| {
+            let unlisted = known.unlisted_since.is_some_and(|since| now.since(since) >= self.unlisted);
+            !unlisted || known.contact == Contact::Linked
+        });
+    }
+
+    /// When to ask whom to dial.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.ours_to_dial().filter_map(|(_, known)| known.contact.dial_at()).min()
+    }
+
+    /// Whom to dial now, and where. The attempts count as begun.
+    pub(super) fn due(&mut self, now: Time) -> Vec<(ServerId, Address)> {
+        let due = |known: &Known| known.contact.dial_at().is_some_and(|at| at <= now);
+        let ids: Vec<_> =
+            self.ours_to_dial().filter(|(_, known)| due(known)).map(|(id, _)| id.clone()).collect();
+        ids.into_iter()
+            .map(|id| {
+                let known = self.known.get_mut(&id).expect("it was just found");
+                known.contact = Contact::Dialling;
+                (id, known.address.clone())
+            })
+            .collect()
+    }
+
+    fn ours_to_dial(&self) -> impl Iterator<Item = (&ServerId, &Known)> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        self.known.range::<ServerId, _>((Excluded(&self.own), Unbounded))
+    }
+
+    fn learn(&mut self, now: Time, server: ServerEntry) -> Option<&mut Known> {
+        if server.id == self.own {
+            return None;
+        }
+        if !self.known.contains_key(&server.id) && self.known.len() == KNOWN {
+            tracing::warn!(id = %server.id, "more than {KNOWN} workers; not remembering this one");
+            return None;
+        }
+        let known = self.known.entry(server.id).or_insert_with(|| Known {
+            address: server.address.clone(),
+            contact: Contact::None(now),
+            backoff: Backoff::default(),
+            unlisted_since: Some(now),
+        });
+        if known.address != server.address {
+            // It has moved: no need to wait out the pause for its old place.
+            known.address = server.address;
+            known.backoff.reset();
+            if let Contact::None(at) = &mut known.contact {
+                *at = now;
+            }
+        }
+        Some(known)
+    }
+}
+
+impl Contact {
+    fn dial_at(self) -> Option<Time> {
+        match self {
+            Contact::None(at) => Some(at),
+            Contact::Dialling | Contact::Linked => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(id: &str, port: u16) -> ServerEntry {
+        ServerEntry { id: id.parse().unwrap(), address: Address::new("h", port).unwrap() }
+    }
+
+    fn roster() -> Roster {
+        Roster::new("m".parse().unwrap(), Duration::from_secs(60))
+    }
+
+    fn due(roster: &mut Roster, now: Time) -> Vec<String> {
+        roster.due(now).into_iter().map(|(id, address)| format!("{id}@{address}")).collect()
+    }
+
+    fn at(seconds: u64) -> Time {
+        Time::ZERO + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn of_two_workers_the_one_with_the_smaller_id_dials() {
+        let mut roster = roster();
+        roster.listed(at(0), vec![entry("a", 1), entry("m", 2), entry("z", 3)]);
+        assert_eq!(roster.deadline(), Some(at(0)));
+        assert_eq!(due(&mut roster, at(0)), ["z@h:3"]);
+        assert_eq!((due(&mut roster, at(9)), roster.deadline()), (vec![], None), "once is enough");
+        roster.lost(at(1), &"z".parse().unwrap(), &mut fastrand::Rng::with_seed(1));
+        assert_eq!(due(&mut roster, at(7)), ["z@h:3"]);
+    }
+
+    #[test]
+    fn who_is_not_listed_any_more_is_forgotten_after_a_while_unless_linked() {
+        let mut roster = roster();
+        roster.listed(at(0), vec![entry("x", 1), entry("y", 2), entry("z", 3)]);
+        roster.due(at(0));
+        roster.linked(at(0), entry("z", 3));
+        roster.listed(at(10), vec![entry("y", 2)]);
+        roster.forget_unlisted(at(69));
+        assert_eq!(roster.known.len(), 3);
+        roster.forget_unlisted(at(70));
+        assert_eq!(roster.known.keys().map(ServerId::as_str).collect::<Vec<_>>(), ["y", "z"]);
+    }
+
+    #[test]
+    fn who_is_removed_is_forgotten_unless_its_link_stands() {
+        let mut roster = roster();
+        roster.listed(at(0), vec![entry("y", 2), entry("z", 3)]);
+        roster.linked(at(0), entry("z", 3));
+        roster.removed(at(1), &"y".parse().unwrap());
+        roster.removed(at(1), &"z".parse().unwrap());
+        assert_eq!(roster.known.keys().map(ServerId::as_str).collect::<Vec<_>>(), ["z"]);
+    }
+
+    #[test]
+    fn who_has_moved_is_dialled_at_its_new_place_at_once() {
+        let mut roster = roster();
+        roster.joined(at(0), entry("z", 3));
+        roster.due(at(0));
+        roster.lost(at(0), &"z".parse().unwrap(), &mut fastrand::Rng::with_seed(7));
+        roster.joined(at(0), entry("z", 4));
+        assert_eq!(due(&mut roster, at(0)), ["z@h:4"]);
+    }
+}

@@ -1,0 +1,226 @@
+//! One client's connection, from its first byte to its last: who it is, what waits for it, and how far it is in the log.
+//!
+//! **Invariant.** What a client reads is whole frames: a private reply goes out between two frames of the log and is itself
+//! finished before the log continues. No flag says which of the two is being written: where the cursor stands inside a frame it is
+//! that frame, and else the outbox comes first.
+//!
+//! Not here: whether a secret or a token is good (`users`), and what an activity becomes (`flood`).
+
+use std::time::Duration;
+
+use common::outbox::{Outbox, OutboxFull};
+use common::time::Time;
+use common::user::{Secret, Username};
+use common::wire::{ActivityMessage, Message};
+
+use super::log::{Log, Position};
+use super::secrets::{Digest, Digests};
+
+/// A client's connection. There may be tens of thousands: an idle one is small.
+#[derive(Debug)]
+pub(super) struct Session {
+    phase: Phase,
+    outbox: Outbox,
+    /// Up to where the log has been written to this client; none before it has logged in.
+    cursor: Option<Position>,
+    /// When something was last written, or nothing waited.
+    moved: Time,
+}
+
+/// How far a client has come.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// It has said nothing yet, or has registered. It has until then to log in.
+    Fresh {
+        /// The log-in deadline.
+        until: Time,
+    },
+    /// The coordinator is asked for the user's record.
+    Asking {
+        /// When the record is taken not to exist.
+        until: Time,
+        /// Who the client wants to be.
+        username: Username,
+        /// What it proves that with.
+        secret: Secret,
+    },
+    /// Its secret is being verified.
+    Verifying {
+        /// Who the client wants to be.
+        username: Username,
+        /// The secret's digest, for later.
+        digest: Digest,
+    },
+    /// Its registration is under way.
+    Registering {
+        /// The wanted name.
+        username: Username,
+    },
+    /// It receives and may publish.
+    LoggedIn {
+        /// Who it is.
+        username: Username,
+        /// The digest of its secret, where it logged in by one.
+        digest: Option<Digest>,
+    },
+}
+
+/// Why a session needs attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Overdue {
+    /// It did not log in in time.
+    Login,
+    /// The coordinator did not answer in time.
+    Answer,
+    /// What it has not taken yet has left the log.
+    FellBehind,
+    /// It takes nothing of what waits for it.
+    Stalled,
+}
+
+impl Session {
+    /// A connection that has until `until` to log in, and `outbox_bytes` for replies.
+    pub(super) fn new(now: Time, until: Time, outbox_bytes: usize) -> Self {
+        Session { phase: Phase::Fresh { until }, outbox: Outbox::new(outbox_bytes), cursor: None, moved: now }
+    }
+
+    /// How far it has come.
+    pub(super) fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    /// It goes on to `phase`.
+    pub(super) fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+    }
+
+    /// It has logged in; what is appended to the log from `cursor` on is for it.
+    pub(super) fn log_in(&mut self, username: Username, digest: Option<Digest>, cursor: Position) {
+        self.phase = Phase::LoggedIn { username, digest };
+        self.cursor = Some(cursor);
+    }
+
+    /// Whether it has logged in.
+    pub(super) fn is_logged_in(&self) -> bool {
+        matches!(self.phase, Phase::LoggedIn { .. })
+    }
+
+    /// In whose name `message` may be published.
+    ///
+    /// # Errors
+    /// Why it may not: not logged in, another's name, a wrong secret.
+    pub(super) fn author(
+        &self,
+        message: &ActivityMessage,
+        digests: &Digests,
+    ) -> Result<&Username, &'static str> {
+        let Phase::LoggedIn { username, digest } = &self.phase else {
+            return Err("log in first: ACTIVITY_MESSAGE comes after LOGIN_SUCCESS");
+        };
+        if let Some(claimed) = &message.username {
+            // Nearly always the very same text; else another spelling of it may be meant.
+            let same = claimed == username.as_str()
+                || claimed.parse::<Username>().is_ok_and(|claimed| claimed == *username);
+            if !same {
+                return Err("the username is not the one that logged in on this connection");
+            }
+        }
+        match (&message.secret, digest) {
+            (Some(secret), Some(digest)) if !digests.matches(digest, secret) => {
+                Err("the secret is not the one that logged in on this connection")
+            }
+            _ => Ok(username),
+        }
+    }
+
+    /// Queues a private reply.
+    ///
+    /// # Errors
+    /// Too many wait already. Nothing was queued.
+    pub(super) fn reply(&mut self, now: Time, message: &Message) -> Result<(), OutboxFull> {
+        self.outbox.push(now, message)
+    }
+
+    /// What is to be written next.
+    pub(super) fn output<'a>(&'a self, log: &'a Log) -> &'a [u8] {
+        match self.cursor {
+            None => self.outbox.pending(),
+            Some(cursor) if cursor < log.start() => &[],
+            Some(cursor) if self.outbox.is_empty() => log.read(cursor),
+            Some(cursor) => match log.unfinished(cursor) {
+                [] => self.outbox.pending(),
+                rest => rest,
+            },
+        }
+    }
+
+    /// The first `bytes` of the output have been written.
+    pub(super) fn wrote(&mut self, now: Time, log: &Log, bytes: usize) {
+        self.moved = now;
+        match self.cursor {
+            Some(cursor) if self.outbox.is_empty() || !log.unfinished(cursor).is_empty() => {
+                self.cursor = Some(cursor.plus(bytes));
+            }
+            _ => self.outbox.wrote(now, bytes),
+        }
+    }
+
+    /// Whether nothing waits that was there when the log's end was `end`.
+    pub(super) fn is_flushed(&self, end: Position) -> bool {
+        self.outbox.is_empty() && self.cursor.is_none_or(|cursor| cursor >= end)
+    }
+
+    /// What is overdue with this session, if anything is. To be asked regularly: that is how it knows since when something waits.
+    pub(super) fn overdue(&mut self, now: Time, log: &Log, write_stall: Duration) -> Option<Overdue> {
+        match self.phase {
+            Phase::Fresh { until } if until <= now => return Some(Overdue::Login),
+            Phase::Asking { until, .. } if until <= now => return Some(Overdue::Answer),
+            _ => {}
+        }
+        if self.cursor.is_some_and(|cursor| cursor < log.start()) {
+            return Some(Overdue::FellBehind);
+        }
+        if self.output(log).is_empty() {
+            self.moved = now;
+        }
+        (now.since(self.moved) >= write_stall).then_some(Overdue::Stalled)
+    }
+
+    /// The last bytes for this client: the rest of the frame that was begun, the replies that wait, what else it lacks of the log
+    /// as far as both pieces of the log together are little (`limit` bytes), then `last`. Nothing where the frame alone is more:
+    /// whoever leaves that much unread reads no farewell either.
+    pub(super) fn farewell(self, log: &Log, limit: usize, last: Option<&Message>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut rest: &[u8] = &[];
+        if let Some(cursor) = self.cursor {
+            let unfinished = log.unfinished(cursor);
+            if cursor < log.start() || unfinished.len() > limit {
+                return bytes;
+            }
+            bytes.extend_from_slice(unfinished);
+            rest = log.read(cursor.plus(unfinished.len()));
+        }
+        let log_bytes = bytes.len() + rest.len();
+        bytes.extend(self.outbox.farewell(None));
+        if log_bytes <= limit {
+            bytes.extend_from_slice(rest);
+        }
+        if let Some(message) = last {
+            message.encode_into(&mut bytes);
+        }
+        bytes
+    }
+
+    /// Asserts that no more waits than may.
+    pub(super) fn assert_bounds(&self, outbox_bytes: usize) {
+        assert!(
+            self.outbox.len() <= outbox_bytes,
+            "{} bytes of replies wait for a client",
+            self.outbox.len()
+        );
+    }
+}
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

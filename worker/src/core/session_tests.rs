@@ -1,0 +1,108 @@
+use super::*;
+use common::wire::LoginSuccess;
+
+fn reply(number: u32) -> Message {
+    LoginSuccess { info: format!("reply {number}"), server: None }.into()
+}
+
+fn session(log: &Log) -> (Session, Digests) {
+    let digests = Digests::new(&mut fastrand::Rng::with_seed(1));
+    let mut session = Session::new(Time::ZERO, Time::ZERO, 10_000);
+    session.log_in("ann".parse().unwrap(), Some(digests.of(&Secret::new("s"))), log.end());
+    (session, digests)
+}
+
+/// Takes at most `most` bytes of the output.
+fn take(session: &mut Session, log: &Log, most: usize) -> Vec<u8> {
+    let output = session.output(log);
+    let taken = output[..most.min(output.len())].to_vec();
+    if !taken.is_empty() {
+        session.wrote(Time::ZERO, log, taken.len());
+    }
+    taken
+}
+
+#[test]
+fn replies_go_out_between_frames_however_little_is_written_at_a_time() {
+    // Small enough that the frames lie in many chunks, large enough that none is trimmed.
+    for most in 1..40 {
+        let mut log = Log::new(2_000);
+        let (mut session, _) = session(&log);
+        let mut read = Vec::new();
+        for number in 0..20 {
+            log.append(format!("frame {number}\n").as_bytes());
+            if number % 3 == 0 {
+                session.reply(Time::ZERO, &reply(number)).unwrap();
+            }
+            read.extend(take(&mut session, &log, most));
+        }
+        loop {
+            let piece = take(&mut session, &log, most);
+            if piece.is_empty() {
+                break;
+            }
+            read.extend(piece);
+        }
+        let text = String::from_utf8(read).unwrap();
+        let (replies, frames): (Vec<_>, Vec<_>) = text.lines().partition(|line| line.starts_with('{'));
+        assert_eq!(
+            frames,
+            (0..20).map(|number| format!("frame {number}")).collect::<Vec<_>>(),
+            "{most} at a time"
+        );
+        let expected: Vec<_> =
+            (0..20).step_by(3).map(|number| String::from_utf8(reply(number).encode()).unwrap()).collect();
+        assert_eq!(
+            replies,
+            expected.iter().map(|line| line.trim_end()).collect::<Vec<_>>(),
+            "{most} at a time"
+        );
+    }
+}
+
+#[test]
+fn a_farewell_ends_what_was_begun_wherever_that_was() {
+    for taken in 0..60 {
+        let mut log = Log::new(100_000);
+        let (mut session, _) = session(&log);
+        log.append(b"frame one\n");
+        log.append(b"frame two\n");
+        let mut read = take(&mut session, &log, taken.min(5));
+        session.reply(Time::ZERO, &reply(1)).unwrap();
+        read.extend(take(&mut session, &log, taken));
+        read.extend(session.farewell(&log, 100, Some(&reply(2))));
+        let text = String::from_utf8(read).unwrap();
+        let mut lines: Vec<_> = text.lines().collect();
+        assert!(lines.pop().unwrap().contains("reply 2"), "{text}");
+        lines.sort();
+        assert_eq!(lines.len(), 3, "{text}");
+        assert_eq!(lines[..2], ["frame one", "frame two"]);
+    }
+}
+
+#[test]
+fn a_farewell_is_short_whatever_the_client_left_unread() {
+    let mut log = Log::new(100_000);
+    let (mut session, _) = session(&log);
+    let long = format!("{}\n", "x".repeat(500));
+    log.append(b"short\n");
+    log.append(long.as_bytes());
+    assert_eq!(take(&mut session, &log, 6), b"short\n");
+    let (mut between, _) = self::session(&log);
+    log.append(long.as_bytes());
+    assert_eq!(between.output(&log), long.as_bytes());
+    take(&mut session, &log, 1);
+    assert_eq!(
+        session.farewell(&log, 100, Some(&reply(1))),
+        b"",
+        "the frame that was begun is too long to end"
+    );
+    take(&mut between, &log, 0);
+    assert_eq!(between.farewell(&log, 100, Some(&reply(1))), reply(1).encode());
+}
+
+#[test]
+fn an_idle_session_is_small() {
+    assert!(size_of::<Session>() <= 200, "{} bytes", size_of::<Session>());
+    assert!(size_of::<super::super::Link>() <= 208, "{} bytes", size_of::<super::super::Link>());
+}

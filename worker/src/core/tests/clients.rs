@@ -1,0 +1,345 @@
+use common::token::Claims;
+
+use super::*;
+
+const LOGIN: &str = r#"{"command":"LOGIN","username":"ann","secret":"s"}"#;
+const REGISTER: &str = r#"{"command":"REGISTER","username":"ann","secret":"s"}"#;
+const ALLOWED: &str = r#"{"command":"LOCK_ALLOWED","username":"ann","registration":"1.0@c","changed":"1.0@c","secret":"hash of s","durability":"local"}"#;
+
+/// A joined worker that knows ann, whose secret is `s`.
+fn with_ann() -> (Node, LinkId) {
+    let (mut node, coordinator) = Node::joined();
+    let user = record("s");
+    node.say(coordinator, &format!(r#"{{"command":"SYNC_USER","users":{{"ann":{user}}}}}"#));
+    (node, coordinator)
+}
+
+#[test]
+fn an_activity_reaches_everybody_with_the_name_of_its_sender() {
+    let (mut node, _) = with_ann();
+    let (ann, other) = (node.connect(), node.client());
+    node.say(ann, LOGIN);
+    node.hash();
+    assert_eq!(node.hear(ann), ["LOGIN_SUCCESS logged in as ann"]);
+    node.say(ann, r#"{"command":"ACTIVITY_MESSAGE","username":"ann","secret":"s","activity":{"a":1.0,"authenticated_user":"eve"}}"#);
+    let expected = r#"{"authenticated_user":"ann","a":1.0}"#;
+    assert_eq!((node.hear(ann), node.hear(other)), (vec![expected.to_owned()], vec![expected.to_owned()]));
+}
+
+#[test]
+fn who_logs_in_receives_what_is_published_from_then_on() {
+    let (mut node, _) = Node::joined();
+    let early = node.client();
+    node.publish(early, 1);
+    let late = node.client();
+    node.publish(early, 2);
+    assert_eq!(node.hear(late), [r#"{"authenticated_user":"anonymous","n":2}"#]);
+    assert_eq!(node.hear(early).len(), 2);
+}
+
+#[test]
+fn the_coordinator_hears_of_every_client_that_comes_and_goes() {
+    let (mut node, coordinator) = Node::joined();
+    let first = node.client();
+    let second = node.client();
+    assert_eq!(node.hear(coordinator), ["NEW_CLIENT anonymous 1", "NEW_CLIENT anonymous 2"]);
+    node.say(first, r#"{"command":"LOGOUT"}"#);
+    assert_eq!(node.hear(first), ["(closed)"]);
+    node.hang_up(second);
+    assert_eq!(node.hear(coordinator), ["DE_LOAD 1", "DE_LOAD 0"]);
+    assert_eq!(node.worker.load(), 0);
+}
+
+#[test]
+fn a_client_that_vanishes_while_its_secret_is_verified_leaves_no_ghost() {
+    let (mut node, coordinator) = with_ann();
+    let ann = node.connect();
+    node.say(ann, LOGIN);
+    node.hang_up(ann);
+    node.hash();
+    assert_eq!((node.worker.load(), node.hear(coordinator)), (0, vec![]));
+}
+
+#[test]
+fn a_wrong_secret_and_an_unknown_name_sound_the_same() {
+    let (mut node, coordinator) = with_ann();
+    let (wrong, unknown) = (node.connect(), node.connect());
+    node.say(wrong, r#"{"command":"LOGIN","username":"ann","secret":"x"}"#);
+    node.say(unknown, r#"{"command":"LOGIN","username":"bob","secret":"x"}"#);
+    assert_eq!(node.hear(coordinator), ["USER_QUERY bob"]);
+    node.say(coordinator, r#"{"command":"USER_ANSWER","username":"bob"}"#);
+    assert_eq!(node.effects.len(), 2, "both cost a hash");
+    node.hash();
+    let expected = ["LOGIN_FAILED wrong name or secret", "(closed)"];
+    assert_eq!(
+        (node.hear(wrong), node.hear(unknown)),
+        (expected.map(String::from).to_vec(), expected.map(String::from).to_vec())
+    );
+}
+
+#[test]
+fn a_user_that_is_not_known_yet_is_asked_for_once() {
+    let (mut node, coordinator) = Node::joined();
+    let (first, second) = (node.connect(), node.connect());
+    node.say(first, LOGIN);
+    node.say(second, LOGIN);
+    assert_eq!(node.hear(coordinator), ["USER_QUERY ann"]);
+    let user = record("s");
+    node.say(coordinator, &format!(r#"{{"command":"USER_ANSWER","username":"ann","user":{user}}}"#));
+    node.hash();
+    assert_eq!(node.hear(first), ["LOGIN_SUCCESS logged in as ann"]);
+    assert_eq!(node.hear(second), ["LOGIN_SUCCESS logged in as ann"]);
+}
+
+#[test]
+fn an_unknown_user_is_refused_when_the_coordinator_does_not_answer_or_is_lost() {
+    let (mut node, coordinator) = Node::joined();
+    let (first, second) = (node.connect(), node.connect());
+    node.say(first, LOGIN);
+    node.wait(Duration::from_secs(6));
+    node.hash();
+    assert_eq!(node.hear(first), ["LOGIN_FAILED wrong name or secret", "(closed)"]);
+    node.say(second, LOGIN);
+    node.hang_up(coordinator);
+    node.hash();
+    assert_eq!(node.hear(second), ["LOGIN_FAILED wrong name or secret", "(closed)"]);
+}
+
+#[test]
+fn users_log_in_while_no_coordinator_answers() {
+    let (mut node, coordinator) = with_ann();
+    node.hang_up(coordinator);
+    let (secret, token) = (node.connect(), node.connect());
+    node.say(secret, LOGIN);
+    node.hash();
+    assert_eq!(node.hear(secret), ["LOGIN_SUCCESS logged in as ann"]);
+    node.say(token, &by_token("ann", 2_000_000, ""));
+    assert_eq!(node.hear(token), ["LOGIN_SUCCESS logged in as ann"]);
+}
+
+fn by_token(username: &str, expires: u64, more: &str) -> String {
+    let claims = Claims {
+        username: "ann".parse().unwrap(),
+        registration: "1.0@c".parse().ok(),
+        expires: WallMillis(expires),
+    };
+    let token = token_key().sign(&claims);
+    format!(r#"{{"command":"LOGIN","username":"{username}","token":"{token}"{more}}}"#)
+}
+
+#[test]
+fn a_token_costs_no_hash_and_a_bad_one_falls_back_to_the_secret() {
+    let (mut node, _) = with_ann();
+    let [good, expired, anothers, fallback] = [(); 4].map(|()| node.connect());
+    node.say(good, &by_token("ann", 2_000_000, ""));
+    node.say(expired, &by_token("ann", 1, ""));
+    node.say(anothers, &by_token("bob", 2_000_000, ""));
+    assert!(node.effects.is_empty());
+    assert_eq!(node.hear(good), ["LOGIN_SUCCESS logged in as ann"]);
+    assert_eq!(node.hear(expired), ["LOGIN_FAILED the token has expired", "(closed)"]);
+    assert_eq!(node.hear(anothers), ["LOGIN_FAILED the token is another user's", "(closed)"]);
+    node.say(fallback, &by_token("ann", 1, r#","secret":"s""#));
+    node.hash();
+    assert_eq!(node.hear(fallback), ["LOGIN_SUCCESS logged in as ann"]);
+}
+
+#[test]
+fn what_is_not_allowed_is_answered_with_its_reason_and_a_close() {
+    let (mut node, _) = with_ann();
+    let activity = |more: &str| format!(r#"{{"command":"ACTIVITY_MESSAGE",{more}"activity":{{}}}}"#);
+    let broadcast = r#"{"command":"ACTIVITY_BROADCAST","activity":{}}"#.to_owned();
+    let cases: Vec<(bool, String, &str)> = vec![
+        (false, "nonsense".into(), "INVALID_MESSAGE the line is not valid JSON"),
+        (false, "[]".into(), "INVALID_MESSAGE the line is JSON but not an object"),
+        (false, r#"{"command":"DANCE"}"#.into(), "INVALID_MESSAGE unknown command \"DANCE\""),
+        (false, activity(""), "AUTHENTICATION_FAIL log in first"),
+        (false, broadcast.clone(), "INVALID_MESSAGE ACTIVITY_BROADCAST is for servers: authenticate first"),
+        (
+            false,
+            r#"{"command":"LOGIN_SUCCESS"}"#.into(),
+            "INVALID_MESSAGE LOGIN_SUCCESS is an answer; nobody asked",
+        ),
+        (false, r#"{"command":"STATUS","secret":"x"}"#.into(), "INVALID_MESSAGE STATUS is for coordinators"),
+        (
+            false,
+            r#"{"command":"LOGIN","username":""}"#.into(),
+            "LOGIN_FAILED a username has 1 to 64 characters",
+        ),
+        (
+            false,
+            r#"{"command":"LOGIN","username":"ann"}"#.into(),
+            "LOGIN_FAILED a log-in needs a secret or a token",
+        ),
+        (
+            false,
+            r#"{"command":"LOGIN","username":"ann","secret":""}"#.into(),
+            "LOGIN_FAILED wrong name or secret",
+        ),
+        (
+            false,
+            r#"{"command":"REGISTER","username":"anonymous","secret":"s"}"#.into(),
+            "REGISTER_FAILED anonymous is everybody's",
+        ),
+        (
+            false,
+            r#"{"command":"REGISTER","username":"bob","secret":""}"#.into(),
+            "REGISTER_FAILED a secret has 1 to 256 bytes",
+        ),
+        (false, REGISTER.into(), "REGISTER_FAILED ann is registered"),
+        (true, LOGIN.into(), "INVALID_MESSAGE LOGIN after LOGIN_SUCCESS"),
+        (true, REGISTER.into(), "INVALID_MESSAGE REGISTER after LOGIN_SUCCESS"),
+        (true, activity(r#""username":"bob","#), "AUTHENTICATION_FAIL the username is not the one"),
+        (true, activity(r#""secret":"x","#), "AUTHENTICATION_FAIL the secret is not the one"),
+        (true, broadcast, "INVALID_MESSAGE ACTIVITY_BROADCAST is for servers"),
+    ];
+    for (logged_in, line, expected) in cases {
+        let link = node.connect();
+        if logged_in {
+            node.say(link, LOGIN);
+            node.hash();
+            node.hear(link);
+        }
+        node.say(link, &line);
+        let heard = node.hear(link);
+        assert!(heard.len() == 2 && heard[0].starts_with(expected), "{line}: {heard:?}");
+        assert_eq!(node.worker.load(), 0);
+    }
+}
+
+#[test]
+fn a_second_login_while_the_first_is_verified_is_refused() {
+    let (mut node, _) = with_ann();
+    let ann = node.connect();
+    node.say(ann, LOGIN);
+    node.say(ann, LOGIN);
+    assert_eq!(node.hear(ann), ["INVALID_MESSAGE LOGIN before LOGIN was answered", "(closed)"]);
+    node.hash();
+    assert_eq!(node.worker.load(), 0);
+}
+
+#[test]
+fn an_activity_over_the_limit_is_refused_and_one_at_the_limit_is_not() {
+    let mut node = Node::with("w1", Limits { activity_bytes: 20, ..Limits::default() });
+    let (client, other) = (node.client(), node.client());
+    node.say(client, r#"{"command":"ACTIVITY_MESSAGE","activity":{"k":"012345678901"}}"#);
+    assert_eq!(node.hear(other).len(), 1);
+    node.say(client, r#"{"command":"ACTIVITY_MESSAGE","activity":{"k":"0123456789012"}}"#);
+    assert_eq!(node.hear(client)[1..], ["INVALID_MESSAGE the line is longer than 20 bytes", "(closed)"]);
+    assert_eq!(node.hear(other), [] as [&str; 0]);
+}
+
+#[test]
+fn another_spelling_of_the_own_name_is_the_own_name() {
+    let (mut node, coordinator) = Node::joined();
+    let user = record("s");
+    node.say(coordinator, &format!(r#"{{"command":"SYNC_USER","users":{{"Zo\u00eb":{user}}}}}"#));
+    let link = node.connect();
+    node.say(link, r#"{"command":"LOGIN","username":"Zo\u00eb","secret":"s"}"#);
+    node.hash();
+    node.hear(link);
+    node.say(link, r#"{"command":"ACTIVITY_MESSAGE","username":"Zoe\u0308","activity":{}}"#);
+    assert_eq!(node.hear(link), ["{\"authenticated_user\":\"Zo\u{eb}\"}"]);
+}
+
+#[test]
+fn silence_before_the_log_in_ends_with_a_reason() {
+    let mut node = Node::new();
+    let (silent, busy) = (node.connect(), node.client());
+    node.wait(Duration::from_secs(12));
+    assert_eq!(node.hear(silent), ["LOGIN_FAILED no log-in within 10s", "(closed)"]);
+    assert_eq!(node.hear(busy), [] as [&str; 0]);
+}
+
+#[test]
+fn one_connection_too_many_is_turned_away() {
+    let mut node = Node::with("w1", Limits { connections: 2, ..Limits::default() });
+    let [first, _second] = [node.client(), node.client()];
+    let third = node.connect();
+    assert_eq!(
+        node.hear(third),
+        ["INVALID_MESSAGE this server carries 2 connections and takes no more", "(closed)"]
+    );
+    node.hang_up(first);
+    node.client();
+}
+
+#[test]
+fn more_log_ins_than_may_wait_are_told_to_come_back() {
+    let mut node = Node::with("w1", Limits { hash_queue: 2, ..Limits::default() });
+    let links = [(); 3].map(|()| node.connect());
+    links.iter().for_each(|link| node.say(*link, LOGIN));
+    assert_eq!(
+        node.hear(links[2]),
+        [
+            "LOGIN_FAILED too many log-ins and registrations at once; try again in a moment (again)",
+            "(closed)"
+        ]
+    );
+    node.hash();
+    assert_eq!(node.hear(links[0]), ["LOGIN_FAILED wrong name or secret", "(closed)"]);
+}
+
+#[test]
+fn a_registration_is_passed_on_and_its_user_logs_in_on_the_same_connection() {
+    let (mut node, coordinator) = Node::joined();
+    let (ann, rival) = (node.connect(), node.connect());
+    node.say(ann, REGISTER);
+    node.say(rival, REGISTER);
+    assert_eq!(node.hear(rival), ["REGISTER_FAILED ann is being registered (again)", "(closed)"]);
+    node.hash();
+    assert_eq!(node.hear(coordinator), ["LOCK_REQUEST ann hash of s"]);
+    node.say(coordinator, ALLOWED);
+    assert_eq!(node.hear(ann), ["REGISTER_SUCCESS ann is registered"]);
+    node.wait(Duration::from_secs(9));
+    node.say(ann, LOGIN);
+    node.hash();
+    assert_eq!(node.hear(ann), ["LOGIN_SUCCESS logged in as ann"]);
+}
+
+#[test]
+fn a_registration_that_cannot_be_had_says_why() {
+    let (mut node, coordinator) = Node::joined();
+    let unanswered = "REGISTER_FAILED the coordinator did not answer; try again: the name may have been registered, then log in (again)";
+    let denied = node.connect();
+    node.say(denied, REGISTER);
+    node.hash();
+    node.say(coordinator, r#"{"command":"LOCK_DENIED","username":"ann","info":"ann is being registered"}"#);
+    assert_eq!(node.hear(denied), ["REGISTER_FAILED ann is being registered", "(closed)"]);
+    let late = node.connect();
+    node.say(late, REGISTER);
+    node.hash();
+    node.wait(Duration::from_secs(6));
+    assert_eq!(node.hear(late), [unanswered, "(closed)"]);
+    let [hashing, asked] = [node.connect(), node.connect()];
+    node.say(asked, REGISTER);
+    node.hash();
+    node.say(hashing, r#"{"command":"REGISTER","username":"bob","secret":"s"}"#);
+    node.hang_up(coordinator);
+    node.hash();
+    assert_eq!(node.hear(asked), [unanswered, "(closed)"]);
+    assert_eq!(node.hear(hashing), [unanswered, "(closed)"]);
+    let alone = node.connect();
+    node.say(alone, REGISTER);
+    assert_eq!(
+        node.hear(alone),
+        [
+            "REGISTER_FAILED no coordinator can be reached, and a name needs one; try again (again)",
+            "(closed)"
+        ]
+    );
+}
+
+#[test]
+fn a_registration_whose_client_vanished_is_completed_all_the_same() {
+    let (mut node, coordinator) = Node::joined();
+    let ann = node.connect();
+    node.say(ann, REGISTER);
+    node.hash();
+    node.hang_up(ann);
+    node.say(coordinator, ALLOWED);
+    node.hear(coordinator);
+    let again = node.connect();
+    node.say(again, LOGIN);
+    node.hash();
+    assert_eq!(node.hear(again), ["LOGIN_SUCCESS logged in as ann"]);
+}

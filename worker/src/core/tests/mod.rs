@@ -1,0 +1,263 @@
+//! Conversations with a worker, and among workers, without a network: [`Node`] drives one core, [`mesh::Mesh`] wires several.
+
+mod clients;
+mod mesh;
+mod servers;
+mod slow;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use common::id::{Incarnation, LinkId};
+use common::machine::{Action, DialError, DialId, Event, Machine};
+use common::time::{Now, Time, WallMillis};
+use common::token::TokenKey;
+use common::user::{PasswordHash, Secret};
+use common::wire::{Address, Message};
+use slotmap::SlotMap;
+
+use super::{Config, Effect, Input, Limits, Worker};
+
+const SECRET: &str = "the network's secret";
+
+/// A worker and the other ends of all its links.
+struct Node {
+    worker: Worker,
+    now: Now,
+    links: SlotMap<LinkId, ()>,
+    dials: Vec<(DialId, Address)>,
+    effects: Vec<Effect>,
+    /// Links that the worker closed, and what it said last on them.
+    closed: BTreeMap<LinkId, Vec<u8>>,
+    accepting: bool,
+    exit: Option<Result<(), String>>,
+}
+
+impl Node {
+    fn new() -> Self {
+        Node::with("w1", Limits::default())
+    }
+
+    fn with(id: &str, limits: Limits) -> Self {
+        let number: u64 = id.trim_start_matches(char::is_alphabetic).parse().unwrap();
+        let now = Now { time: Time::ZERO, wall: WallMillis(1_000_000) };
+        let config = Config {
+            id: id.parse().unwrap(),
+            address: Address::new(id, 1).unwrap(),
+            secret: Secret::new(SECRET),
+            coordinators: vec![Address::new("coordinator", 3780).unwrap()],
+            incarnation: Incarnation(number),
+            seed: number,
+            limits,
+        };
+        let mut node = Node {
+            worker: Worker::new(now, config),
+            now,
+            links: SlotMap::with_key(),
+            dials: Vec::new(),
+            effects: Vec::new(),
+            closed: BTreeMap::new(),
+            accepting: true,
+            exit: None,
+        };
+        node.wait(Duration::ZERO);
+        node
+    }
+
+    /// A worker that a coordinator has let in, and the link to that.
+    fn joined() -> (Self, LinkId) {
+        let mut node = Node::new();
+        let coordinator = node.answer_dial();
+        assert!(node.hear(coordinator)[0].starts_with("AUTHENTICATE "));
+        node.say(coordinator, &success("net", ""));
+        assert_eq!(node.hear(coordinator), ["SERVER_LOAD 0"]);
+        (node, coordinator)
+    }
+
+    fn event(&mut self, event: Event<Input>) {
+        let mut actions = Vec::new();
+        self.worker.handle(self.now, event, &mut actions);
+        for action in actions {
+            match action {
+                Action::Dial { dial, address } => self.dials.push((dial, address)),
+                Action::Close { link, farewell } => {
+                    assert!(self.links.remove(link).is_some(), "a link is closed once");
+                    self.closed.insert(link, farewell);
+                }
+                Action::StopAccepting => self.accepting = false,
+                Action::Exit(outcome) => self.exit = Some(outcome),
+                Action::Effect(effect) => self.effects.push(effect),
+                Action::Flush(_) | Action::FlushAll => {}
+            }
+        }
+        self.worker.assert_bounds();
+    }
+
+    fn connect(&mut self) -> LinkId {
+        let link = self.links.insert(());
+        self.event(Event::Accepted { link, peer: IpAddr::V4(Ipv4Addr::LOCALHOST) });
+        link
+    }
+
+    /// The first attempt under way succeeds.
+    fn answer_dial(&mut self) -> LinkId {
+        let (dial, _) = self.dials.remove(0);
+        let link = self.links.insert(());
+        self.event(Event::Dialled { dial, link });
+        link
+    }
+
+    fn refuse_dial(&mut self) {
+        let (dial, _) = self.dials.remove(0);
+        self.event(Event::DialFailed { dial, error: DialError::Refused });
+    }
+
+    fn say(&mut self, link: LinkId, line: &str) {
+        assert!(self.links.contains_key(link), "{line} is said on a closed link");
+        match Message::decode(line.as_bytes()) {
+            Ok(message) => self.event(Event::Received { link, message }),
+            Err(error) => self.event(Event::Malformed { link, error }),
+        }
+    }
+
+    fn hang_up(&mut self, link: LinkId) {
+        self.links.remove(link);
+        self.event(Event::Closed { link });
+    }
+
+    /// Takes at most `bytes` of what waits on `link`.
+    fn read(&mut self, link: LinkId, bytes: usize) -> Vec<u8> {
+        let output = self.worker.output(link);
+        let taken = output[..bytes.min(output.len())].to_vec();
+        if !taken.is_empty() {
+            self.event(Event::Wrote { link, bytes: taken.len() });
+        }
+        taken
+    }
+
+    /// Everything that waits on `link`, the farewell included.
+    fn read_all(&mut self, link: LinkId) -> Vec<u8> {
+        let mut all = Vec::new();
+        loop {
+            let piece = self.read(link, usize::MAX);
+            if piece.is_empty() {
+                all.extend(self.closed.remove(&link).unwrap_or_default());
+                return all;
+            }
+            all.extend(piece);
+        }
+    }
+
+    /// Everything that waits on `link`, told shortly, `(closed)` at the end where the worker closed it.
+    fn hear(&mut self, link: LinkId) -> Vec<String> {
+        let all = String::from_utf8(self.read_all(link)).unwrap();
+        assert!(all.is_empty() || all.ends_with('\n'), "half a frame: {all:?}");
+        let mut told: Vec<String> = all.lines().map(tell).collect();
+        if !self.links.contains_key(link) {
+            told.push("(closed)".to_owned());
+        }
+        told
+    }
+
+    fn wait(&mut self, duration: Duration) {
+        let end = self.now.time + duration;
+        while let Some(deadline) = self.worker.deadline().filter(|deadline| *deadline <= end) {
+            self.pass(deadline - self.now.time);
+            self.event(Event::DeadlinePassed);
+        }
+        self.pass(end - self.now.time);
+    }
+
+    fn pass(&mut self, duration: Duration) {
+        self.now = Now { time: self.now.time + duration, wall: self.now.wall + duration };
+    }
+
+    /// The shell has done its hashing.
+    fn hash(&mut self) {
+        for effect in std::mem::take(&mut self.effects) {
+            self.event(Event::Input(match effect {
+                Effect::Hash { job, secret } => Input::Hashed { job, hash: hash_of(secret.expose()) },
+                Effect::Verify { job, secret, hash } => {
+                    Input::Verified { job, matches: hash == hash_of(secret.expose()) }
+                }
+            }));
+        }
+    }
+
+    /// A client that is logged in as anonymous, and has heard so.
+    fn client(&mut self) -> LinkId {
+        let link = self.connect();
+        self.say(link, r#"{"command":"LOGIN","username":"anonymous"}"#);
+        assert_eq!(self.hear(link), ["LOGIN_SUCCESS logged in as anonymous"]);
+        link
+    }
+
+    fn publish(&mut self, link: LinkId, number: u64) {
+        self.say(link, &format!(r#"{{"command":"ACTIVITY_MESSAGE","activity":{{"n":{number}}}}}"#));
+    }
+}
+
+/// What the tests' shell makes of a secret.
+fn hash_of(secret: &str) -> PasswordHash {
+    PasswordHash(format!("hash of {secret}"))
+}
+
+fn record(secret: &str) -> String {
+    format!(r#"{{"registration":"1.0@c","changed":"1.0@c","secret":"{}"}}"#, hash_of(secret).0)
+}
+
+fn token_key() -> TokenKey {
+    TokenKey::new([7; 32])
+}
+
+fn success(network: &str, servers: &str) -> String {
+    let key = serde_text(&token_key());
+    format!(
+        r#"{{"command":"AUTHENTICATE_SUCCESS","id":"c","network":"{network}","token_key":{key},"servers":[{servers}]}}"#
+    )
+}
+
+/// A key as it stands in a message.
+fn serde_text(key: &TokenKey) -> String {
+    let message = Message::from(common::wire::AuthenticateSuccess {
+        id: "c".parse().unwrap(),
+        incarnation: None,
+        network: None,
+        token_key: Some(key.clone()),
+        servers: Vec::new(),
+    });
+    let text = String::from_utf8(message.encode()).unwrap();
+    let start = text.find("\"token_key\":").unwrap() + "\"token_key\":".len();
+    text[start..].trim_end().trim_end_matches('}').to_owned()
+}
+
+/// A line, shortly.
+fn tell(line: &str) -> String {
+    let message = Message::decode(line.as_bytes()).unwrap_or_else(|error| panic!("{line}: {error}"));
+    let command = message.command();
+    let retry = |retry: &Option<common::wire::Millis>| if retry.is_some() { " (again)" } else { "" };
+    match &message {
+        Message::LoginSuccess(it) => format!("{command} {}", it.info),
+        Message::LoginFailed(it) => format!("{command} {}{}", it.info, retry(&it.retry_after)),
+        Message::RegisterSuccess(it) => format!("{command} {}", it.info),
+        Message::RegisterFailed(it) => format!("{command} {}{}", it.info, retry(&it.retry_after)),
+        Message::InvalidMessage(it) => format!("{command} {}", it.info),
+        Message::AuthenticationFail(it) => format!("{command} {}", it.info),
+        Message::Authenticate(it) => format!("{command} {} {:?}", it.id, it.load),
+        Message::NewClient(it) => format!("{command} {} {}", it.username, it.load),
+        Message::DeLoad(it) => format!("{command} {}", it.load),
+        Message::ServerLoad(it) => format!("{command} {}", it.load),
+        Message::UserQuery(it) => format!("{command} {}", it.username),
+        Message::LockRequest(it) => format!("{command} {} {}", it.username, it.secret.0),
+        Message::ActivityBroadcast(it) => it.activity.get().to_owned(),
+        Message::Neighbours(it) => {
+            format!(
+                "{command} {} {}",
+                it.links.iter().map(|id| id.as_str()).collect::<Vec<_>>().join(","),
+                it.next
+            )
+        }
+        _ => command.to_owned(),
+    }
+}

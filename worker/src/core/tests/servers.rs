@@ -1,0 +1,188 @@
+use super::*;
+
+const GREETING: &str = r#"{"command":"AUTHENTICATE","id":"w0","hostname":"w0","port":1,"secret":"the network's secret","incarnation":"0000000000000000"}"#;
+
+/// Another worker has come to `node` and heard its first words.
+fn neighbour(node: &mut Node) -> LinkId {
+    let link = node.connect();
+    node.say(link, GREETING);
+    assert_eq!(node.hear(link)[0], "AUTHENTICATE_SUCCESS");
+    node.say(link, r#"{"command":"NEIGHBOURS","links":[],"next":0}"#);
+    node.hear(link);
+    link
+}
+
+fn broadcast(origin: &str, seq: u64) -> String {
+    format!(
+        r#"{{"command":"ACTIVITY_BROADCAST","id":"{origin}/0000000000000000/{seq}","activity":{{"n":{seq}}}}}"#
+    )
+}
+
+#[test]
+fn a_worker_dials_until_a_coordinator_answers_and_announces_its_load_afresh() {
+    let mut node = Node::new();
+    node.client();
+    for _ in 0..5 {
+        node.refuse_dial();
+        node.wait(Duration::from_secs(6));
+    }
+    let coordinator = node.answer_dial();
+    assert_eq!(node.hear(coordinator), ["AUTHENTICATE w1 Some(1)"]);
+    node.client();
+    assert_eq!(node.hear(coordinator), [] as [&str; 0], "nothing before it was let in");
+    node.say(coordinator, &success("net", ""));
+    assert_eq!((node.worker.upstream(), node.hear(coordinator)), (true, vec!["SERVER_LOAD 2".to_owned()]));
+    node.wait(Duration::from_secs(5));
+    assert_eq!(node.hear(coordinator), ["SERVER_LOAD 2"]);
+}
+
+#[test]
+fn a_coordinator_that_goes_silent_is_given_up_and_dialled_again() {
+    let (mut node, coordinator) = Node::joined();
+    node.wait(Duration::from_secs(19));
+    assert!(node.worker.upstream());
+    node.say(coordinator, r#"{"command":"BACKUP_LIST","servers":[]}"#);
+    node.wait(Duration::from_secs(19));
+    assert!(node.worker.upstream());
+    node.wait(Duration::from_secs(2));
+    assert!(!node.worker.upstream() && !node.links.contains_key(coordinator));
+    node.wait(Duration::from_secs(5));
+    assert_eq!(node.dials.len(), 1);
+    let silent = node.answer_dial();
+    node.wait(Duration::from_secs(6));
+    assert!(!node.links.contains_key(silent), "it did not answer AUTHENTICATE");
+}
+
+#[test]
+fn a_refused_network_secret_ends_the_worker_with_a_sentence() {
+    let mut node = Node::new();
+    let coordinator = node.answer_dial();
+    node.say(coordinator, r#"{"command":"AUTHENTICATION_FAIL","info":"wrong network secret"}"#);
+    let sentence = node.exit.unwrap().unwrap_err();
+    assert!(
+        sentence.starts_with("the coordinator at coordinator:3780 refused the network secret"),
+        "{sentence}"
+    );
+}
+
+#[test]
+fn what_a_coordinator_must_not_say_closes_the_link() {
+    for line in [r#"{"command":"LOGOUT"}"#, "nonsense", GREETING] {
+        let (mut node, coordinator) = Node::joined();
+        node.say(coordinator, line);
+        assert!(node.hear(coordinator)[0].starts_with("INVALID_MESSAGE "));
+        assert!(!node.worker.upstream());
+    }
+    let mut node = Node::new();
+    let coordinator = node.answer_dial();
+    node.hear(coordinator);
+    node.say(coordinator, r#"{"command":"AUTHENTICATE_SUCCESS","id":"w9","incarnation":"0000000000000000"}"#);
+    assert_eq!(
+        node.hear(coordinator),
+        ["INVALID_MESSAGE only a coordinator can let a worker in", "(closed)"]
+    );
+}
+
+#[test]
+fn a_worker_must_know_the_secret_and_have_an_id_of_its_own() {
+    let mut node = Node::new();
+    for (line, expected) in [
+        (GREETING.replace("network's", "wrong"), "AUTHENTICATION_FAIL wrong network secret"),
+        (GREETING.replace("\"w0\"", "\"w1\""), "AUTHENTICATION_FAIL w1 is my own id; choose another"),
+    ] {
+        let link = node.connect();
+        node.say(link, &line);
+        assert_eq!(node.hear(link), [expected, "(closed)"]);
+    }
+    let link = neighbour(&mut node);
+    node.say(link, GREETING);
+    assert_eq!(node.hear(link), ["INVALID_MESSAGE AUTHENTICATE is not for a neighbour", "(closed)"]);
+    let client = node.client();
+    node.say(client, GREETING);
+    assert!(node.hear(client)[0].starts_with("INVALID_MESSAGE AUTHENTICATE after LOGIN_SUCCESS"));
+}
+
+#[test]
+fn a_worker_that_comes_back_takes_the_place_of_its_old_link() {
+    let mut node = Node::new();
+    let old = neighbour(&mut node);
+    let new = neighbour(&mut node);
+    assert_eq!((node.hear(old), node.links.contains_key(new)), (vec!["(closed)".to_owned()], true));
+    assert_eq!(node.worker.neighbours().len(), 1);
+}
+
+#[test]
+fn the_worker_that_answers_must_be_the_one_that_was_dialled() {
+    let (mut node, coordinator) = Node::joined();
+    let new = r#"{"command":"SYNCHRONISED_NEW_SERVER","id":"w2","hostname":"w2","port":1}"#;
+    node.say(coordinator, new);
+    node.wait(Duration::ZERO);
+    let link = node.answer_dial();
+    assert_eq!(node.hear(link), ["AUTHENTICATE w1 None"]);
+    node.say(link, r#"{"command":"AUTHENTICATE_SUCCESS","id":"w3","incarnation":"0000000000000000"}"#);
+    assert_eq!(node.hear(link), ["INVALID_MESSAGE w2 was dialled here, and w3 answered", "(closed)"]);
+    node.wait(Duration::from_secs(1));
+    assert_eq!(node.dials.len(), 1, "and it is dialled again");
+    node.say(coordinator, r#"{"command":"REMOVE_SERVER","id":"w2"}"#);
+    let link = node.answer_dial();
+    assert_eq!(node.hear(link), ["(closed)"], "it was removed meanwhile");
+}
+
+#[test]
+fn an_activity_without_an_id_and_a_clients_command_are_refused_from_a_neighbour() {
+    for line in [r#"{"command":"ACTIVITY_BROADCAST","activity":{}}"#, r#"{"command":"LOGOUT"}"#, "nonsense"] {
+        let mut node = Node::new();
+        let link = neighbour(&mut node);
+        node.say(link, line);
+        assert!(node.hear(link)[0].starts_with("INVALID_MESSAGE "), "{line}");
+        assert!(node.worker.neighbours().is_empty());
+    }
+}
+
+#[test]
+fn a_neighbours_activities_are_delivered_once_and_in_order() {
+    let mut node = Node::new();
+    let (link, client) = (neighbour(&mut node), node.client());
+    for seq in [0, 2, 2, 3, 1, 1, 4] {
+        node.say(link, &broadcast("w0", seq));
+    }
+    assert_eq!(node.hear(client), [0, 1, 2, 3, 4].map(|n| format!(r#"{{"n":{n}}}"#)));
+    assert_eq!((node.worker.dropped().duplicates, node.worker.dropped().gaps), (2, 0));
+}
+
+#[test]
+fn what_came_early_waits_for_the_ordering_period_and_no_longer() {
+    let mut node = Node::new();
+    let (link, client) = (neighbour(&mut node), node.client());
+    node.say(link, &broadcast("w0", 1));
+    node.wait(Duration::from_millis(499));
+    assert_eq!(node.hear(client), [] as [&str; 0]);
+    node.wait(Duration::from_millis(1));
+    assert_eq!((node.hear(client), node.worker.dropped().gaps), (vec![r#"{"n":1}"#.to_owned()], 1));
+    node.say(link, &broadcast("w0", 0));
+    assert_eq!(node.hear(client), [] as [&str; 0], "what was given up does not come back");
+}
+
+#[test]
+fn a_neighbour_that_does_not_read_is_cut_off() {
+    let mut node = Node::with("w1", Limits { server_outbox_bytes: 1_000, ..Limits::default() });
+    let (link, client) = (neighbour(&mut node), node.client());
+    for number in 0..20 {
+        node.publish(client, number);
+    }
+    assert!(!node.links.contains_key(link));
+    assert_eq!(node.hear(client).len(), 20);
+}
+
+#[test]
+fn a_silent_neighbour_is_given_up_and_a_talking_one_is_not() {
+    let mut node = Node::new();
+    let link = neighbour(&mut node);
+    node.wait(Duration::from_secs(19));
+    node.say(link, r#"{"command":"NEIGHBOURS","links":[],"next":0}"#);
+    node.wait(Duration::from_secs(19));
+    let said = node.hear(link);
+    assert!(said.len() >= 7 && said.iter().all(|line| line == "NEIGHBOURS w0 0"), "{said:?}");
+    node.wait(Duration::from_secs(2));
+    assert!(!node.links.contains_key(link));
+}

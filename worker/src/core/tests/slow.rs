@@ -1,0 +1,84 @@
+use super::*;
+
+const LITTLE: Limits = Limits {
+    connections: 100,
+    login_deadline: Duration::from_secs(10),
+    activity_bytes: 1_000,
+    log_bytes: 2_000,
+    client_outbox_bytes: 400,
+    server_outbox_bytes: 4_000,
+    write_stall: Duration::from_secs(15),
+    hash_queue: 10,
+    answer: Duration::from_secs(5),
+    retry_after: Duration::from_secs(1),
+    heartbeat: Duration::from_secs(5),
+    server_silence: Duration::from_secs(20),
+    handshake: Duration::from_secs(5),
+    ordering_period: Duration::from_millis(500),
+    held_bytes: 2_000,
+    unlisted: Duration::from_secs(60),
+    drain: Duration::from_secs(3),
+    sweep: Duration::from_secs(1),
+};
+
+#[test]
+fn a_client_that_falls_behind_the_log_is_dropped_and_delays_nobody() {
+    let mut node = Node::with("w1", LITTLE);
+    let (slow, quick) = (node.client(), node.client());
+    for number in 0..100 {
+        node.publish(quick, number);
+        assert_eq!(node.hear(quick).len(), 1);
+    }
+    assert!(node.worker.output(slow).is_empty(), "what it should read next is gone");
+    node.wait(Duration::from_secs(1));
+    assert_eq!(node.hear(slow), ["(closed)"]);
+    assert_eq!((node.worker.dropped().fell_behind, node.worker.load()), (1, 1));
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_dropped_and_one_that_takes_a_little_is_not() {
+    let mut node = Node::with("w1", LITTLE);
+    let (stuck, slow, idle) = (node.client(), node.client(), node.client());
+    node.wait(Duration::from_secs(60));
+    node.publish(idle, 1);
+    for _ in 0..16 {
+        assert_eq!(node.read(slow, 1).len(), 1);
+        node.hear(idle);
+        node.wait(Duration::from_secs(1));
+    }
+    let heard = node.hear(stuck);
+    assert_eq!(heard[1..], ["INVALID_MESSAGE you read nothing for too long", "(closed)"]);
+    assert_eq!((node.worker.dropped().stalled, node.worker.load()), (1, 2));
+}
+
+#[test]
+fn a_refusal_in_the_middle_of_a_frame_comes_after_its_end() {
+    let mut node = Node::with("w1", LITTLE);
+    let (client, other) = (node.client(), node.client());
+    node.publish(other, 1);
+    node.publish(other, 2);
+    let mut bytes = node.read(client, 10);
+    node.say(client, "nonsense");
+    bytes.extend(node.read_all(client));
+    let told: Vec<_> = std::str::from_utf8(&bytes).unwrap().lines().map(tell).collect();
+    assert_eq!(told.len(), 3);
+    assert!(told[2].starts_with("INVALID_MESSAGE the line is not valid JSON"), "{told:?}");
+}
+
+#[test]
+fn a_drain_flushes_every_client_then_leaves_the_others() {
+    let (mut node, coordinator) = Node::joined();
+    let (reader, sleeper) = (node.client(), node.client());
+    node.publish(reader, 1);
+    node.hear(coordinator);
+    node.event(Event::Input(Input::Drain));
+    assert!(!node.accepting);
+    assert_eq!(node.hear(coordinator), ["(closed)"]);
+    node.publish(sleeper, 2);
+    assert_eq!(node.hear(reader), [r#"{"authenticated_user":"anonymous","n":1}"#, "(closed)"]);
+    assert_eq!((node.links.contains_key(sleeper), &node.exit), (true, &None));
+    node.wait(Duration::from_secs(3));
+    assert_eq!(node.exit, Some(Ok(())));
+    assert_eq!(node.hear(sleeper), [r#"{"authenticated_user":"anonymous","n":1}"#, "(closed)"]);
+    assert_eq!(node.worker.deadline(), None);
+}
