@@ -50,8 +50,7 @@ pub(super) enum Party {
 #[derive(Debug)]
 pub(super) struct JustRegistered {
     pub(super) username: Username,
-    /// Which change of the user's record the digest belongs to.
-    pub(super) changed: Stamp,
+    pub(super) registration: Stamp,
     pub(super) secret: Digest,
 }
 

@@ -162,7 +162,8 @@ impl Coordinator {
                 let info = format!("{username} is registered now; log in");
                 let deadline = turn.now.time + self.config.limits.login_deadline;
                 let Some(known) = self.links.get_mut(link) else { return };
-                let registered = JustRegistered { username, changed: record.changed, secret: digest };
+                let registered =
+                    JustRegistered { username, registration: record.registration, secret: digest };
                 known.party = Party::Stranger { deadline, registered: Some(registered) };
                 self.say(turn, link, RegisterSuccess { info, durability: Some(durability) });
             }

@@ -3,6 +3,7 @@
 mod abuse;
 mod draining;
 mod logging_in;
+mod placing;
 mod registering;
 mod servers;
 
