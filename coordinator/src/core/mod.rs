@@ -1,9 +1,9 @@
 //! The coordinator as a state machine without I/O (see [`common::machine`]).
 //!
 //! This module routes: what comes from a link goes to the conversation that it belongs to. The conversations are
-//! [`registering`], [`logging_in`] and [`servers`]; [`housekeeping`] is what time brings. They alone touch more than one of the leaves,
-//! which take values and return verdicts: [`links`] (connections and what waits for them), [`registry`] (users and held names),
-//! [`placement`] (workers and where clients go), [`feed`] (what a worker is told of the users), [`jobs`] (what other threads
+//! `registering`, `logging_in` and `servers`; `housekeeping` is what time brings. They alone touch more than one of the leaves,
+//! which take values and return verdicts: `links` (connections and what waits for them), `registry` (users and held names),
+//! `placement` (workers and where clients go), `feed` (what a worker is told of the users), `jobs` (what other threads
 //! were asked).
 //!
 //! **Invariants.** Nobody is told of a registration, and no log-in with its name succeeds, before the disk has confirmed it. A peer
