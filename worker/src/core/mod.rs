@@ -4,9 +4,9 @@
 //! ([`Effect`]).
 //!
 //! The leaves know nothing of each other: `session` (one client), `log`, `flood` (what has been seen), `neighbours` and `roster` (other
-//! workers), `upstream` (the coordinator), `users`, `register`, `secrets`. Only [`Worker`] routes between them: this file takes events
-//! apart; `clients` holds the conversation with clients, `servers` the one with coordinators and workers, `timers` what happens
-//! without anybody speaking.
+//! workers), `upstream` (the coordinator), `users`, `register` (held names), `secrets`. Only [`Worker`] routes between them: this file
+//! takes events apart; `clients`, `logging_in` and `registering` hold the conversation with clients, `servers` the one with coordinators
+//! and workers, `timers` what happens without anybody speaking.
 //!
 //! **Invariants.** Appending an activity costs nothing per client: clients read the log at their own pace. The load is the number
 //! of sessions that are logged in at this moment.
@@ -16,8 +16,10 @@ mod clients;
 mod config;
 mod flood;
 mod log;
+mod logging_in;
 mod neighbours;
 mod register;
+mod registering;
 mod roster;
 mod secrets;
 mod servers;

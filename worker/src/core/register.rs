@@ -95,7 +95,15 @@ impl Registrations {
     }
 
     fn release(&mut self, over: impl Fn(&Stage) -> bool) -> Vec<LinkId> {
-        self.held.extract_if(.., |_, hold| over(&hold.stage)).map(|(_, hold)| hold.link).collect()
+        let mut links = Vec::new();
+        self.held.retain(|_, hold| {
+            let over = over(&hold.stage);
+            if over {
+                links.push(hold.link);
+            }
+            !over
+        });
+        links
     }
 }
 

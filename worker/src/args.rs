@@ -1,0 +1,119 @@
+//! The command line, as typed.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+use common::boot::LogArgs;
+use common::id::ServerId;
+use common::wire::{Address, DEFAULT_COORDINATOR};
+
+const EXAMPLES: &str = "\
+Examples:
+  worker
+      For the coordinator on this machine, on a free port. Start several in the same way: each has its own port and id.
+  worker --coordinator 10.0.0.10:3780 --listen 0.0.0.0:4000 --advertise 10.0.0.11:4000 --secret-file /etc/freshet/secret
+      For a coordinator, clients and workers on other machines.
+
+The network secret, by which servers know each other, comes from --secret-file; else from the environment variable FRESHET_SECRET; \
+else from freshet/secret in your configuration directory (~/.config on Linux), which the first coordinator makes. It must be the \
+coordinator's. Listening on anything but loopback demands one of the first two.
+
+While no coordinator can be reached, a worker keeps trying and serves the clients that it has. SIGTERM and Ctrl-C end it when its \
+clients have received what was published.";
+
+/// Freshet's worker: carries client sessions, and passes activities on to its clients and to the other workers
+#[derive(Debug, Parser)]
+#[command(name = "worker", version, after_help = EXAMPLES)]
+pub struct Args {
+    /// A coordinator of the network; give several to try them in this order
+    #[arg(long = "coordinator", value_name = "HOST:PORT", default_value = DEFAULT_COORDINATOR)]
+    pub coordinators: Vec<Address>,
+
+    /// Where to listen for clients and other workers; port 0 is any free one
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+
+    /// Where others reach this worker [default: where it listens]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub advertise: Option<Address>,
+
+    /// This worker's name, unique in the network [default: made at every start]
+    #[arg(long, value_name = "ID")]
+    pub id: Option<ServerId>,
+
+    /// A file with the network secret, readable by you alone
+    #[arg(long, value_name = "FILE")]
+    pub secret_file: Option<PathBuf>,
+
+    /// What is logged, and how.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+impl Args {
+    /// Reads this process's command line. Where it makes no sense, says so and exits with code 2.
+    pub fn from_command_line() -> Self {
+        let args = Args::parse();
+        match args.check() {
+            Ok(()) => args,
+            Err(sentence) => Args::command().error(ErrorKind::ValueValidation, sentence).exit(),
+        }
+    }
+
+    /// What no single argument shows.
+    fn check(&self) -> Result<(), String> {
+        match &self.advertise {
+            None if self.listen.ip().is_unspecified() => Err(format!(
+                "{} is no address that others could connect to: say with --advertise host:port where they reach this worker",
+                self.listen
+            )),
+            Some(Address { hostname, .. }) if matches!(hostname.as_str(), "0.0.0.0" | "::") => Err(format!(
+                "{hostname} is no address that others could connect to: give --advertise a name or an address of this machine"
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Args, String> {
+        let args = Args::try_parse_from(line.split_whitespace()).map_err(|error| error.to_string())?;
+        args.check().map(|()| args)
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn with_no_flag_a_worker_takes_any_port_and_the_local_coordinator() {
+        let args = parse("worker").unwrap();
+        assert_eq!(
+            (args.listen.port(), args.coordinators[0].to_string()),
+            (0, DEFAULT_COORDINATOR.to_owned())
+        );
+        let args = parse("worker --coordinator a:1 --coordinator b:2").unwrap();
+        assert_eq!(args.coordinators.len(), 2, "what is named takes the place of the default");
+    }
+
+    #[test]
+    fn an_address_that_nobody_can_connect_to_is_not_advertised() {
+        assert!(parse("worker --listen 0.0.0.0:1 --advertise example.org:1").is_ok());
+        for line in [
+            "worker --listen 0.0.0.0:4000",
+            "worker --listen [::]:4000",
+            "worker --listen 0.0.0.0:4000 --advertise 0.0.0.0:4000",
+            "worker --advertise example.org",
+            "worker --coordinator example.org",
+            "worker --id two_words?",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+}

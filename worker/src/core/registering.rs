@@ -1,0 +1,103 @@
+//! How a client registers a user through this worker: the secret is hashed here, and the coordinator is asked for the name.
+
+use common::id::LinkId;
+use common::machine::{Action, JobId};
+use common::time::Now;
+use common::user::{PasswordHash, Username};
+use common::wire::{LockAllowed, LockDenied, LockRequest, Register, RegisterFailed, RegisterSuccess};
+
+use super::clients::{BUSY, LEAVING};
+use super::session::Phase;
+use super::{Actions, Effect, Job, Link, Worker};
+
+impl Worker {
+    pub(super) fn register(&mut self, now: Now, link: LinkId, register: Register, out: &mut Actions) {
+        if !self.is_fresh(now, link, "REGISTER", out) {
+            return;
+        }
+        let username = match register.username.parse::<Username>() {
+            Ok(username) => username,
+            Err(error) => return self.deny_registration(now, link, error.to_string(), false, out),
+        };
+        let refusal = match () {
+            () if self.drain.is_some() => Some((LEAVING.to_owned(), true)),
+            () if username.is_anonymous() => {
+                Some(("anonymous is everybody's and cannot be registered".to_owned(), false))
+            }
+            () if !register.secret.is_acceptable() => Some(("a secret has 1 to 256 bytes".to_owned(), false)),
+            () if self.users.get(&username).is_some() => Some((format!("{username} is registered"), false)),
+            () if self.registrations.is_held(&username) => {
+                Some((format!("{username} is being registered"), true))
+            }
+            () if !self.upstream.is_established() => {
+                Some(("no coordinator can be reached, and a name needs one; try again".to_owned(), true))
+            }
+            () if self.is_busy() => Some((BUSY.to_owned(), true)),
+            () => None,
+        };
+        if let Some((info, again)) = refusal {
+            return self.deny_registration(now, link, info, again, out);
+        }
+        let job = self.start_job(Job::Registration(username.clone()));
+        assert!(
+            self.registrations.hold(username.clone(), link, job),
+            "a name that is held was refused above"
+        );
+        self.session(link).enter(Phase::Registering { username });
+        out.push(Action::Effect(Effect::Hash { job, secret: register.secret }));
+    }
+
+    pub(super) fn hashed(&mut self, now: Now, job: JobId, hash: PasswordHash, out: &mut Actions) {
+        let Some(Job::Registration(username)) = self.jobs.remove(&job) else {
+            panic!("{job:?} hashes nothing")
+        };
+        let until = now.time + self.config.limits.answer;
+        if !self.registrations.hashed(&username, job, until) {
+            return;
+        }
+        if self.upstream.is_established() {
+            self.tell_coordinator(now, LockRequest { username, secret: hash }, out);
+        } else {
+            let link = self.registrations.answered(&username).expect("it is held");
+            self.registration_unanswered(now, link, out);
+        }
+    }
+
+    pub(super) fn lock_allowed(&mut self, now: Now, allowed: LockAllowed, out: &mut Actions) {
+        let LockAllowed { username, user, durability } = allowed;
+        self.users.upsert(username.clone(), user);
+        let Some(link) = self.registrations.answered(&username) else { return };
+        let until = now.time + self.config.limits.login_deadline;
+        if let Some(Link::Client(session)) = self.links.get_mut(link) {
+            session.enter(Phase::Fresh { until });
+            let info = format!("{username} is registered");
+            self.reply(now, link, RegisterSuccess { info, durability: Some(durability) }, out);
+        }
+    }
+
+    pub(super) fn lock_denied(&mut self, now: Now, denied: LockDenied, out: &mut Actions) {
+        if let Some(link) = self.registrations.answered(&denied.username) {
+            let LockDenied { info, retry_after, .. } = denied;
+            self.close(now, link, Some(RegisterFailed { info, retry_after }.into()), out);
+        }
+    }
+
+    /// The coordinator will not say whether the name was registered.
+    pub(super) fn registration_unanswered(&mut self, now: Now, link: LinkId, out: &mut Actions) {
+        let info =
+            "the coordinator did not answer; try again: the name may have been registered, then log in";
+        self.deny_registration(now, link, info, true, out);
+    }
+
+    fn deny_registration(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        info: impl Into<String>,
+        again: bool,
+        out: &mut Actions,
+    ) {
+        let retry_after = again.then_some(self.config.limits.retry_after.into());
+        self.close(now, link, Some(RegisterFailed { info: info.into(), retry_after }.into()), out);
+    }
+}

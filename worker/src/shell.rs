@@ -1,0 +1,60 @@
+//! The worker's process: a socket, a clock and hashing for the core. What is *not* here: any decision.
+
+use common::boot;
+use common::id::Incarnation;
+use common::net::{self, Hasher, Options};
+use common::wire::Address;
+use tokio::sync::mpsc::{self, UnboundedSender};
+use tracing::info;
+
+use crate::config::Config;
+use crate::core::{self, Effect, Input, Limits, Worker};
+
+/// Runs a worker until it is told to end. Must be called inside a `LocalSet`.
+///
+/// # Errors
+/// A sentence that says what to do.
+pub async fn run(config: Config) -> Result<(), String> {
+    boot::raise_file_limit();
+    let listener = net::listen(config.listen, "--listen").await?;
+    let bound =
+        listener.local_addr().map_err(|error| format!("cannot tell where this worker listens: {error}"))?;
+    let address = config.advertise.unwrap_or_else(|| Address::from(bound));
+    let coordinators: Vec<String> = config.coordinators.iter().map(Address::to_string).collect();
+    info!(id = %config.id, %address, coordinator = coordinators.join(" "), "the worker is ready");
+
+    let clock = boot::Clock::start();
+    let settings = core::Config {
+        id: config.id,
+        address,
+        secret: config.secret,
+        coordinators: config.coordinators,
+        incarnation: Incarnation(boot::random_seed()),
+        seed: boot::random_seed(),
+        limits: Limits::default(),
+    };
+    let worker = Worker::new(clock.now(), settings);
+    let (inputs, results) = mpsc::unbounded_channel();
+    tokio::task::spawn_local(drain_on_signal(inputs.clone()));
+    let hasher = Hasher::new();
+    let perform = |effect| perform(effect, &hasher, &inputs);
+    net::drive(worker, Some(listener), Options::new(clock), results, perform).await
+}
+
+/// Starts an effect. Its result comes back as an input.
+fn perform(effect: Effect, hasher: &Hasher, inputs: &UnboundedSender<Input>) {
+    let inputs = inputs.clone();
+    // Nobody listens any more where the machine has exited: then nobody misses the answer either.
+    let answer = move |input| drop(inputs.send(input));
+    match effect {
+        Effect::Hash { job, secret } => hasher.hash(secret, move |hash| answer(Input::Hashed { job, hash })),
+        Effect::Verify { job, secret, hash } => {
+            hasher.verify(secret, hash, move |matches| answer(Input::Verified { job, matches }));
+        }
+    }
+}
+
+async fn drain_on_signal(inputs: UnboundedSender<Input>) {
+    boot::shutdown_signal().await;
+    drop(inputs.send(Input::Drain));
+}
