@@ -1,3 +1,17 @@
-//! Freshet's client.
+//! Freshet's client: publish JSON activities, and receive everybody's.
+//!
+//! [`Client`] is the library, [`cli`] the command line around it. Underneath, [`core`] is one session as a state machine without I/O,
+//! and [`shell`] runs it on sockets.
 
+pub mod args;
+pub mod cli;
 pub mod core;
+mod sdk;
+pub mod shell;
+
+pub use crate::core::RegisterMode;
+pub use common::id::{ActivityId, ServerId};
+pub use common::user::{Secret, Username};
+pub use common::wire::Address;
+pub use sdk::{Activity, Client, Error, Event, Options, Publisher};
+pub use shell::Receive;

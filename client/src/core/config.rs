@@ -76,7 +76,8 @@ impl Default for Limits {
 pub enum Input {
     /// Tell everybody. The driver asks [`Client::has_room`](super::Client::has_room) first.
     Publish(Activity),
-    /// Say goodbye, after everything that waits, and end.
+    /// Say goodbye and end, after everything that waits has been said; where there is no connection, on the next one. What is
+    /// published afterwards is ignored.
     Logout,
 }
 

@@ -129,6 +129,9 @@ impl Client {
                 self.not_registered = None;
                 self.state = State::Live { link, since: now };
                 actions.push(Action::Effect(Effect::LoggedIn { server, address }));
+                if self.leaving {
+                    return self.log_out(actions);
+                }
                 actions.push(Action::Flush(link));
             }
             Verdict::GoTo(redirect) => self.follow(now, link, redirect, actions),

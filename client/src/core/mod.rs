@@ -25,7 +25,6 @@ use std::time::Duration;
 
 use common::backoff::Backoff;
 use common::id::LinkId;
-use common::limits;
 use common::machine::{self, DialId, Event, Machine};
 use common::outbox::Outbox;
 use common::time::{Now, Time};
@@ -50,6 +49,8 @@ pub struct Client {
     register: RegisterMode,
     /// Why the name could not be registered, while the log-in that settles whether it is ours is under way.
     not_registered: Option<String>,
+    /// Whether to log out as soon as what waits is sent.
+    leaving: bool,
     backoff: Backoff,
     rng: fastrand::Rng,
     dials: u64,
@@ -76,6 +77,7 @@ impl Client {
             queue: Queue::new(&config.limits),
             register: config.register,
             not_registered: None,
+            leaving: false,
             backoff: Backoff::default(),
             rng: fastrand::Rng::with_seed(config.seed),
             dials: 0,
@@ -186,13 +188,12 @@ impl Client {
     }
 
     fn publish(&mut self, now: Time, activity: Activity, actions: &mut Vec<Action>) {
-        match self.state {
-            State::Done => {}
-            State::Live { link, .. } => {
-                self.queue.push(now, activity);
-                actions.push(Action::Flush(link));
-            }
-            _ => self.queue.push(now, activity),
+        if self.leaving || matches!(self.state, State::Done) {
+            return;
+        }
+        self.queue.push(now, activity);
+        if let State::Live { link, .. } = self.state {
+            actions.push(Action::Flush(link));
         }
     }
 
@@ -204,19 +205,22 @@ impl Client {
         }
     }
 
+    /// Says goodbye; where something waits and there is nobody to say it to, as soon as there is.
     fn log_out(&mut self, actions: &mut Vec<Action>) {
+        self.leaving = true;
         match self.state {
-            State::Done => {}
             State::Live { link, .. } => {
                 let mut farewell = self.queue.pending().to_vec();
                 Message::from(Logout {}).encode_into(&mut farewell);
                 self.finish(link, farewell, actions);
             }
-            State::LoggingIn { link, .. } => {
-                actions.push(Action::Close { link, farewell: Vec::new() });
-                self.abandon(actions);
+            State::LoggingIn { link, .. } if self.queue.activities() == 0 => {
+                self.finish(link, Vec::new(), actions)
             }
-            State::Pausing { .. } | State::Dialling { .. } => self.abandon(actions),
+            State::Pausing { .. } | State::Dialling { .. } if self.queue.activities() == 0 => {
+                self.exit(Ok(()), actions);
+            }
+            _ => {}
         }
     }
 }
@@ -274,17 +278,6 @@ impl Client {
         };
         actions.push(Action::Effect(Effect::Refused { info: info.clone() }));
         self.exit(Err(info), actions);
-    }
-
-    /// The wish to log out came while the session was not live.
-    fn abandon(&mut self, actions: &mut Vec<Action>) {
-        let result = match self.queue.activities() {
-            0 => Ok(()),
-            waiting => {
-                Err(format!("{waiting} activities were not sent: there was no connection to a worker"))
-            }
-        };
-        self.exit(result, actions);
     }
 
     fn finish(&mut self, link: LinkId, farewell: Vec<u8>, actions: &mut Vec<Action>) {

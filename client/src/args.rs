@@ -1,0 +1,240 @@
+//! The command line, as typed. What it means is for `cli` to say.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use common::user::Username;
+use common::wire::{Address, DEFAULT_COORDINATOR};
+
+/// Publish and receive activities on a Freshet network
+///
+/// Without a subcommand, an interactive session: type a line and everybody receives it. It follows redirects and reconnects by
+/// itself. When standard input is no terminal, its lines are sent as by `client send`.
+#[derive(Clone, Debug, Parser)]
+#[command(version, propagate_version = true, after_long_help = EXAMPLES)]
+pub struct Args {
+    /// What to do; without it, an interactive session
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// Whom to connect as, and where to.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  client                                       join as anonymous, on this machine
+  client --username ann register               register the name ann; asks for a secret
+  client --username ann                        join as ann
+  echo '{\"type\":\"Note\",\"content\":\"hi\"}' | client send
+  client tail --json | jq .activity
+
+Secrets:
+  A user's secret comes from the file named by --secret-file, from the environment variable FRESHET_USER_SECRET, or \
+is asked for on the terminal. It is never taken from the command line, where others could read it.
+
+Exit codes:
+  0  done    1  not done; a sentence on standard error says why    2  a mistake on the command line";
+
+/// Whom to connect as, and where to. Every subcommand takes these.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Connection {
+    /// A coordinator; may be given several times, to be tried in turn
+    #[arg(
+        long = "coordinator",
+        global = true,
+        value_name = "HOST:PORT",
+        env = "FRESHET_COORDINATOR",
+        value_delimiter = ',',
+        default_value = DEFAULT_COORDINATOR
+    )]
+    pub coordinators: Vec<Address>,
+
+    /// The name to log in with
+    #[arg(long, global = true, value_name = "NAME", env = "FRESHET_USERNAME", default_value = "anonymous")]
+    pub username: Username,
+
+    /// A file that holds the user's secret (for `status`: the network's)
+    #[arg(long, global = true, value_name = "FILE")]
+    pub secret_file: Option<PathBuf>,
+
+    /// Say nothing on standard error but errors
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Register --username, so that nobody else can use it
+    #[command(after_help = "\
+Examples:
+  client --username ann register                                 asks for a secret, twice
+  client --username ann --secret-file ann.secret register")]
+    Register(Register),
+
+    /// Send activities, and wait until the network has brought each of them back
+    #[command(after_help = "\
+An invalid line is reported with its number; the others are sent all the same, and the exit code is 1.
+
+Examples:
+  client send '{\"type\":\"Note\",\"content\":\"hello\"}'
+  client --username ci send < results.jsonl
+  make 2>&1 | jq -Rc '{type:\"Log\",line:.}' | client send")]
+    Send(Send),
+
+    /// Print activities as they come
+    #[command(after_help = "\
+It reconnects by itself; what happens while it is away is not printed. Ctrl-C ends it with exit code 0.
+
+Examples:
+  client tail
+  client tail --json | jq -r .activity.type
+  client tail --count 1 --json                                   wait for one activity")]
+    Tail(Tail),
+
+    /// Play a file of activities through the network, one session per user, and report how it went
+    #[command(after_help = "\
+The file holds one JSON object a line, and may be compressed with gzip. With --user-from actor, each distinct value of \
+\"actor\" becomes a user: it is registered where it is not, and gets a session of its own. All sessions log in, then the \
+activities are sent in the order of the file, as fast as they come back: each is done when its own sender has received it.
+
+All users get one secret: --secret-file, FRESHET_USER_SECRET, or the fixed text freshet-replay, which is no secret at all. \
+So replay test data only, or give a secret.
+
+Examples:
+  client replay activities.jsonl.gz --user-from actor
+  client replay log.jsonl --rate 50                              as --username, fifty a second")]
+    Replay(Replay),
+
+    /// Show what a coordinator knows: users, workers, loads
+    #[command(after_help = "\
+It needs the network's secret, from --secret-file, the environment variable FRESHET_SECRET, or the file that the first \
+coordinator on this machine made.
+
+Examples:
+  client status
+  client --coordinator 10.0.0.1:3780 --secret-file network.secret status --json")]
+    Status(Status),
+}
+
+/// `client register`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Register {
+    /// How long to try
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub timeout: Duration,
+}
+
+/// `client send`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Send {
+    /// The activity, a JSON object; without it, standard input, one a line
+    #[arg(value_name = "JSON")]
+    pub activity: Option<String>,
+
+    /// How long to try to connect, and how long to wait for an activity to come back
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub timeout: Duration,
+}
+
+/// `client tail`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Tail {
+    /// Print JSON, {"id":…,"activity":…} a line, for programs to read
+    #[arg(long)]
+    pub json: bool,
+
+    /// Exit after so many activities
+    #[arg(long, value_name = "N")]
+    pub count: Option<u64>,
+}
+
+/// `client replay`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Replay {
+    /// The activities, one JSON object a line; .gz or not
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+
+    /// Send each activity as the user that this key of it names; without it, all as --username
+    #[arg(long, value_name = "KEY")]
+    pub user_from: Option<String>,
+
+    /// Send at most so many activities a second
+    #[arg(long, value_name = "R", value_parser = positive)]
+    pub rate: Option<f64>,
+
+    /// Let at most so many activities be on their way at once
+    #[arg(long, value_name = "W", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub window: u32,
+
+    /// Let at most so many sessions register and log in at once
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub logins: u32,
+
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `client status`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Status {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+
+    /// How long to try
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub timeout: Duration,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "a number, for example 50".to_owned())?;
+    // Below this an hour passes between two activities, which is a mistake.
+    let sensible = number.is_finite() && number >= 1.0 / 3_600.0;
+    sensible.then_some(number).ok_or_else(|| "a number of activities a second, more than nothing".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn options_of_the_connection_may_stand_before_and_after_the_subcommand() {
+        for line in [
+            &["client", "--username", "ann", "--coordinator", "a:1", "--coordinator", "b:2", "tail"][..],
+            &["client", "tail", "--username", "ann", "--coordinator", "a:1,b:2"],
+        ] {
+            let args = Args::try_parse_from(line).unwrap();
+            assert_eq!(args.connection.username.as_str(), "ann");
+            let coordinators: Vec<String> =
+                args.connection.coordinators.iter().map(Address::to_string).collect();
+            assert_eq!(coordinators, ["a:1", "b:2"]);
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for line in [
+            &["client", "--username", "a\nb"][..],
+            &["client", "--coordinator", "nowhere"],
+            &["client", "replay", "x", "--rate", "0"],
+            &["client", "replay", "x", "--rate", "nan"],
+            &["client", "replay", "x", "--window", "0"],
+            &["client", "--secret", "hunter2"],
+        ] {
+            assert!(Args::try_parse_from(line).is_err(), "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The command line: one file a subcommand, and what they share.
+//!
+//! Standard output is for results, standard error for what happens meanwhile. An error is a sentence that says what to do next.
+
+mod display;
+mod input;
+mod interactive;
+mod outstanding;
+mod register;
+mod replay;
+mod send;
+mod status;
+mod tail;
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use common::user::Secret;
+use common::wire::Address;
+use tokio::time::{Instant, timeout_at};
+
+use crate::args::{Args, Command, Connection};
+use crate::{Client, Event, Options};
+use display::escape;
+
+/// The environment variable that may hold the user's secret.
+pub const USER_SECRET: &str = "FRESHET_USER_SECRET";
+
+/// Does what the command line says.
+///
+/// # Errors
+/// A sentence for people.
+pub async fn run(args: Args) -> Result<(), String> {
+    let connection = args.connection;
+    match args.command {
+        Some(Command::Register(command)) => register::run(connection, command).await,
+        Some(Command::Send(command)) => send::run(connection, command).await,
+        Some(Command::Tail(command)) => tail::run(connection, command).await,
+        Some(Command::Replay(command)) => replay::run(connection, command).await,
+        Some(Command::Status(command)) => status::run(connection, command).await,
+        None if std::io::stdin().is_terminal() => interactive::run(connection).await,
+        None => {
+            send::run(connection, crate::args::Send { activity: None, timeout: Duration::from_secs(10) })
+                .await
+        }
+    }
+}
+
+/// What the command line says about the connection, as the library wants it. Finds the secret where the name needs one.
+fn options(connection: &Connection) -> Result<Options, String> {
+    let mut options = anonymous(connection);
+    if !connection.username.is_anonymous() {
+        let secret = match given_secret(connection)? {
+            Some(secret) => secret,
+            None => asked_secret(&format!("Secret of {}: ", connection.username))?,
+        };
+        options = options.user(connection.username.clone(), secret);
+    }
+    Ok(options)
+}
+
+fn anonymous(connection: &Connection) -> Options {
+    let mut coordinators = connection.coordinators.iter().cloned();
+    let first = coordinators.next().expect("there is a default");
+    coordinators.fold(Options::new(first), Options::or_at)
+}
+
+/// The user's secret from `--secret-file` or the environment.
+fn given_secret(connection: &Connection) -> Result<Option<Secret>, String> {
+    let text = match (&connection.secret_file, std::env::var(USER_SECRET)) {
+        (Some(path), _) => std::fs::read_to_string(path)
+            .map_err(|error| format!("cannot read the secret from {}: {error}", path.display()))?,
+        (None, Ok(text)) => text,
+        (None, Err(std::env::VarError::NotPresent)) => return Ok(None),
+        (None, Err(error)) => return Err(format!("{USER_SECRET}: {error}")),
+    };
+    acceptable(Secret::new(text.trim_end_matches(['\r', '\n']))).map(Some)
+}
+
+/// The user's secret, typed and not shown.
+fn asked_secret(prompt: &str) -> Result<Secret, String> {
+    let terminal = console::Term::stderr();
+    if !std::io::stdin().is_terminal() || !terminal.is_term() {
+        return Err(format!(
+            "this user needs a secret: name a file with --secret-file, or set {USER_SECRET} (there is no terminal to ask on)"
+        ));
+    }
+    let typed = terminal.write_str(prompt).and_then(|()| terminal.read_secure_line());
+    acceptable(Secret::new(typed.map_err(|error| format!("cannot read the secret: {error}"))?))
+}
+
+fn acceptable(secret: Secret) -> Result<Secret, String> {
+    let bounds = common::limits::SECRET_BYTES;
+    if secret.is_acceptable() { Ok(secret) } else { Err(format!("a user's secret has 1 to {bounds} bytes")) }
+}
+
+/// Waits until a session is live, for so long.
+async fn log_in_within(
+    mut client: Client,
+    patience: Duration,
+    coordinators: &[Address],
+) -> Result<Client, String> {
+    let deadline = Instant::now() + patience;
+    let mut last = String::from("no answer yet");
+    loop {
+        match timeout_at(deadline, client.event()).await {
+            Ok(Some(Event::LoggedIn { .. })) => return Ok(client),
+            Ok(Some(Event::Disconnected { reason, .. })) => last = reason,
+            Ok(Some(_)) => {}
+            Ok(None) => return Err(ended(client).await),
+            Err(_) => return Err(unreachable(&last, patience, coordinators)),
+        }
+    }
+}
+
+/// Why a session that has ended has ended, and what to do.
+async fn ended(client: Client) -> String {
+    match client.close().await {
+        Ok(()) => "the session ended".to_owned(),
+        Err(error) => format!(
+            "the coordinator refused: {}; check --username and its secret, or register the name with `client register`",
+            escape(&error.to_string())
+        ),
+    }
+}
+
+fn unreachable(reason: &str, patience: Duration, coordinators: &[Address]) -> String {
+    let tried: Vec<String> = coordinators.iter().map(Address::to_string).collect();
+    format!(
+        "not connected within {} (tried {}; last: {}); see that a coordinator and a worker run, or name another with --coordinator",
+        humantime::format_duration(patience),
+        tried.join(", "),
+        escape(reason)
+    )
+}
+
+/// Tells the user how a session fares, on standard error.
+fn report(event: &Event, quiet: bool) {
+    if !quiet && let Some(sentence) = describe(event) {
+        eprintln!("{sentence}");
+    }
+}
+
+/// What a notice says, for people; nothing for an activity, nor for a refusal, which ends the program with a sentence of its own.
+fn describe(event: &Event) -> Option<String> {
+    match event {
+        Event::LoggedIn { server, address } => Some(match server {
+            Some(server) => format!("connected to {server} at {}", escape(&address.to_string())),
+            None => format!("connected to {}", escape(&address.to_string())),
+        }),
+        Event::Disconnected { reason, retry_in: Some(wait) } => {
+            Some(format!("not connected: {}; trying again in {:.1} s", escape(reason), wait.as_secs_f64()))
+        }
+        Event::Disconnected { reason, retry_in: None } => Some(format!("not connected: {}", escape(reason))),
+        Event::Registered => Some("registered".to_owned()),
+        Event::Activity(_) | Event::Refused { .. } => None,
+    }
+}

@@ -1,0 +1,45 @@
+//! `client register`.
+
+use tokio::time::{Instant, timeout_at};
+
+use super::{asked_secret, display::escape, given_secret, unreachable};
+use crate::args::{Connection, Register};
+use crate::{Client, Event, RegisterMode};
+
+pub(super) async fn run(connection: Connection, command: Register) -> Result<(), String> {
+    let username = connection.username.clone();
+    if username.is_anonymous() {
+        return Err("anonymous is everybody's: choose a name with --username".to_owned());
+    }
+    let secret = match given_secret(&connection)? {
+        Some(secret) => secret,
+        None => {
+            let secret = asked_secret(&format!("Secret for {username}: "))?;
+            if !asked_secret("The same again: ")?.equals(&secret) {
+                return Err("the two secrets differ; nothing was registered".to_owned());
+            }
+            secret
+        }
+    };
+    let mut options = super::anonymous(&connection).user(username.clone(), secret);
+    options.register = RegisterMode::Only;
+    let mut client = Client::open(options);
+
+    let deadline = Instant::now() + command.timeout;
+    let mut last = String::from("no answer yet");
+    loop {
+        match timeout_at(deadline, client.event()).await {
+            Ok(Some(Event::Registered)) => {
+                println!("{username} is registered");
+                return Ok(());
+            }
+            Ok(Some(Event::Refused { info })) => {
+                return Err(format!("{username} was not registered: {}", escape(&info)));
+            }
+            Ok(Some(Event::Disconnected { reason, .. })) => last = reason,
+            Ok(Some(Event::LoggedIn { .. } | Event::Activity(_))) => {}
+            Ok(None) => return Err(format!("{username} was not registered: the session ended")),
+            Err(_) => return Err(unreachable(&last, command.timeout, &connection.coordinators)),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The binary, as people and scripts use it, against servers that the test plays.
+
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use crate::fake::Fake;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn client(fake: &Fake, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
+    command.arg("--coordinator").arg(fake.coordinator.to_string()).args(arguments);
+    command.env_remove("FRESHET_USERNAME").env("FRESHET_USER_SECRET", "hush").env("NO_COLOR", "1");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+async fn finished(child: Child) -> Output {
+    timeout(PATIENCE, child.wait_with_output()).await.expect("it ends in time").unwrap()
+}
+
+async fn run(fake: &Fake, arguments: &[&str]) -> Output {
+    finished(client(fake, arguments).spawn().unwrap()).await
+}
+
+async fn run_with_input(fake: &Fake, arguments: &[&str], input: &str) -> Output {
+    let mut child = client(fake, arguments).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(input.as_bytes()).await.unwrap();
+    drop(stdin);
+    finished(child).await
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+/// Starts `tail`, and waits until it is connected.
+async fn tail(fake: &Fake, arguments: &[&str]) -> Child {
+    let mut tail = client(fake, &[&["tail"], arguments].concat()).spawn().unwrap();
+    let mut said = BufReader::new(tail.stderr.take().unwrap()).lines();
+    let line = timeout(PATIENCE, said.next_line()).await.expect("it connects").unwrap().unwrap();
+    assert!(line.starts_with("connected to worker-a at 127.0.0.1:"), "{line}");
+    tail
+}
+
+#[tokio::test]
+async fn a_name_is_registered_once() {
+    let fake = Fake::start().await;
+    let first = run(&fake, &["--username", "ann", "register"]).await;
+    assert_eq!((first.status.code(), text(&first.stdout)), (Some(0), "ann is registered\n"));
+    let second = run(&fake, &["--username", "ann", "register"]).await;
+    assert_eq!(second.status.code(), Some(1));
+    assert_eq!(text(&second.stderr), "error: ann was not registered: ann is registered\n");
+}
+
+#[tokio::test]
+async fn tail_prints_what_send_sends() {
+    let fake = Fake::start().await;
+    let json = tail(&fake, &["--json", "--count", "2"]).await;
+    let readable = tail(&fake, &["--count", "2"]).await;
+    let sent = run_with_input(&fake, &["send"], "{\"n\":1.0}\n\n{\"content\":\"h\\u0007i\"}\n").await;
+    assert!(sent.status.success(), "{}", text(&sent.stderr));
+    let json = finished(json).await;
+    assert_eq!(
+        text(&json.stdout),
+        "{\"id\":null,\"activity\":{\"authenticated_user\":\"anonymous\",\"n\":1.0}}\n\
+         {\"id\":null,\"activity\":{\"authenticated_user\":\"anonymous\",\"content\":\"h\\u0007i\"}}\n"
+    );
+    assert_eq!(text(&finished(readable).await.stdout), "anonymous: {\"n\":1.0}\nanonymous: h\\u0007i\n");
+}
+
+#[tokio::test]
+async fn send_names_the_invalid_line_and_sends_the_rest() {
+    let fake = Fake::start().await;
+    let listener = tail(&fake, &["--json", "--count", "2"]).await;
+    // Without a subcommand and a terminal, standard input is sent.
+    let sent = run_with_input(&fake, &[], "{\"n\":1}\nnonsense\n{\"n\":3}").await;
+    assert_eq!(sent.status.code(), Some(1));
+    let errors = text(&sent.stderr);
+    assert!(
+        errors.starts_with("line 2 was not sent: not a JSON object")
+            && errors.ends_with("error: 1 invalid, 2 sent\n")
+    );
+    assert_eq!(text(&finished(listener).await.stdout).lines().count(), 2);
+}
+
+#[tokio::test]
+async fn tail_ends_quietly_when_nobody_reads_it_and_when_it_is_interrupted() {
+    let fake = Fake::start().await;
+    let mut unread = tail(&fake, &[]).await;
+    drop(unread.stdout.take());
+    let interrupted = tail(&fake, &[]).await;
+    let sent = run(&fake, &["send", "{}"]).await;
+    assert!(sent.status.success());
+    assert!(finished(unread).await.status.success());
+    let pid = interrupted.id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    assert!(finished(interrupted).await.status.success());
+}
+
+#[tokio::test]
+async fn what_cannot_be_reached_or_is_refused_is_said_in_a_sentence() {
+    let fake = Fake::start().await;
+    let refused = run(&fake, &["--username", "nobody", "send", "{}"]).await;
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        text(&refused.stderr)
+            .starts_with("error: the coordinator refused: wrong name or secret; check --username")
+    );
+    drop(fake);
+    let gone = Fake::start().await;
+    let mut command = client(&gone, &["send", "--timeout", "300ms", "{}"]);
+    drop(gone);
+    let unreachable = finished(command.spawn().unwrap()).await;
+    assert_eq!(unreachable.status.code(), Some(1));
+    let error = text(&unreachable.stderr);
+    assert!(error.starts_with("error: not connected within 300ms (tried 127.0.0.1:"), "{error}");
+    assert!(error.contains("connection refused"), "{error}");
+}
+
+#[tokio::test]
+async fn replay_plays_every_users_activities_in_order_and_reports() {
+    let fake = Fake::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("activities.jsonl");
+    let script: String = (0..300).map(|n| format!("{{\"actor\":\"user-{}\",\"n\":{n}}}\n", n % 7)).collect();
+    std::fs::write(&path, script).unwrap();
+    let file = path.to_str().unwrap();
+
+    let listener = tail(&fake, &["--json", "--count", "600"]).await;
+    let replay = ["replay", file, "--user-from", "actor", "--json", "--window", "20"];
+    let first = run(&fake, &replay).await;
+    assert!(first.status.success(), "{}", text(&first.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&first.stdout).unwrap();
+    for (key, expected) in
+        [("users", 7), ("registered", 7), ("existing", 0), ("seen", 300), ("disconnections", 0)]
+    {
+        assert_eq!(report[key], expected, "{key} in {report}");
+    }
+    assert_eq!((&report["sessions"]["worker-a"], &report["deliveries"]), (&7.into(), &(7 * 300).into()));
+
+    let second = run(&fake, &["replay", file, "--user-from", "actor"]).await;
+    assert!(text(&second.stdout).starts_with("users           7 (0 registered now, 7 before), joined in"));
+
+    let mut last = [None; 7];
+    for line in text(&finished(listener).await.stdout).lines().take(300) {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let n = line["activity"]["n"].as_u64().unwrap();
+        let user = (n % 7) as usize;
+        assert_eq!(line["activity"]["authenticated_user"], format!("user-{user}"));
+        assert!(last[user] < Some(n), "activity {n} came after {:?}", last[user]);
+        last[user] = Some(n);
+    }
+}
+
+#[tokio::test]
+async fn replay_stops_with_advice_where_a_name_has_another_secret() {
+    let fake = Fake::start().await;
+    assert!(run(&fake, &["--username", "user-0", "register"]).await.status.success());
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("activities.jsonl");
+    std::fs::write(&path, "{\"actor\":\"user-0\"}\n").unwrap();
+    let mut command = client(&fake, &["replay", path.to_str().unwrap(), "--user-from", "actor", "--quiet"]);
+    let replay = finished(command.env_remove("FRESHET_USER_SECRET").spawn().unwrap()).await;
+    assert_eq!(replay.status.code(), Some(1));
+    let error = text(&replay.stderr);
+    assert!(error.starts_with("error: user-0 cannot take part: wrong name or secret"), "{error}");
+}

@@ -1,0 +1,5 @@
+//! The client over real sockets, against servers that the tests play. With real servers it is tested in the crate `tests`.
+
+mod command_line;
+mod fake;
+mod session;
