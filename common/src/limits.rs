@@ -53,11 +53,11 @@ pub const WRITE_STALL: Duration = Duration::from_secs(15);
 pub const LINGER: Duration = Duration::from_secs(2);
 
 /// Password hashes that may wait for a free core. Beyond: LOGIN_FAILED or REGISTER_FAILED with `retry_after`. At some 20 ms
-/// each on two cores, 512 are about five seconds of work, less than [`LOGIN_DEADLINE`].
-pub const HASH_QUEUE: usize = 512;
+/// each, 256 are about five seconds of work even on one core: half of [`REGISTRATION_HOLD`] and of [`LOGIN_DEADLINE`].
+pub const HASH_QUEUE: usize = 256;
 
 /// How long a name is held for a registration whose result does not come.
-pub const REGISTRATION_HOLD: Duration = Duration::from_secs(5);
+pub const REGISTRATION_HOLD: Duration = Duration::from_secs(10);
 
 /// Names that are held for registrations at once. Beyond: REGISTER_FAILED or LOCK_DENIED with `retry_after`.
 pub const UNDER_REGISTRATION: usize = 4_096;
