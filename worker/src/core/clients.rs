@@ -3,7 +3,9 @@
 use common::id::LinkId;
 use common::machine::Action;
 use common::time::Now;
-use common::wire::{ActivityBroadcast, ActivityMessage, AuthenticationFail, DeLoad, Message, WireError};
+use common::wire::{
+    ActivityBroadcast, ActivityMessage, AuthenticationFail, DeLoad, Message, Millis, WireError,
+};
 
 use super::session::{Phase, Session};
 use super::{Actions, Link, Worker};
@@ -124,5 +126,11 @@ impl Worker {
             Some(Link::Client(session)) => session,
             _ => unreachable!("only clients have sessions"),
         }
+    }
+
+    /// When a client that is turned away may try again: not all at once.
+    pub(super) fn retry_after(&mut self) -> Millis {
+        let least = self.config.limits.retry_after;
+        (least + least.mul_f64(self.rng.f64())).into()
     }
 }

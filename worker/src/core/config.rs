@@ -46,17 +46,19 @@ pub struct Limits {
     pub write_stall: Duration,
     /// Log-ins by secret and registrations that may be under way at once.
     pub hash_queue: usize,
-    /// How long the coordinator may take to answer LOCK_REQUEST or USER_QUERY ([`limits::REGISTRATION_HOLD`]).
-    pub answer: Duration,
-    /// What a client is told to wait before it tries again.
+    /// Names that may be held for registrations at once.
+    pub under_registration: usize,
+    /// How long the coordinator may take to answer LOCK_REQUEST.
+    pub registration_hold: Duration,
+    /// What a client is told to wait before it tries again, at the least; at the most twice as long.
     pub retry_after: Duration,
     /// How often servers hear of each other.
     pub heartbeat: Duration,
     /// After which silence a server's connection is closed.
     pub server_silence: Duration,
-    /// How long a server that was dialled may take to answer AUTHENTICATE. Longer: the link is closed and dialled again. A healthy
-    /// one takes milliseconds; 5 s spare one that is busy.
-    pub handshake: Duration,
+    /// How long a server may take to answer AUTHENTICATE or USER_QUERY. Longer: the link is closed and dialled again; the user is taken
+    /// not to exist. Neither needs a disk: a healthy server takes milliseconds, and 5 s spare one that is busy.
+    pub server_answer: Duration,
     /// PERIOD_FOR_ORDERING.
     pub ordering_period: Duration,
     /// Bytes of one origin's activities that may wait for earlier ones.
@@ -81,11 +83,12 @@ impl Default for Limits {
             server_outbox_bytes: limits::SERVER_OUTBOX_BYTES,
             write_stall: limits::WRITE_STALL,
             hash_queue: limits::HASH_QUEUE,
-            answer: limits::REGISTRATION_HOLD,
+            under_registration: limits::UNDER_REGISTRATION,
+            registration_hold: limits::REGISTRATION_HOLD,
             retry_after: limits::RETRY_AFTER,
             heartbeat: limits::HEARTBEAT,
             server_silence: limits::SERVER_SILENCE,
-            handshake: Duration::from_secs(5),
+            server_answer: Duration::from_secs(5),
             ordering_period: limits::ORDERING_PERIOD,
             held_bytes: limits::HELD_BYTES,
             unlisted: Duration::from_secs(60),

@@ -51,7 +51,7 @@ impl Worker {
 
     /// Asks the coordinator for a user's record, once for all who wait for it.
     fn ask_for(&mut self, now: Now, link: LinkId, username: Username, secret: Secret, out: &mut Actions) {
-        let until = now.time + self.config.limits.answer;
+        let until = now.time + self.config.limits.server_answer;
         self.session(link).enter(Phase::Asking { until, username: username.clone(), secret });
         let waiting = self.queries.entry(username.clone()).or_default();
         waiting.push(link);
@@ -125,7 +125,7 @@ impl Worker {
         again: bool,
         out: &mut Actions,
     ) {
-        let retry_after = again.then_some(self.config.limits.retry_after.into());
+        let retry_after = again.then(|| self.retry_after());
         self.close(now, link, Some(LoginFailed { info: info.into(), retry_after }.into()), out);
     }
 
@@ -145,7 +145,7 @@ impl Worker {
 
     /// Whether as many log-ins or registrations are under way as may be.
     pub(super) fn is_busy(&self) -> bool {
-        let limit = self.config.limits.hash_queue;
-        self.pending_logins() >= limit || self.registrations.len() >= limit
+        let limits = &self.config.limits;
+        self.pending_logins() >= limits.hash_queue || self.registrations.len() >= limits.under_registration
     }
 }

@@ -177,7 +177,11 @@ impl Worker {
         assert_eq!(self.load, logged_in, "the load is the number of logged-in sessions");
         assert!(self.clients() <= limits.connections, "{} connections", self.clients());
         assert!(self.pending_logins() <= limits.hash_queue, "{} log-ins and hashes", self.pending_logins());
-        assert!(self.registrations.len() <= limits.hash_queue, "{} names are held", self.registrations.len());
+        assert!(
+            self.registrations.len() <= limits.under_registration,
+            "{} names are held",
+            self.registrations.len()
+        );
         self.log.assert_bounds();
         self.flood.assert_bounds();
         self.neighbours.assert_bounds();

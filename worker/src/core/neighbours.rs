@@ -58,7 +58,7 @@ impl Neighbours {
 
     /// `id` was dialled, and AUTHENTICATE goes out first on `link`.
     pub(super) fn dialled(&mut self, now: Time, link: LinkId, id: ServerId) {
-        self.insert(link, id, Stage::Greeting { until: now + self.limits.handshake });
+        self.insert(link, id, Stage::Greeting { until: now + self.limits.server_answer });
     }
 
     /// Whom we dialled on `link`, if it has not answered AUTHENTICATE yet.

@@ -51,7 +51,7 @@ impl Worker {
         let Some(Job::Registration(username)) = self.jobs.remove(&job) else {
             panic!("{job:?} hashes nothing")
         };
-        let until = now.time + self.config.limits.answer;
+        let until = now.time + self.config.limits.registration_hold;
         if !self.registrations.hashed(&username, job, until) {
             return;
         }
@@ -97,7 +97,7 @@ impl Worker {
         again: bool,
         out: &mut Actions,
     ) {
-        let retry_after = again.then_some(self.config.limits.retry_after.into());
+        let retry_after = again.then(|| self.retry_after());
         self.close(now, link, Some(RegisterFailed { info: info.into(), retry_after }.into()), out);
     }
 }

@@ -92,7 +92,7 @@ impl Upstream {
     /// The attempt succeeded.
     pub(super) fn dialled(&mut self, now: Time, link: LinkId) {
         assert!(matches!(self.state, State::Dialling), "only what was dialled succeeds");
-        self.state = State::Greeting(link, now + self.limits.handshake);
+        self.state = State::Greeting(link, now + self.limits.server_answer);
     }
 
     /// The coordinator has let us in.

@@ -308,7 +308,7 @@ fn a_registration_that_cannot_be_had_says_why() {
     let late = node.connect();
     node.say(late, REGISTER);
     node.hash();
-    node.wait(Duration::from_secs(6));
+    node.wait(Duration::from_secs(11));
     assert_eq!(node.hear(late), [unanswered, "(closed)"]);
     let [hashing, asked] = [node.connect(), node.connect()];
     node.say(asked, REGISTER);
