@@ -16,7 +16,7 @@ impl Worker {
     pub(super) fn greet_coordinator(&mut self, now: Now, link: LinkId, out: &mut Actions) {
         self.links.insert(link, Link::Upstream);
         self.upstream.dialled(now.time, link);
-        let users_after = self.users.latest().cloned();
+        let users_after = self.users.told_up_to().cloned();
         let greeting = Authenticate { load: Some(self.load), users_after, ..self.authenticate() };
         self.upstream.push(now.time, &greeting.into()).expect("an empty outbox takes a greeting");
         out.push(Action::Flush(link));
@@ -30,10 +30,10 @@ impl Worker {
         match message {
             Message::SyncUser(sync) => {
                 for (username, record) in sync.users {
-                    self.users.upsert(username, record);
+                    self.users.follow(username, record);
                 }
             }
-            Message::UserRegisterResult(result) => self.users.upsert(result.username, result.user),
+            Message::UserRegisterResult(result) => self.users.follow(result.username, result.user),
             Message::UserAnswer(answer) => {
                 if let Some(record) = answer.user {
                     self.users.upsert(answer.username.clone(), record);
@@ -70,7 +70,7 @@ impl Worker {
             }
             Message::AuthenticateSuccess(_) => self.refuse(now, link, "only a coordinator can let a worker in", out),
             Message::AuthenticationFail(fail) => out.push(Action::Exit(Err(format!(
-                "the coordinator at {} refused the network secret of this worker ({}): give both the same secret, with \
+                "the coordinator at {} refused this worker: {}. If it is the network secret, give both the same one, with \
                  --secret-file or {}",
                 self.upstream.address(),
                 fail.info,

@@ -16,7 +16,8 @@ pub(super) struct Users {
     network: Option<String>,
     token_key: Option<TokenKey>,
     records: BTreeMap<Username, UserRecord>,
-    latest: Option<Stamp>,
+    /// Up to where the coordinator's feed has told us everything.
+    told_up_to: Option<Stamp>,
 }
 
 impl Users {
@@ -25,17 +26,22 @@ impl Users {
         if self.network.as_ref().is_some_and(|known| *known != network) {
             tracing::warn!(%network, "the coordinator belongs to another network than before; forgetting the users");
             self.records.clear();
-            self.latest = None;
+            self.told_up_to = None;
         }
         self.network = Some(network);
         self.token_key = Some(token_key);
     }
 
+    /// Takes a record that came in its turn: the coordinator tells changes in their order, so that all earlier ones are here too.
+    pub(super) fn follow(&mut self, username: Username, record: UserRecord) {
+        if self.told_up_to.as_ref().is_none_or(|stamp| *stamp < record.changed) {
+            self.told_up_to = Some(record.changed.clone());
+        }
+        self.upsert(username, record);
+    }
+
     /// Takes a record, unless a later one is here.
     pub(super) fn upsert(&mut self, username: Username, record: UserRecord) {
-        if self.latest.as_ref().is_none_or(|latest| *latest < record.changed) {
-            self.latest = Some(record.changed.clone());
-        }
         match self.records.get(&username) {
             Some(known) if known.changed >= record.changed => {}
             _ => {
@@ -49,9 +55,9 @@ impl Users {
         self.records.get(username)
     }
 
-    /// The latest change that was ever taken.
-    pub(super) fn latest(&self) -> Option<&Stamp> {
-        self.latest.as_ref()
+    /// Up to which change everything is here. What came ahead of its turn (in answer to a question) does not count.
+    pub(super) fn told_up_to(&self) -> Option<&Stamp> {
+        self.told_up_to.as_ref()
     }
 
     /// Whether `token` lets `username` in.
@@ -107,8 +113,17 @@ mod tests {
             let mut users = Users::default();
             order.into_iter().for_each(|record| users.upsert(ann(), record.clone()));
             assert_eq!(users.get(&ann()), Some(&later));
-            assert_eq!(users.latest(), Some(&later.changed));
         }
+    }
+
+    #[test]
+    fn what_came_ahead_of_its_turn_does_not_say_that_the_rest_is_here() {
+        let mut users = Users::default();
+        users.follow("bob".parse().unwrap(), record("1.0@c", "1.0@c"));
+        users.upsert(ann(), record("9.0@c", "9.0@c"));
+        assert_eq!(users.told_up_to(), "1.0@c".parse().ok().as_ref());
+        users.follow(ann(), record("9.0@c", "9.0@c"));
+        assert_eq!(users.told_up_to(), "9.0@c".parse().ok().as_ref());
     }
 
     #[test]
@@ -116,11 +131,11 @@ mod tests {
         let key = TokenKey::new([1; 32]);
         let mut users = Users::default();
         users.join("one".into(), key.clone());
-        users.upsert(ann(), record("1.0@c", "1.0@c"));
+        users.follow(ann(), record("1.0@c", "1.0@c"));
         users.join("one".into(), key.clone());
         assert!(users.get(&ann()).is_some());
         users.join("two".into(), key);
-        assert_eq!((users.get(&ann()), users.latest()), (None, None));
+        assert_eq!((users.get(&ann()), users.told_up_to()), (None, None));
     }
 
     #[test]

@@ -60,7 +60,7 @@ fn a_refused_network_secret_ends_the_worker_with_a_sentence() {
     node.say(coordinator, r#"{"command":"AUTHENTICATION_FAIL","info":"wrong network secret"}"#);
     let sentence = node.exit.unwrap().unwrap_err();
     assert!(
-        sentence.starts_with("the coordinator at coordinator:3780 refused the network secret"),
+        sentence.starts_with("the coordinator at coordinator:3780 refused this worker: wrong network secret"),
         "{sentence}"
     );
 }
