@@ -1,0 +1,163 @@
+//! What several checkers need to know: who was logged in where and when, what was published, accepted and received.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use common::time::{Time, WallMillis};
+use common::wire::{Activity, Login, Message};
+use serde::Deserialize;
+
+use super::Scene;
+use crate::sim::coverage::Coverage;
+use crate::sim::node::Effect;
+use crate::sim::{ConnId, ProcessId, Seen};
+
+/// The identity of an activity, carried in it: its sender's process, and its number among all that were published.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub struct Tag {
+    /// The sender's process.
+    pub from: String,
+    /// Its number.
+    pub number: u64,
+}
+
+impl Tag {
+    /// Reads it from an activity; `None` where it carries none.
+    pub fn of(activity: &Activity) -> Option<Tag> {
+        serde_json::from_str(activity.get()).ok()
+    }
+}
+
+/// A connection over which a client is, or was, logged in at a worker.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Whose.
+    pub client: ProcessId,
+    /// Where.
+    pub worker: ProcessId,
+    /// When the client heard that it was logged in.
+    pub since: Time,
+    /// When either side was done with it.
+    pub ended: Option<Time>,
+}
+
+/// A log-in as a server heard it.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// What it said.
+    pub login: Login,
+    /// The server's wall clock.
+    pub wall: WallMillis,
+}
+
+/// When and over which connection a worker took an activity.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    /// Over which connection.
+    pub conn: ConnId,
+    /// When.
+    pub at: Time,
+}
+
+/// The facts.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    /// Log-ins at workers.
+    pub sessions: BTreeMap<ConnId, Session>,
+    /// The latest LOGIN on each connection.
+    pub attempts: BTreeMap<ConnId, Attempt>,
+    /// What was published, and what everybody is to receive of it.
+    pub expected: BTreeMap<Tag, String>,
+    /// What workers took.
+    pub accepted: BTreeMap<Tag, Accepted>,
+    /// What came over each connection of a client.
+    pub received: BTreeMap<ConnId, BTreeSet<Tag>>,
+    /// When an activity last arrived anywhere.
+    pub last_arrival: Time,
+    /// Servers that were told to drain, by process and run.
+    pub draining: BTreeSet<(ProcessId, u32)>,
+}
+
+impl Ledger {
+    /// A client publishes; everybody is to receive `expected`.
+    pub fn published(&mut self, tag: Tag, expected: String) {
+        self.expected.insert(tag, expected);
+    }
+
+    /// A process is dead: its sessions are over.
+    pub fn died(&mut self, id: ProcessId, now: Time) {
+        for session in self.sessions.values_mut() {
+            if session.client == id || session.worker == id {
+                session.ended.get_or_insert(now);
+            }
+        }
+    }
+
+    /// The sessions that are not over.
+    pub fn open_sessions(&self) -> impl Iterator<Item = (&ConnId, &Session)> {
+        self.sessions.iter().filter(|(_, session)| session.ended.is_none())
+    }
+
+    /// Who of `clients` has not received which of `tags` over the session that it has now.
+    pub fn not_received(&self, clients: &[ProcessId], tags: &[Tag]) -> Option<String> {
+        clients.iter().find_map(|client| {
+            let Some((conn, _)) = self.open_sessions().find(|(_, session)| session.client == *client) else {
+                return Some(format!("{client:?} has no session"));
+            };
+            let received = self.received.get(conn);
+            let missing = tags.iter().find(|tag| !received.is_some_and(|received| received.contains(tag)))?;
+            Some(format!("{client:?} has not received {missing:?} over {conn:?}"))
+        })
+    }
+
+    /// Writes down what has just happened.
+    pub(super) fn observe(&mut self, scene: &Scene<'_>, seen: &Seen<Effect>, coverage: &mut Coverage) {
+        match seen {
+            Seen::Received { at, from, conn, message } => {
+                self.received(scene, (*at, *from, *conn), message, coverage)
+            }
+            Seen::Closed { conn, .. } | Seen::Lost { conn, .. } => {
+                if let Some(session) = self.sessions.get_mut(conn) {
+                    session.ended.get_or_insert(scene.now);
+                }
+            }
+            Seen::Malformed { .. } | Seen::Effect { .. } | Seen::Exited { .. } => {}
+        }
+    }
+
+    fn received(
+        &mut self,
+        scene: &Scene<'_>,
+        (at, from, conn): (ProcessId, ProcessId, ConnId),
+        message: &Message,
+        coverage: &mut Coverage,
+    ) {
+        let by_server = scene.role(at).is_server();
+        if matches!(message, Message::ActivityBroadcast(_)) {
+            self.last_arrival = scene.now;
+        }
+        match message {
+            Message::Login(login) if by_server => {
+                let wall = scene.world[at].clocks(scene.now).wall;
+                self.attempts.insert(conn, Attempt { login: login.clone(), wall });
+            }
+            Message::LoginSuccess(_) if !by_server && scene.role(from) == crate::sim::cast::Role::Worker => {
+                let again = self.sessions.values().any(|session| session.client == at);
+                coverage.add("reconnections", u64::from(again));
+                self.sessions
+                    .insert(conn, Session { client: at, worker: from, since: scene.now, ended: None });
+            }
+            Message::ActivityMessage(message) if by_server => {
+                if let Some(tag) = Tag::of(&message.activity) {
+                    self.accepted.insert(tag, Accepted { conn, at: scene.now });
+                }
+            }
+            Message::ActivityBroadcast(broadcast) if !by_server => {
+                coverage.add("activities delivered", 1);
+                if let Some(tag) = Tag::of(&broadcast.activity) {
+                    self.received.entry(conn).or_default().insert(tag);
+                }
+            }
+            _ => {}
+        }
+    }
+}

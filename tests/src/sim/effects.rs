@@ -1,0 +1,117 @@
+//! What machines ask for beside the network, and how the run looks at them from outside.
+
+use std::time::Duration;
+
+use common::machine::JobId;
+use common::user::{PasswordHash, Secret};
+
+use super::node::{Effect, Input, Node};
+use super::scenario::{Own, Scenario};
+use super::{ProcessId, disk};
+
+impl Scenario {
+    /// Does what a machine asks for, and brings the answer later.
+    pub(super) fn answer(&mut self, at: ProcessId, effect: Effect) {
+        use coordinator::core::{Effect as OfCoordinator, Input as ToCoordinator};
+        use worker::core::{Effect as OfWorker, Input as ToWorker};
+        let input = match effect {
+            Effect::Client(_) => return,
+            Effect::Coordinator(OfCoordinator::Persist { job, users }) => return self.write(at, job, users),
+            Effect::Coordinator(OfCoordinator::Hash { job, secret }) => {
+                Input::Coordinator(ToCoordinator::Hashed { job, hash: self.hash(&secret) })
+            }
+            Effect::Coordinator(OfCoordinator::Verify { job, secret, hash }) => {
+                Input::Coordinator(ToCoordinator::Verified { job, matches: disk::verify(&secret, &hash) })
+            }
+            Effect::Worker(OfWorker::Hash { job, secret }) => {
+                Input::Worker(ToWorker::Hashed { job, hash: self.hash(&secret) })
+            }
+            Effect::Worker(OfWorker::Verify { job, secret, hash }) => {
+                Input::Worker(ToWorker::Verified { job, matches: disk::verify(&secret, &hash) })
+            }
+        };
+        let after = Duration::from_millis(self.rng.u64(3..40));
+        self.own.push(self.world.now() + after, Own::Answer { to: at, run: self.world[at].run, input });
+    }
+
+    fn hash(&mut self, secret: &Secret) -> PasswordHash {
+        disk::hash(secret, self.rng.u64(..))
+    }
+
+    fn write(&mut self, at: ProcessId, job: JobId, users: Vec<disk::Entry>) {
+        self.disk.write(job, users);
+        let most = Duration::from_millis(30) + self.disk_delay;
+        let after = most.mul_f64(self.rng.f64());
+        self.own.push(self.world.now() + after, Own::Written { run: self.world[at].run, job });
+    }
+
+    /// The disk has done what it can, unless the coordinator that asked is gone.
+    pub(super) fn written(&mut self, run: u32, job: JobId) {
+        let id = self.cast.coordinator;
+        if self.world[id].run != run || !self.world[id].is_up() {
+            return;
+        }
+        let input = if self.disk_fails {
+            self.disk.fail(job);
+            coordinator::core::Input::PersistFailed { job, reason: "no space left on device".to_owned() }
+        } else {
+            self.disk.complete(job);
+            coordinator::core::Input::Persisted { job }
+        };
+        self.world.input(id, run, Input::Coordinator(input));
+    }
+
+    /// Takes the counters of a worker before it goes.
+    pub(super) fn harvest(&mut self, id: ProcessId) {
+        let Some(worker) = self.world[id].machine.as_ref().and_then(Node::worker) else { return };
+        let dropped = worker.dropped();
+        self.coverage.add("clients dropped for falling behind", dropped.fell_behind);
+        self.coverage.add("clients dropped for stalling", dropped.stalled);
+        self.coverage.add("duplicates that arrived at a worker", dropped.duplicates);
+        self.coverage.add("gaps given up", dropped.gaps);
+    }
+
+    /// The honest clients that are logged in.
+    pub(super) fn live(&self) -> Vec<ProcessId> {
+        let is_live = |id: &ProcessId| self.world[*id].machine.as_ref().is_some_and(Node::is_live);
+        self.cast.users.keys().copied().filter(is_live).collect()
+    }
+
+    /// Which client is not logged in and should be, or is and should not.
+    pub(super) fn somebody_is_not_live(&self) -> Option<String> {
+        let live = self.live();
+        let wrong =
+            self.cast.users.iter().find(|(id, user)| {
+                user.away || live.contains(id) != self.cast.should_be_live(**id, &self.disk)
+            });
+        wrong.map(|(id, user)| {
+            format!("{} ({}): {:?}", self.world[*id].name, user.username, self.world[*id].machine)
+        })
+    }
+
+    /// Which misbehaving peer is still connected.
+    pub(super) fn somebody_still_misbehaves(&self) -> Option<String> {
+        self.world.processes().find_map(|(id, process)| match &process.machine {
+            Some(Node::Mischief(mischief)) if !mischief.is_done() => {
+                Some(format!("{} ({:?}) is still there", process.name, self.cast.role(id)))
+            }
+            _ => None,
+        })
+    }
+
+    /// Which worker lacks which connection.
+    pub(super) fn mesh_is_missing(&self) -> Option<String> {
+        let others = self.cast.workers.len() - 1;
+        self.cast.workers.iter().find_map(|&id| {
+            let process = &self.world[id];
+            let Some(worker) = process.machine.as_ref().and_then(Node::worker) else {
+                return Some(format!("{} is down", process.name));
+            };
+            let neighbours = worker.neighbours();
+            let whole = worker.upstream() && neighbours.len() == others;
+            (!whole).then(|| {
+                format!("{} has upstream: {}, neighbours: {neighbours:?}", process.name, worker.upstream())
+            })
+        })
+    }
+}

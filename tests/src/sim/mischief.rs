@@ -1,0 +1,245 @@
+//! Peers that say what they must not. Each connects once, says its piece, and waits to be thrown out.
+
+use std::time::Duration;
+
+use common::id::LinkId;
+use common::machine::{self, DialId, Event, Machine};
+use common::time::{Now, Time};
+use common::user::Username;
+use common::wire::{Address, Message};
+use serde_json::json;
+
+/// What it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Kind {
+    NotJson,
+    NotUtf8,
+    UnknownCommand,
+    NestsTooDeep,
+    PublishesBeforeLogin,
+    ForgesServerCommand,
+    ForgesBroadcastWhenLoggedIn,
+    SpeaksForAnother,
+    RepeatsAWrongSecret,
+    LogsInTwice,
+    WrongSecret,
+    WrongNetworkSecret,
+    /// Gets a token, keeps it past its life, and then uses it.
+    StaleToken,
+    /// Uses its own token under another's name.
+    StolenToken,
+    HalfALine,
+}
+
+/// All of them.
+pub const KINDS: [Kind; 15] = [
+    Kind::NotJson,
+    Kind::NotUtf8,
+    Kind::UnknownCommand,
+    Kind::NestsTooDeep,
+    Kind::PublishesBeforeLogin,
+    Kind::ForgesServerCommand,
+    Kind::ForgesBroadcastWhenLoggedIn,
+    Kind::SpeaksForAnother,
+    Kind::RepeatsAWrongSecret,
+    Kind::LogsInTwice,
+    Kind::WrongSecret,
+    Kind::WrongNetworkSecret,
+    Kind::StaleToken,
+    Kind::StolenToken,
+    Kind::HalfALine,
+];
+
+impl Kind {
+    /// Whether it first logs in at the worker as an honest user does.
+    fn logs_in(self) -> bool {
+        matches!(
+            self,
+            Kind::ForgesBroadcastWhenLoggedIn
+                | Kind::SpeaksForAnother
+                | Kind::RepeatsAWrongSecret
+                | Kind::LogsInTwice
+        )
+    }
+
+    /// Whether only a worker can be bothered in this way: the coordinator would welcome what it begins with, and close.
+    pub(super) fn needs_a_worker(self) -> bool {
+        self.logs_in() || self.wants_a_token()
+    }
+
+    /// Whether it first gets a token from the coordinator.
+    fn wants_a_token(self) -> bool {
+        matches!(self, Kind::StaleToken | Kind::StolenToken)
+    }
+}
+
+/// Whose account it uses, and against whom.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What it does.
+    pub kind: Kind,
+    /// Where tokens come from.
+    pub coordinator: Address,
+    /// Whom it bothers: a worker, or the coordinator.
+    pub target: Address,
+    /// A registered name.
+    pub username: Username,
+    /// Its secret.
+    pub secret: String,
+    /// Another registered name.
+    pub victim: Username,
+    /// How long a stale token is kept.
+    pub keep_token: Duration,
+}
+
+type Action = machine::Action<std::convert::Infallible>;
+
+/// The peer.
+#[derive(Debug)]
+pub struct Mischief {
+    config: Config,
+    state: State,
+    token: Option<String>,
+    waiting: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Beginning(Time),
+    Dialling,
+    LoggingIn(LinkId),
+    KeepingToken(Time),
+    Said(LinkId),
+    Done,
+}
+
+impl Mischief {
+    /// A peer that begins at once.
+    pub fn new(now: Now, config: Config) -> Self {
+        Mischief { config, state: State::Beginning(now.time), token: None, waiting: Vec::new() }
+    }
+
+    /// Whether it has been thrown out, or never got in.
+    pub fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    fn login(&self) -> String {
+        json!({ "command": "LOGIN", "username": self.config.username.as_str(), "secret": self.config.secret })
+            .to_string()
+    }
+
+    /// What it must not say.
+    fn piece(&self) -> Vec<u8> {
+        let (name, victim) = (self.config.username.as_str(), self.config.victim.as_str());
+        let text = match self.config.kind {
+            Kind::NotJson => "{\"command\":\"LOGIN\",".to_owned(),
+            Kind::NotUtf8 => return b"{\"command\":\"LOGIN\",\"username\":\"\xff\xfe\"}\n".to_vec(),
+            Kind::UnknownCommand => json!({ "command": "SUDO" }).to_string(),
+            Kind::NestsTooDeep => format!("{{\"command\":\"LOGIN\",\"x\":{}{}}}", "[".repeat(200), "]".repeat(200)),
+            Kind::PublishesBeforeLogin => json!({ "command": "ACTIVITY_MESSAGE", "activity": { "forged": true } }).to_string(),
+            Kind::ForgesServerCommand => json!({ "command": "SERVER_LOAD", "load": 1_000 }).to_string(),
+            Kind::ForgesBroadcastWhenLoggedIn => {
+                json!({ "command": "ACTIVITY_BROADCAST", "activity": { "authenticated_user": victim } }).to_string()
+            }
+            Kind::SpeaksForAnother => {
+                json!({ "command": "ACTIVITY_MESSAGE", "username": victim, "activity": { "forged": true } }).to_string()
+            }
+            Kind::RepeatsAWrongSecret => {
+                json!({ "command": "ACTIVITY_MESSAGE", "username": name, "secret": "guess", "activity": { "forged": true } })
+                    .to_string()
+            }
+            Kind::LogsInTwice => self.login(),
+            Kind::WrongSecret => json!({ "command": "LOGIN", "username": victim, "secret": "guess" }).to_string(),
+            Kind::WrongNetworkSecret => json!({ "command": "AUTHENTICATE", "id": "worker-evil", "hostname": "10.9.9.9", "port": 1,
+                "secret": "not the network secret", "incarnation": "00000000000000ff", "load": 0 })
+            .to_string(),
+            Kind::StaleToken => json!({ "command": "LOGIN", "username": name, "token": self.token }).to_string(),
+            Kind::StolenToken => json!({ "command": "LOGIN", "username": victim, "token": self.token }).to_string(),
+            Kind::HalfALine => return b"{\"command\":\"LOG".to_vec(),
+        };
+        (text + "\n").into_bytes()
+    }
+
+    fn dial(&mut self, address: Address, actions: &mut Vec<Action>) {
+        self.state = State::Dialling;
+        actions.push(Action::Dial { dial: DialId(1), address });
+    }
+
+    fn dialled(&mut self, link: LinkId, actions: &mut Vec<Action>) {
+        let first = self.config.kind.logs_in() || (self.config.kind.wants_a_token() && self.token.is_none());
+        if first {
+            self.waiting = (self.login() + "\n").into_bytes();
+            self.state = State::LoggingIn(link);
+        } else {
+            self.waiting = self.piece();
+            self.state = State::Said(link);
+        }
+        actions.push(Action::Flush(link));
+    }
+
+    fn received(&mut self, now: Time, link: LinkId, message: Message, actions: &mut Vec<Action>) {
+        match message {
+            Message::LoginSuccess(_)
+                if self.config.kind.logs_in() && self.state == State::LoggingIn(link) =>
+            {
+                self.waiting = self.piece();
+                self.state = State::Said(link);
+                actions.push(Action::Flush(link));
+            }
+            Message::Redirect(redirect) if self.state == State::LoggingIn(link) => {
+                actions.push(Action::Close { link, farewell: Vec::new() });
+                self.token = redirect.token;
+                self.waiting.clear();
+                let stale = self.config.kind == Kind::StaleToken;
+                self.state = State::KeepingToken(if stale { now + self.config.keep_token } else { now });
+            }
+            // A refusal, or activities that it is not interested in: the server closes when it is done.
+            _ => {}
+        }
+    }
+}
+
+impl Machine for Mischief {
+    type Input = std::convert::Infallible;
+    type Effect = std::convert::Infallible;
+
+    fn handle(&mut self, now: Now, event: Event<Self::Input>, actions: &mut Vec<Action>) {
+        match event {
+            Event::DeadlinePassed => match self.state {
+                State::Beginning(_) if self.config.kind.wants_a_token() => {
+                    self.dial(self.config.coordinator.clone(), actions)
+                }
+                State::Beginning(_) | State::KeepingToken(_) => {
+                    self.dial(self.config.target.clone(), actions)
+                }
+                _ => {}
+            },
+            Event::Dialled { link, .. } => self.dialled(link, actions),
+            Event::Received { link, message } => self.received(now.time, link, message, actions),
+            Event::Wrote { bytes, .. } => _ = self.waiting.drain(..bytes),
+            Event::Closed { .. } | Event::DialFailed { .. } => self.state = State::Done,
+            Event::Malformed { link, .. } => {
+                actions.push(Action::Close { link, farewell: Vec::new() });
+                self.state = State::Done;
+            }
+            Event::Accepted { .. } => {}
+            Event::Input(never) => match never {},
+        }
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        match self.state {
+            State::Beginning(at) | State::KeepingToken(at) => Some(at),
+            _ => None,
+        }
+    }
+
+    fn output(&self, link: LinkId) -> &[u8] {
+        match self.state {
+            State::LoggingIn(current) | State::Said(current) if current == link => &self.waiting,
+            _ => &[],
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What a seed decides before anything happens: who takes part, what the network is like, and what may go wrong.
+
+use std::time::Duration;
+
+use super::Weather;
+use super::faults::Kind;
+
+/// The plan of a run. Swarm testing (Groce and others, 2012): a run that allows everything at once seldom goes far with anything, so
+/// each seed allows a random few of the kinds of faults, at random odds.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How many workers.
+    pub workers: usize,
+    /// How many clients of ours.
+    pub clients: usize,
+    /// How many clients of the original protocol.
+    pub classics: usize,
+    /// How many names two clients want at once.
+    pub races: usize,
+    /// The network.
+    pub weather: Weather,
+    /// The kinds of faults that happen. None: everything must arrive, and be carried no more often than necessary.
+    pub faults: Vec<Kind>,
+    /// The mean time between two faults.
+    pub between_faults: Duration,
+    /// The mean time between two activities of a client.
+    pub between_activities: Duration,
+    /// The mean time between two misbehaving peers.
+    pub between_mischief: Duration,
+    /// The mean time between log-outs.
+    pub between_leaves: Duration,
+    /// How long all this goes on.
+    pub duration: Duration,
+    /// Longest padding of an activity, in bytes.
+    pub padding: usize,
+    /// The odds that a client publishes a whole burst.
+    pub bursts: f64,
+    /// The mean time between two newcomers, who register while everything goes on.
+    pub between_newcomers: Duration,
+    /// Bytes of a worker's log, where clients are to fall behind.
+    pub log_bytes: Option<usize>,
+    /// How long a worker waits for a client that takes nothing.
+    pub write_stall: Option<Duration>,
+}
+
+/// One seed in this many is without faults.
+const CALM: u8 = 5;
+
+impl Plan {
+    /// Draws a plan.
+    pub fn draw(rng: &mut fastrand::Rng) -> Self {
+        let calm = rng.u8(..CALM) == 0;
+        let mut faults = Kind::ALL.to_vec();
+        rng.shuffle(&mut faults);
+        faults.truncate(if calm { 0 } else { rng.usize(1..=7) });
+        let slow = faults.contains(&Kind::SlowReader);
+        let weather = match (slow, rng.u8(..4)) {
+            // What a worker reads at once is little beside its log, as it is in earnest; and connections are fast, readers slow.
+            (true, _) => Weather { window: (1 << 10, 4 << 10), ..Weather::calm() },
+            (false, 0) => Weather::calm(),
+            (false, _) => Weather::draw(rng),
+        };
+        Plan {
+            workers: rng.usize(2..=5),
+            clients: rng.usize(3..=7),
+            classics: rng.usize(2..=5),
+            races: rng.usize(0..=2),
+            weather,
+            faults,
+            between_faults: Duration::from_millis(rng.u64(300..4_000)),
+            between_activities: Duration::from_millis(rng.u64(700..3_000)),
+            between_mischief: Duration::from_millis(rng.u64(1_500..8_000)),
+            between_leaves: Duration::from_millis(rng.u64(3_000..15_000)),
+            duration: Duration::from_secs(rng.u64(25..45)),
+            padding: if slow { rng.usize(500..2_500) } else { rng.usize(1..300) },
+            bursts: if slow { 0.15 } else { 0.03 },
+            between_newcomers: Duration::from_millis(rng.u64(3_000..12_000)),
+            log_bytes: (slow && rng.bool()).then(|| rng.usize(32 << 10..96 << 10)),
+            write_stall: slow.then(|| Duration::from_millis(rng.u64(2_000..6_000))),
+        }
+    }
+
+    /// Whether nothing goes wrong.
+    pub fn is_calm(&self) -> bool {
+        self.faults.is_empty()
+    }
+}

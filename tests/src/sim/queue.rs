@@ -1,0 +1,42 @@
+//! What is to happen, in order of time.
+
+use std::collections::BTreeMap;
+
+use common::time::Time;
+
+/// Things with the time at which they happen. What falls on the same instant happens in the order in which it was pushed, so that
+/// a run has one order only.
+#[derive(Debug)]
+pub struct Queue<T> {
+    due: BTreeMap<(Time, u64), T>,
+    pushed: u64,
+}
+
+impl<T> Default for Queue<T> {
+    fn default() -> Self {
+        Queue { due: BTreeMap::new(), pushed: 0 }
+    }
+}
+
+impl<T> Queue<T> {
+    /// Adds something that happens at `at`.
+    pub fn push(&mut self, at: Time, what: T) {
+        self.due.insert((at, self.pushed), what);
+        self.pushed += 1;
+    }
+
+    /// When the next thing happens.
+    pub fn next(&self) -> Option<Time> {
+        self.due.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// Takes the next thing and its time.
+    pub fn pop(&mut self) -> Option<(Time, T)> {
+        self.due.pop_first().map(|((at, _), what)| (at, what))
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.due.clear();
+    }
+}

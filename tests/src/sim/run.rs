@@ -1,0 +1,109 @@
+//! Runs seeds: one, or many on all cores.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::coverage::Coverage;
+use super::scenario::Scenario;
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The hash of everything that happened.
+    pub hash: u64,
+    /// How many events that was.
+    pub events: u64,
+    /// What kinds of things happened.
+    pub coverage: Coverage,
+    /// What did not hold.
+    pub failure: Option<Failure>,
+}
+
+/// A run in which something did not hold.
+#[derive(Debug)]
+pub struct Failure {
+    seed: u64,
+    what: String,
+    last_events: Vec<String>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "seed {} failed: {}", self.seed, self.what)?;
+        writeln!(f, "the last events were:")?;
+        for event in &self.last_events {
+            writeln!(f, "  {event}")?;
+        }
+        writeln!(f, "replay it, with every event, by:")?;
+        write!(
+            f,
+            "  FRESHET_SEED={} cargo test -p tests --test simulation in_all_seeds -- --nocapture",
+            self.seed
+        )
+    }
+}
+
+/// Runs one seed; with `echo`, prints every event.
+pub fn run(seed: u64, echo: bool) -> Outcome {
+    let mut scenario = Scenario::new(seed);
+    if echo {
+        println!("{:#?}", scenario.plan());
+        scenario.trace().echo();
+    }
+    // A core that finds itself in a state that must not be panics; that is a finding like any other.
+    let result =
+        catch_unwind(AssertUnwindSafe(|| scenario.run())).unwrap_or_else(|panic| Err(words(&*panic)));
+    let trace = scenario.trace();
+    let failure = result.err().map(|what| Failure {
+        seed,
+        what,
+        last_events: trace.recent().map(str::to_owned).collect(),
+    });
+    Outcome {
+        hash: trace.hash(),
+        events: trace.events(),
+        coverage: std::mem::take(&mut scenario.coverage),
+        failure,
+    }
+}
+
+/// Runs `count` seeds from `first` on, on as many threads as there are cores; stops at the first failure.
+///
+/// # Errors
+/// The failure.
+pub fn run_many(first: u64, count: u64) -> Result<Coverage, Failure> {
+    let next = AtomicU64::new(first);
+    let total = Mutex::new((Coverage::default(), None));
+    let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= first + count {
+                        break;
+                    }
+                    let outcome = run(seed, false);
+                    let mut total = total.lock().expect("no thread panics with it");
+                    total.0.merge(&outcome.coverage);
+                    if let Some(failure) = outcome.failure {
+                        next.store(first + count, Ordering::Relaxed);
+                        total.1.get_or_insert(failure);
+                    }
+                }
+            });
+        }
+    });
+    match total.into_inner().expect("no thread panics with it") {
+        (coverage, None) => Ok(coverage),
+        (_, Some(failure)) => Err(failure),
+    }
+}
+
+fn words(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("a panic: {}", text.unwrap_or("without words"))
+}

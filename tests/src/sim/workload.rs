@@ -1,0 +1,147 @@
+//! What honest clients do, and when misbehaving ones come by.
+
+use std::time::Duration;
+
+use common::user::Secret;
+use common::wire::Activity;
+use serde_json::json;
+
+use super::ProcessId;
+use super::cast::TOKEN_LIFE;
+use super::mischief;
+use super::node::{Input, Node};
+use super::scenario::{Own, Scenario};
+use crate::check::Tag;
+use crate::sim::classic;
+
+/// Activities in a burst.
+const BURST: u64 = 60;
+
+impl Scenario {
+    /// Some honest client.
+    pub(super) fn any_user(&mut self) -> ProcessId {
+        let ids: Vec<ProcessId> = self.cast.users.keys().copied().collect();
+        ids[self.rng.usize(..ids.len())]
+    }
+
+    /// A client publishes, now and again later.
+    pub(super) fn publishes(&mut self, id: ProcessId) {
+        let burst = if self.rng.f64() < self.plan.bursts { BURST } else { 1 };
+        for _ in 0..burst {
+            self.publish(id);
+        }
+        let next = self.plan.between_activities.mul_f64(0.2 + 1.6 * self.rng.f64());
+        self.own.push(self.world.now() + next, Own::Publish(id));
+    }
+
+    /// A client publishes one activity, if it is logged in and has room for it. What it published is written down, with what
+    /// everybody is to receive.
+    pub(super) fn publish(&mut self, id: ProcessId) -> Option<Tag> {
+        let room = match self.world[id].machine.as_ref()? {
+            Node::Client(client) => client.is_live() && client.has_room(),
+            Node::Classic(classic) => classic.is_live(),
+            _ => false,
+        };
+        if !room || self.world[id].is_paused() {
+            return None;
+        }
+        self.published += 1;
+        let tag = Tag { from: self.world[id].name.clone(), number: self.published };
+        let padding = "x".repeat(self.rng.usize(..self.plan.padding));
+        let rest = format!(r#""from":{},"number":{},"padding":"{padding}"}}"#, json!(tag.from), tag.number);
+        // Whatever a client claims to be, everybody is told who it is.
+        let forged = [
+            "",
+            r#""authenticated_user":"root","#,
+            r#""\u0061uthenticated_user":{"a":[1]},"#,
+            r#""big":1e400,"#,
+        ];
+        let claim = forged[(tag.number % 4) as usize];
+        let kept = if claim.contains("uthenticated") { "" } else { claim };
+        let name = json!(self.cast.users[&id].username.as_str());
+        self.watch.ledger.published(tag.clone(), format!(r#"{{"authenticated_user":{name},{kept}{rest}"#));
+        let text = format!("{{{claim}{rest}");
+        let input = match self.world[id].machine {
+            Some(Node::Classic(_)) => Input::Classic(classic::Input::Publish(text)),
+            _ => {
+                Input::Client(client::core::Input::Publish(Activity::parse(&text).expect("it is an object")))
+            }
+        };
+        self.coverage.add("activities published", 1);
+        self.world.input(id, self.world[id].run, input);
+        Some(tag)
+    }
+
+    /// A client logs out, and comes back later.
+    pub(super) fn leaves(&mut self) {
+        let id = self.any_user();
+        let run = self.world[id].run;
+        let input = match &self.world[id].machine {
+            Some(Node::Client(client)) if client.is_live() => Input::Client(client::core::Input::Logout),
+            Some(Node::Classic(classic)) if classic.is_live() => Input::Classic(classic::Input::Logout),
+            _ => return,
+        };
+        self.coverage.add("log-outs", 1);
+        self.world.trace.note(self.world.now(), format_args!("{id:?} logs out"));
+        self.cast.users.get_mut(&id).expect("it is a user").away = true;
+        self.world.input(id, run, input);
+        let back = self.world.now() + Duration::from_millis(self.rng.u64(50..8_000));
+        self.own.push(back, Own::Return(id));
+    }
+
+    /// A client that had logged out is back.
+    pub(super) fn returns(&mut self, id: ProcessId) {
+        self.cast.users.get_mut(&id).expect("it is a user").away = false;
+        if !self.world[id].is_up() {
+            self.cast.start(&mut self.world, id, &self.disk);
+        }
+    }
+
+    /// Somebody new comes and registers, or two who want the same name.
+    pub(super) fn newcomers(&mut self) {
+        let coming = if self.rng.bool() {
+            self.coverage.add("names that two wanted at once", 1);
+            self.cast.add_rivals(&mut self.world).to_vec()
+        } else {
+            vec![self.cast.add_newcomer(&mut self.world)]
+        };
+        for id in coming {
+            self.world.trace.note(self.world.now(), format_args!("{id:?} is new"));
+            self.cast.start(&mut self.world, id, &self.disk);
+            self.own.push(self.world.now() + self.plan.between_activities, Own::Publish(id));
+        }
+    }
+
+    /// Somebody misbehaves.
+    pub(super) fn misbehave(&mut self) {
+        let kind = mischief::KINDS[self.rng.usize(..mischief::KINDS.len())];
+        let registered: Vec<_> = self
+            .cast
+            .users
+            .values()
+            .filter(|user| self.disk.holds(&user.username, &Secret::new(user.secret.as_str())))
+            .cloned()
+            .collect();
+        let (Some(user), Some(victim)) = (self.rng.choice(&registered), self.rng.choice(&registered)) else {
+            return;
+        };
+        if user.username == victim.username {
+            return;
+        }
+        let at_coordinator = self.rng.u8(..3) == 0 && !kind.needs_a_worker();
+        let target = if at_coordinator { self.cast.coordinator } else { self.cast.any_worker() };
+        let config = mischief::Config {
+            kind,
+            coordinator: self.world[self.cast.coordinator].address.clone(),
+            target: self.world[target].address.clone(),
+            username: user.username.clone(),
+            secret: user.secret.clone(),
+            victim: victim.username.clone(),
+            // Clocks are up to three seconds off, either way.
+            keep_token: TOKEN_LIFE + Duration::from_secs(7),
+        };
+        let id = self.cast.add_mischief(&mut self.world, config);
+        self.coverage.add("peers that misbehaved", 1);
+        self.world.trace.note(self.world.now(), format_args!("{id:?} comes to bother {target:?}: {kind:?}"));
+    }
+}

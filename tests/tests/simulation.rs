@@ -1,0 +1,40 @@
+//! A few hundred seeds of the simulator. `FRESHET_SEEDS=20000` runs more of them, `FRESHET_SEED=17` replays one with all its events.
+
+use tests::sim::coverage::PER_SEEDS;
+use tests::sim::run::{run, run_many};
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is a number, not {text:?}")))
+}
+
+#[test]
+fn what_is_promised_holds_in_all_seeds_and_enough_happens_in_them() {
+    if let Some(seed) = number("FRESHET_SEED") {
+        let outcome = run(seed, true);
+        println!("{} events, hash {:016x}\n{}", outcome.events, outcome.hash, outcome.coverage.table());
+        if let Some(failure) = outcome.failure {
+            panic!("{failure}");
+        }
+        return;
+    }
+    let seeds = number("FRESHET_SEEDS").unwrap_or(PER_SEEDS);
+    let first = number("FRESHET_FIRST_SEED").unwrap_or(0);
+    let coverage = run_many(first, seeds).unwrap_or_else(|failure| panic!("{failure}"));
+    println!("{}", coverage.table());
+    let missing = coverage.missing(seeds);
+    assert!(
+        missing.is_empty(),
+        "the seeds were too quiet; of these happened too few:\n{}",
+        missing.join("\n")
+    );
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    for seed in 0..6 {
+        let (once, again) = (run(seed, false), run(seed, false));
+        assert_eq!((once.hash, once.events), (again.hash, again.events), "seed {seed}");
+    }
+    assert_ne!(run(0, false).hash, run(1, false).hash);
+}
