@@ -23,40 +23,33 @@ fn take(session: &mut Session, log: &Log, most: usize) -> Vec<u8> {
 }
 
 #[test]
-fn replies_go_out_between_frames_however_little_is_written_at_a_time() {
-    // Small enough that the frames lie in many chunks, large enough that none is trimmed.
-    for most in 1..40 {
-        let mut log = Log::new(2_000);
+fn replies_go_out_between_frames_however_much_is_written_at_a_time() {
+    for seed in 0..200 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        // Small enough that the frames lie in many chunks, large enough that none is trimmed.
+        let mut log = Log::new(5_000);
         let (mut session, _) = session(&log);
-        let mut read = Vec::new();
-        for number in 0..20 {
-            log.append(format!("frame {number}\n").as_bytes());
-            if number % 3 == 0 {
-                session.reply(Time::ZERO, &reply(number)).unwrap();
+        let (mut frames, mut replies, mut read) = (Vec::new(), Vec::new(), Vec::new());
+        for number in 0..60 {
+            match rng.u8(..4) {
+                0 => {
+                    log.append(format!("frame {number}\n").as_bytes());
+                    frames.push(format!("frame {number}"));
+                }
+                1 if number % 3 == 0 => {
+                    session.reply(Time::ZERO, &reply(number)).unwrap();
+                    replies.push(String::from_utf8(reply(number).encode()).unwrap().trim_end().to_owned());
+                }
+                _ => read.extend(take(&mut session, &log, rng.usize(1..60))),
             }
-            read.extend(take(&mut session, &log, most));
         }
-        loop {
-            let piece = take(&mut session, &log, most);
-            if piece.is_empty() {
-                break;
-            }
-            read.extend(piece);
+        while !session.output(&log).is_empty() {
+            read.extend(take(&mut session, &log, 7));
         }
         let text = String::from_utf8(read).unwrap();
-        let (replies, frames): (Vec<_>, Vec<_>) = text.lines().partition(|line| line.starts_with('{'));
-        assert_eq!(
-            frames,
-            (0..20).map(|number| format!("frame {number}")).collect::<Vec<_>>(),
-            "{most} at a time"
-        );
-        let expected: Vec<_> =
-            (0..20).step_by(3).map(|number| String::from_utf8(reply(number).encode()).unwrap()).collect();
-        assert_eq!(
-            replies,
-            expected.iter().map(|line| line.trim_end()).collect::<Vec<_>>(),
-            "{most} at a time"
-        );
+        let lines = text.lines().map(str::to_owned);
+        let (read_replies, read_frames): (Vec<_>, Vec<_>) = lines.partition(|line| line.starts_with('{'));
+        assert_eq!((read_frames, read_replies), (frames, replies), "seed {seed}");
     }
 }
 

@@ -92,6 +92,23 @@ fn a_user_that_is_not_known_yet_is_asked_for_once() {
 }
 
 #[test]
+fn who_vanishes_while_a_user_is_asked_for_is_not_missed() {
+    let (mut node, coordinator) = Node::joined();
+    let (gone, stays) = (node.connect(), node.connect());
+    node.say(gone, LOGIN);
+    node.say(stays, LOGIN);
+    node.hang_up(gone);
+    let user = record("s");
+    node.say(coordinator, &format!(r#"{{"command":"USER_ANSWER","username":"ann","user":{user}}}"#));
+    node.hash();
+    assert_eq!(
+        (node.hear(stays), node.worker.load()),
+        (vec!["LOGIN_SUCCESS logged in as ann".to_owned()], 1)
+    );
+    node.say(coordinator, r#"{"command":"USER_ANSWER","username":"ann"}"#);
+}
+
+#[test]
 fn an_unknown_user_is_refused_when_the_coordinator_does_not_answer_or_is_lost() {
     let (mut node, coordinator) = Node::joined();
     let (first, second) = (node.connect(), node.connect());
@@ -327,6 +344,17 @@ fn a_registration_that_cannot_be_had_says_why() {
             "(closed)"
         ]
     );
+}
+
+#[test]
+fn a_registration_whose_client_vanished_early_is_forgotten() {
+    let (mut node, coordinator) = Node::joined();
+    let (gone, stays) = (node.connect(), node.connect());
+    node.say(gone, REGISTER);
+    node.hang_up(gone);
+    node.say(stays, r#"{"command":"REGISTER","username":"ann","secret":"other"}"#);
+    node.hash();
+    assert_eq!(node.hear(coordinator), ["LOCK_REQUEST ann hash of other"]);
 }
 
 #[test]
