@@ -86,6 +86,6 @@ impl Network {
 
 fn start_coordinator(binaries: &Binaries, setup: &Setup, listen: &str) -> Result<Server, String> {
     let data = setup.data.join("coordinator").display().to_string();
-    let arguments = ["--listen", listen, "--data-dir", &data].map(str::to_owned);
+    let arguments = ["--id", "coordinator-1", "--listen", listen, "--data-dir", &data].map(str::to_owned);
     Server::start("coordinator", &binaries.coordinator, &arguments, &setup.environment)
 }

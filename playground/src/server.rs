@@ -175,7 +175,7 @@ fn follow(stderr: impl io::Read + Send + 'static, log: Arc<Mutex<VecDeque<String
         for line in BufReader::new(stderr).lines() {
             let Ok(line) = line else { return };
             let entry = serde_json::from_str::<Value>(&line).unwrap_or_default();
-            if entry["fields"]["message"] == "ready" {
+            if entry["fields"]["message"].as_str().is_some_and(|message| message.ends_with("ready")) {
                 let address = entry["fields"]["address"].as_str().and_then(|text| text.parse().ok());
                 // Nobody listens any more where the start was given up.
                 let _ = address.map(|address| ready.send(address));
