@@ -5,8 +5,8 @@
 //!
 //! The leaves know nothing of each other: `session` (one client), `log`, `flood` (what has been seen), `neighbours` and `roster` (other
 //! workers), `upstream` (the coordinator), `users`, `register` (held names), `secrets`. Only [`Worker`] routes between them: this file
-//! takes events apart; `clients`, `logging_in` and `registering` hold the conversation with clients, `servers` the one with coordinators
-//! and workers, `timers` what happens without anybody speaking.
+//! takes events apart; `clients`, `logging_in` and `registering` hold the conversation with clients, `coordinators` and `workers` those
+//! with other servers, `timers` what happens without anybody speaking.
 //!
 //! **Invariants.** Appending an activity costs nothing per client: clients read the log at their own pace. The load is the number
 //! of sessions that are logged in at this moment.
@@ -14,6 +14,7 @@
 
 mod clients;
 mod config;
+mod coordinators;
 mod flood;
 mod log;
 mod logging_in;
@@ -22,11 +23,11 @@ mod register;
 mod registering;
 mod roster;
 mod secrets;
-mod servers;
 mod session;
 mod timers;
 mod upstream;
 mod users;
+mod workers;
 
 use std::collections::BTreeMap;
 
