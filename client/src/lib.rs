@@ -8,6 +8,7 @@ pub mod cli;
 pub mod core;
 mod sdk;
 pub mod shell;
+mod status;
 
 pub use crate::core::RegisterMode;
 pub use common::id::{ActivityId, ServerId};
@@ -15,3 +16,4 @@ pub use common::user::{Secret, Username};
 pub use common::wire::Address;
 pub use sdk::{Activity, Client, Error, Event, Options, Publisher};
 pub use shell::Receive;
+pub use status::{StatusError, status};

@@ -26,7 +26,8 @@ pub fn locate() -> Result<Binaries, String> {
 }
 
 fn find() -> Result<Binaries, String> {
-    let program = std::env::current_exe().map_err(|error| format!("cannot tell where this program lies: {error}"))?;
+    let program =
+        std::env::current_exe().map_err(|error| format!("cannot tell where this program lies: {error}"))?;
     let mut directory = program.parent().expect("a program lies in a directory");
     // Test programs lie one deeper.
     if directory.ends_with("deps") {
@@ -37,7 +38,11 @@ fn find() -> Result<Binaries, String> {
     }
     let path = |name: &str| {
         let path = directory.join(name).with_extension(std::env::consts::EXE_EXTENSION);
-        if path.exists() { Ok(path) } else { Err(format!("{} is missing: build it with `cargo build --release --workspace`", path.display())) }
+        if path.exists() {
+            Ok(path)
+        } else {
+            Err(format!("{} is missing: build it with `cargo build --release --workspace`", path.display()))
+        }
     };
     Ok(Binaries { coordinator: path("coordinator")?, worker: path("worker")?, client: path("client")? })
 }

@@ -51,7 +51,8 @@ async fn run(args: Args) -> Result<(), String> {
     let stop = boot::shutdown_signal();
     tokio::pin!(stop);
     eprintln!("Building and starting a coordinator and {} workers ...", args.workers);
-    let directory = tempfile::tempdir().map_err(|error| format!("cannot make a temporary directory: {error}"))?;
+    let directory =
+        tempfile::tempdir().map_err(|error| format!("cannot make a temporary directory: {error}"))?;
     let network = {
         let (workers, data) = (usize::from(args.workers), directory.path().to_owned());
         let start = tokio::task::spawn_blocking(move || start(workers, data));
@@ -100,7 +101,8 @@ fn drain(mut network: Network) -> Result<(), String> {
 
 /// The three commands with which the reader joins.
 fn how_to_join(coordinator: &Address) -> Vec<String> {
-    let client = if std::env::var_os("CARGO").is_some() { "cargo run --release -p client --" } else { "client" };
+    let client =
+        if std::env::var_os("CARGO").is_some() { "cargo run --release -p client --" } else { "client" };
     let usual = coordinator.to_string() == common::wire::DEFAULT_COORDINATOR;
     let at = if usual { String::new() } else { format!(" --coordinator {coordinator}") };
     vec![

@@ -45,7 +45,8 @@ impl Players {
 /// Opens a session for every user of the sample and plays it, over and over.
 pub(crate) fn start(coordinator: &Address, rate: u32, board: &Rc<RefCell<Board>>) -> Players {
     // Nobody else logs in as these users; they live as long as this network.
-    let secret = Secret::new(format!("{:016x}{:016x}", common::boot::random_seed(), common::boot::random_seed()));
+    let secret =
+        Secret::new(format!("{:016x}{:016x}", common::boot::random_seed(), common::boot::random_seed()));
     let delivered = Arc::new(AtomicU64::new(0));
     let mut tasks = Vec::new();
     let mut publishers = BTreeMap::new();
@@ -55,7 +56,8 @@ pub(crate) fn start(coordinator: &Address, rate: u32, board: &Rc<RefCell<Board>>
             continue;
         }
         let username = actor.parse().expect("the sample's actors are usernames");
-        let mut options = Options::new(coordinator.clone()).user(username, secret.clone()).register_if_missing();
+        let mut options =
+            Options::new(coordinator.clone()).user(username, secret.clone()).register_if_missing();
         options = options.receive(Receive::Own);
         options.received = Arc::clone(&delivered);
         let session = Client::open(options);
@@ -130,7 +132,7 @@ pub(crate) async fn watch_loads(coordinator: Address, board: Rc<RefCell<Board>>)
     loop {
         beat.tick().await;
         let report = match network_secret::load(None, std::net::Ipv4Addr::LOCALHOST.into(), IfMissing::Fail) {
-            Ok(secret) => client::status(&coordinator, secret, ASK).await.ok(),
+            Ok(secret) => client::status(&coordinator, &secret).await.ok(),
             Err(_) => None,
         };
         let mut board = board.borrow_mut();

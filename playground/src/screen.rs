@@ -35,8 +35,10 @@ impl Screen {
             let (rows, columns) = self.term.size();
             let mut lines = picture(board, &self.how_to_join);
             lines.truncate(usize::from(rows).saturating_sub(1));
-            let text: String =
-                lines.iter().map(|line| format!("{}\n", truncate_str(line, usize::from(columns), "…"))).collect();
+            let text: String = lines
+                .iter()
+                .map(|line| format!("{}\n", truncate_str(line, usize::from(columns), "…")))
+                .collect();
             // A terminal that goes away is no reason to stop the network.
             let _ = self.term.clear_last_lines(self.drawn).and_then(|()| self.term.write_str(&text));
             self.drawn = lines.len();
@@ -59,7 +61,8 @@ impl Screen {
 
 fn summary(board: &mut Board) -> String {
     let (sent, delivered) = board.rates();
-    let loads: Vec<String> = board.workers.iter().map(|worker| format!("{} {}", worker.server.id, worker.load)).collect();
+    let loads: Vec<String> =
+        board.workers.iter().map(|worker| format!("{} {}", worker.server.id, worker.load)).collect();
     format!(
         "{} activities sent, {sent:.0}/s; {} deliveries, {delivered:.0}/s; clients: {}; latest: {}",
         board.sent,
@@ -73,7 +76,10 @@ fn picture(board: &mut Board, how_to_join: &[String]) -> Vec<String> {
     let (sent, delivered) = board.rates();
     let state = if board.answers { style("up").green() } else { style("does not answer").red() };
     let mut lines = vec![
-        format!("{}  a whole network on this machine; Ctrl-C drains and stops it", style("Freshet playground").bold()),
+        format!(
+            "{}  a whole network on this machine; Ctrl-C drains and stops it",
+            style("Freshet playground").bold()
+        ),
         String::new(),
         format!("  coordinator  {}  {state}, {} users", board.coordinator, board.users),
     ];
@@ -99,7 +105,9 @@ fn picture(board: &mut Board, how_to_join: &[String]) -> Vec<String> {
         style("  The latest").bold().to_string(),
     ]);
     lines.extend(board.latest.iter().map(|activity| format!("    {activity}")));
-    lines.extend(board.events.iter().rev().take(3).map(|event| style(format!("    {event}")).yellow().to_string()));
+    lines.extend(
+        board.events.iter().rev().take(3).map(|event| style(format!("    {event}")).yellow().to_string()),
+    );
     lines.extend([String::new(), style("  Join from another terminal").bold().to_string()]);
     lines.extend(how_to_join.iter().map(|line| format!("    {line}")));
     lines

@@ -1,31 +1,18 @@
-//! `client status`: asks a coordinator what it knows. One question on a connection of its own, so no session.
+//! `client status`: asks a coordinator what it knows, and shows it.
 
-use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::ops::ControlFlow;
 use std::time::Duration;
 
-use common::limits;
 use common::network_secret::{self, IfMissing};
-use common::user::Secret;
-use common::wire::{self, Address, Lines, Message, PartialBudget, StatusReport};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use common::wire::StatusReport;
 
 use super::display::escape;
 use super::unreachable;
 use crate::args::{Connection, Status};
+use crate::status::{StatusError, status};
 
 /// Pause between two rounds of attempts.
 const PAUSE: Duration = Duration::from_millis(250);
-
-/// Why there is no report.
-enum Failure {
-    /// Nobody answered; somebody may, later.
-    Unreachable(String),
-    /// Somebody said no.
-    Refused(String),
-}
 
 pub(super) async fn run(connection: Connection, command: Status) -> Result<(), String> {
     // Nobody connects to us, so there is nobody to protect by insisting on a given secret.
@@ -36,12 +23,12 @@ pub(super) async fn run(connection: Connection, command: Status) -> Result<(), S
     let attempts = async {
         loop {
             for coordinator in &connection.coordinators {
-                match ask(coordinator, &secret).await {
+                match status(coordinator, &secret).await {
                     Ok(report) => return Ok(report),
-                    Err(Failure::Refused(info)) => {
+                    Err(StatusError::Refused(info)) => {
                         return Err(format!("{coordinator} refused: {}", escape(&info)));
                     }
-                    Err(Failure::Unreachable(reason)) => last = format!("{coordinator}: {reason}"),
+                    Err(StatusError::Unreachable(reason)) => last = format!("{coordinator}: {reason}"),
                 }
             }
             tokio::time::sleep(PAUSE).await;
@@ -54,35 +41,6 @@ pub(super) async fn run(connection: Connection, command: Status) -> Result<(), S
         }
         Ok(Err(refused)) => Err(refused),
         Err(_) => Err(unreachable(&last, command.timeout, &connection.coordinators)),
-    }
-}
-
-async fn ask(coordinator: &Address, secret: &Secret) -> Result<StatusReport, Failure> {
-    let unreachable = |error: io::Error| Failure::Unreachable(error.to_string());
-    let mut stream =
-        TcpStream::connect((coordinator.hostname.as_str(), coordinator.port)).await.map_err(unreachable)?;
-    let question = Message::from(wire::Status { secret: secret.clone() });
-    stream.write_all(&question.encode()).await.map_err(unreachable)?;
-    // A report names every worker, so it may be longer than what clients send.
-    let mut lines = Lines::new(limits::SERVER_OUTBOX_BYTES, PartialBudget::default());
-    let (mut buffer, mut answer) = (vec![0; 16 << 10], None);
-    while answer.is_none() {
-        let count = stream.read(&mut buffer).await.map_err(unreachable)?;
-        if count == 0 {
-            return Err(Failure::Unreachable("the connection was closed without an answer".to_owned()));
-        }
-        let fed = lines.feed(&buffer[..count], |line| {
-            answer = Some(Message::decode(line));
-            ControlFlow::Break(())
-        });
-        fed.map_err(|error| Failure::Refused(error.to_string()))?;
-    }
-    match answer.expect("the loop ended") {
-        Ok(Message::StatusReport(report)) => Ok(report),
-        Ok(Message::AuthenticationFail(failed)) => Err(Failure::Refused(failed.info)),
-        Ok(Message::InvalidMessage(invalid)) => Err(Failure::Refused(invalid.info)),
-        Ok(other) => Err(Failure::Refused(format!("it answered with {}", other.command()))),
-        Err(error) => Err(Failure::Refused(error.to_string())),
     }
 }
 
@@ -118,6 +76,8 @@ fn table(report: &StatusReport) -> String {
 
 #[cfg(test)]
 mod tests {
+    use common::wire::Message;
+
     use super::*;
 
     #[test]
