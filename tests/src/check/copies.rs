@@ -1,4 +1,4 @@
-//! While nothing is wrong, N workers carry exactly N−1 copies of an activity among themselves.
+//! While nothing is wrong and every worker has a link to every other, N workers carry exactly N−1 copies of an activity among themselves.
 
 use std::collections::BTreeMap;
 
@@ -48,7 +48,7 @@ impl Check for Copies {
     }
 
     fn finish(&mut self, scene: &Scene<'_>, _: &Ledger) -> Verdict {
-        let healthy = self.carried.iter().filter(|(_, (taken, _))| scene.healthy_at(*taken));
+        let healthy = self.carried.iter().filter(|(_, (taken, _))| scene.whole_at(*taken));
         match healthy.into_iter().find(|(_, (_, copies))| *copies != self.workers - 1) {
             Some((id, (_, copies))) => Err(format!("{copies} copies of {id} among {} workers", self.workers)),
             None => Ok(()),

@@ -6,8 +6,8 @@
 //! | [`duplicates`] | no activity comes twice over one connection of a client |
 //! | [`order`] | what a sender sent over one connection comes in the order in which it was sent, over every connection |
 //! | [`authentic`] | every activity was published, and is what its sender wrote, with the right `authenticated_user` |
-//! | [`completeness`] | while nothing is wrong, every accepted activity reaches everybody who is logged in |
-//! | [`copies`] | while nothing is wrong, N workers carry N−1 copies of an activity among themselves |
+//! | [`completeness`] | while nothing breaks, every accepted activity reaches everybody who is logged in, whichever links are missing |
+//! | [`copies`] | while no link is missing either, N workers carry N−1 copies of an activity among themselves |
 //! | [`registration`] | a name has one winner, is on disk before anybody hears of it, and stays |
 //! | [`login`] | nobody gets in without a registered name and its secret, or a valid token |
 //! | [`refusals`] | whoever is thrown out is told why first, and who keeps to the rules is not thrown out |
@@ -53,14 +53,23 @@ pub struct Scene<'a> {
     pub cast: &'a Cast,
     /// What would survive a crash at this moment.
     pub disk: &'a Disk,
-    /// Since when nothing is wrong: the workers are all connected, and nothing breaks, stalls or dies.
-    pub healthy_since: Option<Time>,
+    /// Since when nothing is wrong.
+    pub health: Health,
+}
+
+/// Since when nothing is wrong; nothing where something is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Health {
+    /// Since when every worker reaches every other, directly or through others, and nothing breaks, stalls or dies.
+    pub since: Option<Time>,
+    /// Since when, besides, every worker has a link to every other.
+    pub whole_since: Option<Time>,
 }
 
 impl<'a> Scene<'a> {
     /// The scene at this moment.
-    pub fn new(world: &'a World<Node>, cast: &'a Cast, disk: &'a Disk, healthy_since: Option<Time>) -> Self {
-        Scene { now: world.now(), world, cast, disk, healthy_since }
+    pub fn new(world: &'a World<Node>, cast: &'a Cast, disk: &'a Disk, health: Health) -> Self {
+        Scene { now: world.now(), world, cast, disk, health }
     }
 
     /// What a process is.
@@ -75,7 +84,12 @@ impl<'a> Scene<'a> {
 
     /// Whether nothing was wrong at `time`, nor since.
     pub fn healthy_at(&self, time: Time) -> bool {
-        self.healthy_since.is_some_and(|since| since <= time)
+        self.health.since.is_some_and(|since| since <= time)
+    }
+
+    /// Whether, besides, the workers were all linked to each other.
+    pub fn whole_at(&self, time: Time) -> bool {
+        self.health.whole_since.is_some_and(|since| since <= time)
     }
 }
 

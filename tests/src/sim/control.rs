@@ -136,6 +136,11 @@ impl<M: Machine> World<M> {
         }
     }
 
+    /// Whether there is no way between two processes.
+    pub fn is_cut(&self, one: ProcessId, other: ProcessId) -> bool {
+        self.network.is_cut(one, other)
+    }
+
     /// Mends the way between two processes.
     pub fn mend(&mut self, one: ProcessId, other: ProcessId) {
         self.network.mend(one, other);

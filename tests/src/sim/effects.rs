@@ -101,8 +101,9 @@ impl Scenario {
 
     /// Which worker lacks which connection.
     pub(super) fn mesh_is_missing(&self) -> Option<String> {
-        let others = self.cast.workers.len() - 1;
         self.cast.workers.iter().find_map(|&id| {
+            let reaches = |other: &&ProcessId| **other != id && !self.world.is_cut(id, **other);
+            let others = self.cast.workers.iter().filter(reaches).count();
             let process = &self.world[id];
             let Some(worker) = process.machine.as_ref().and_then(Node::worker) else {
                 return Some(format!("{} is down", process.name));

@@ -11,6 +11,8 @@ use super::faults::Kind;
 pub struct Plan {
     /// How many workers.
     pub workers: usize,
+    /// Pairs of workers that cannot reach each other at first; everybody else reaches both.
+    pub missing_links: Vec<(usize, usize)>,
     /// How many clients of ours.
     pub clients: usize,
     /// How many clients of the original protocol.
@@ -44,7 +46,7 @@ pub struct Plan {
 }
 
 /// One seed in this many is without faults.
-const CALM: u8 = 5;
+const CALM: u8 = 4;
 
 impl Plan {
     /// Draws a plan.
@@ -60,8 +62,11 @@ impl Plan {
             (false, 0) => Weather::calm(),
             (false, _) => Weather::draw(rng),
         };
+        let workers = rng.usize(2..=5);
+        let missing_links = if calm && rng.bool() { draw_missing_links(workers, rng) } else { Vec::new() };
         Plan {
-            workers: rng.usize(2..=5),
+            workers,
+            missing_links,
             clients: rng.usize(3..=7),
             classics: rng.usize(2..=5),
             races: rng.usize(0..=2),
@@ -84,4 +89,10 @@ impl Plan {
     pub fn is_calm(&self) -> bool {
         self.faults.is_empty()
     }
+}
+
+/// Some pairs of workers, none of them with the first: so all stay connected.
+fn draw_missing_links(workers: usize, rng: &mut fastrand::Rng) -> Vec<(usize, usize)> {
+    let pairs = (1..workers).flat_map(|one| (one + 1..workers).map(move |other| (one, other)));
+    pairs.filter(|_| rng.u8(..3) > 0).collect()
 }

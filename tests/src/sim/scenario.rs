@@ -13,7 +13,7 @@ use super::faults::Repair;
 use super::node::{Effect, Input, Node};
 use super::plan::Plan;
 use super::{ProcessId, Queue, Seen, World};
-use crate::check::{Scene, Tag, Watch, evenness, loads};
+use crate::check::{Health, Scene, Tag, Watch, evenness, loads};
 
 /// How long the network may take to come up, or to come back after everything has healed: longer than any time-out and pause.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -41,8 +41,7 @@ pub struct Scenario {
     pub(super) published: u64,
     /// What has happened.
     pub coverage: Coverage,
-    /// Since when nothing has been wrong.
-    healthy_since: Option<Time>,
+    health: Health,
 }
 
 /// What happens beside the network.
@@ -78,7 +77,7 @@ impl Scenario {
             rng,
             published: 0,
             coverage: Coverage::default(),
-            healthy_since: None,
+            health: Health::default(),
         }
     }
 
@@ -103,26 +102,30 @@ impl Scenario {
         self.arrive()?;
         self.go_about()?;
         if !calm {
-            self.healthy_since = None;
+            self.health = Health::default();
         }
         self.heal();
         self.settle()?;
         self.finale()?;
         let ids: Vec<ProcessId> = self.world.processes().map(|(id, _)| id).collect();
         ids.into_iter().for_each(|id| self.harvest(id));
-        let scene = Scene::new(&self.world, &self.cast, &self.disk, self.healthy_since);
+        let scene = Scene::new(&self.world, &self.cast, &self.disk, self.health);
         self.watch.finish(&scene, &mut self.coverage)
     }
 
     /// The servers start, and find each other.
     fn come_up(&mut self) -> Result<(), String> {
         self.cast.start(&mut self.world, self.cast.coordinator, &self.disk);
+        for (one, other) in self.missing_links() {
+            self.world.cut(one, other, Duration::ZERO);
+        }
         for id in self.cast.workers.clone() {
             self.cast.start(&mut self.world, id, &self.disk);
         }
         self.wait_for("the workers to find each other", PATIENCE, Self::mesh_is_missing)?;
         self.advance(Duration::from_secs(1))?;
-        self.healthy_since = Some(self.world.now());
+        self.health.since = Some(self.world.now());
+        self.health.whole_since = self.health.since.filter(|_| self.plan.missing_links.is_empty());
         Ok(())
     }
 
@@ -133,7 +136,13 @@ impl Scenario {
         }
         self.coverage.add("names that two wanted at once", self.plan.races as u64);
         self.wait_for("everybody to log in", PATIENCE, Self::somebody_is_not_live)?;
-        evenness(&Scene::new(&self.world, &self.cast, &self.disk, self.healthy_since))
+        evenness(&Scene::new(&self.world, &self.cast, &self.disk, self.health))
+    }
+
+    /// The workers that cannot reach each other at first.
+    fn missing_links(&self) -> Vec<(ProcessId, ProcessId)> {
+        let worker = |index: usize| self.cast.workers[index];
+        self.plan.missing_links.iter().map(|&(one, other)| (worker(one), worker(other))).collect()
     }
 
     /// Clients go about their business while things go wrong.
@@ -141,6 +150,10 @@ impl Scenario {
         let now = self.world.now();
         for id in self.cast.users.keys().copied().collect::<Vec<_>>() {
             self.own.push(now + self.plan.between_activities.mul_f64(self.rng.f64()), Own::Publish(id));
+        }
+        for (one, other) in self.missing_links() {
+            let at = now + self.plan.duration.mul_f64(self.rng.f64());
+            self.own.push(at, Own::Repair(Repair::Mend(one, other)));
         }
         self.own.push(now, Own::Misbehave);
         self.own.push(now, Own::Leave);
@@ -162,15 +175,15 @@ impl Scenario {
             (this.world.now().since(last) < QUIET).then(|| format!("something came at {last}"))
         })?;
         self.wait_for("every load to be true", PATIENCE, |this| {
-            loads(&Scene::new(&this.world, &this.cast, &this.disk, this.healthy_since), &this.watch.ledger)
-                .err()
+            loads(&Scene::new(&this.world, &this.cast, &this.disk, this.health), &this.watch.ledger).err()
         })
     }
 
     /// A fresh activity of everybody reaches everybody, and every acknowledged user can still log in.
     fn finale(&mut self) -> Result<(), String> {
         self.advance(Duration::from_secs(1))?;
-        self.healthy_since.get_or_insert(self.world.now());
+        self.health.since.get_or_insert(self.world.now());
+        self.health.whole_since.get_or_insert(self.world.now());
         let live = self.live();
         let mut fresh: Vec<Tag> = Vec::new();
         for &id in &live {
@@ -225,7 +238,7 @@ impl Scenario {
     fn look(&mut self) -> Result<(), String> {
         for seen in self.world.seen() {
             self.note(&seen);
-            let scene = Scene::new(&self.world, &self.cast, &self.disk, self.healthy_since);
+            let scene = Scene::new(&self.world, &self.cast, &self.disk, self.health);
             self.watch.observe(&scene, &seen, &mut self.coverage)?;
             match seen {
                 Seen::Effect { at, effect } => self.answer(at, effect),
