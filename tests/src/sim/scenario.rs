@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use common::machine::JobId;
-use common::time::Time;
 use common::wire::{ActivityBroadcast, Message};
 
 use super::cast::{Cast, Role};
