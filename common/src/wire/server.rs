@@ -205,7 +205,8 @@ pub enum Role {
 }
 
 /// Worker → worker, first on every link, then every few seconds and on change: the workers that I have a working link to, and how
-/// far my own activities go. Who receives an activity passes it on to those neighbours that do not name its origin here.
+/// far my own activities go. Who receives an activity passes it on to those neighbours that do not have it from its origin:
+/// neighbour and origin name each other here.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Neighbours {
     /// Their names.
