@@ -10,6 +10,7 @@
 //! What is *not* here: any decision about where to go and when (`core`).
 
 mod filter;
+mod socket;
 
 use std::collections::VecDeque;
 use std::future::{pending, poll_fn};
@@ -25,9 +26,9 @@ use common::id::LinkId;
 use common::limits;
 use common::machine::{self, DialError, DialId, Event, Machine};
 use common::time::Time;
-use common::wire::{Address, Lines, Message, PartialBudget};
+use common::wire::{Lines, Message, PartialBudget};
 use slotmap::SlotMap;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
@@ -96,7 +97,7 @@ pub async fn run(
         }
     }
     if let Some((stream, farewell)) = session.farewell {
-        say_goodbye(stream, &farewell).await;
+        socket::say_goodbye(stream, &farewell).await;
     }
     result
 }
@@ -167,7 +168,9 @@ impl Session {
     fn perform(&mut self) {
         for action in self.actions.drain(..) {
             match action {
-                Action::Dial { dial, address } => self.dialling = Some(Box::pin(connect(dial, address))),
+                Action::Dial { dial, address } => {
+                    self.dialling = Some(Box::pin(async move { (dial, socket::connect(address).await) }))
+                }
                 Action::Close { link, farewell } => {
                     self.links.remove(link);
                     let closed = self.connection.take_if(|connection| connection.link == link);
@@ -288,20 +291,6 @@ impl Session {
     }
 }
 
-async fn connect(dial: DialId, address: Address) -> (DialId, Result<TcpStream, DialError>) {
-    let attempt = TcpStream::connect((address.hostname.as_str(), address.port));
-    let result = match tokio::time::timeout(limits::DIAL_TIMEOUT, attempt).await {
-        Ok(Ok(stream)) => {
-            // Without it small messages wait for each other; where it fails, they do.
-            let _ = stream.set_nodelay(true);
-            Ok(stream)
-        }
-        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Err(DialError::Refused),
-        Ok(Err(_)) | Err(_) => Err(DialError::Unreachable),
-    };
-    (dial, result)
-}
-
 async fn next_dial(dialling: &mut Option<Dialling>) -> (DialId, Result<TcpStream, DialError>) {
     match dialling {
         Some(dialling) => dialling.await,
@@ -333,17 +322,4 @@ async fn sleep_until(deadline: Option<tokio::time::Instant>) {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => pending().await,
     }
-}
-
-/// Says the last words, and drains what still comes for a moment: closing over unread bytes would be a reset, and eat them.
-async fn say_goodbye(mut stream: TcpStream, farewell: &[u8]) {
-    let conversation = async {
-        stream.write_all(farewell).await?;
-        stream.shutdown().await?;
-        let mut ignored = vec![0; 4 << 10];
-        while stream.read(&mut ignored).await? > 0 {}
-        io::Result::Ok(())
-    };
-    // Whether or not the other side hears it, we are gone.
-    let _ = tokio::time::timeout(limits::LINGER, conversation).await;
 }
