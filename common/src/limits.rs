@@ -97,6 +97,16 @@ pub const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duratio
 /// How long a connection attempt may take.
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// After how long without a byte the kernel asks whether the other side of a connection is still there, how long it waits for an
+/// answer, and how often it asks. A peer that vanished without a word is noticed within half a minute.
+pub const KEEPALIVE: Duration = Duration::from_secs(15);
+
+/// See [`KEEPALIVE`].
+pub const KEEPALIVE_PROBE: Duration = Duration::from_secs(5);
+
+/// See [`KEEPALIVE`].
+pub const KEEPALIVE_PROBES: u32 = 3;
+
 /// Bytes of the log that a worker keeps in memory. A client that falls further behind is dropped.
 pub const LOG_BYTES: usize = 32 << 20;
 

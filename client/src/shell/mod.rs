@@ -169,7 +169,8 @@ impl Session {
         for action in self.actions.drain(..) {
             match action {
                 Action::Dial { dial, address } => {
-                    self.dialling = Some(Box::pin(async move { (dial, socket::connect(address).await) }))
+                    self.dialling =
+                        Some(Box::pin(async move { (dial, common::net::connect(&address).await) }))
                 }
                 Action::Close { link, farewell } => {
                     self.links.remove(link);

@@ -17,9 +17,15 @@ mod node;
 pub use drive::{Options, drive};
 pub use hasher::Hasher;
 
+use std::io;
 use std::net::SocketAddr;
 
-use tokio::net::TcpListener;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::limits;
+use crate::machine::DialError;
+use crate::wire::Address;
 
 /// Binds a listener.
 ///
@@ -42,4 +48,32 @@ pub async fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener, Stri
         };
         format!("cannot listen on {address}: {error}: {advice}")
     })
+}
+
+/// Connects within [`limits::DIAL_TIMEOUT`].
+///
+/// # Errors
+/// Whether somebody said no, or nobody answered.
+pub async fn connect(address: &Address) -> Result<TcpStream, DialError> {
+    let attempt = TcpStream::connect((address.hostname.as_str(), address.port));
+    match tokio::time::timeout(limits::DIAL_TIMEOUT, attempt).await {
+        Ok(Ok(stream)) => {
+            prepare(&stream);
+            Ok(stream)
+        }
+        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Err(DialError::Refused),
+        Ok(Err(_)) | Err(_) => Err(DialError::Unreachable),
+    }
+}
+
+/// Sets up a connection, accepted or dialled: small messages leave at once (batching is ours), and the kernel finds out when the
+/// other side has vanished without a word, which one who only listens would never notice.
+fn prepare(stream: &TcpStream) {
+    let keepalive = TcpKeepalive::new()
+        .with_time(limits::KEEPALIVE)
+        .with_interval(limits::KEEPALIVE_PROBE)
+        .with_retries(limits::KEEPALIVE_PROBES);
+    // Where the system refuses either, the connection still works.
+    let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
 }

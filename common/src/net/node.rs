@@ -15,8 +15,7 @@ use super::closing::Closing;
 use super::drive::Options;
 use crate::boot::Clock;
 use crate::id::LinkId;
-use crate::limits;
-use crate::machine::{Action, DialError, DialId, Event, Machine};
+use crate::machine::{Action, DialId, Event, Machine};
 use crate::wire::{Address, Lines, Message};
 
 /// Bytes read from one link at a time; then others have their turn.
@@ -146,8 +145,7 @@ impl<M: Machine + 'static> Node<M> {
 
     /// Takes a connection in, accepted or dialled, and starts its reader.
     fn insert(node: &Shared<M>, stream: TcpStream, event: impl FnOnce(LinkId) -> Event<M::Input>) {
-        // Small messages leave at once; batching is ours.
-        let _ = stream.set_nodelay(true);
+        super::prepare(&stream);
         let stream = Rc::new(stream);
         let mut this = node.borrow_mut();
         let lines = Lines::new(this.options.line_bytes, this.options.partial_budget.clone());
@@ -168,7 +166,7 @@ impl<M: Machine + 'static> Node<M> {
         for (dial, address) in std::mem::take(&mut node.borrow_mut().to_dial) {
             let node = Rc::downgrade(node);
             tokio::task::spawn_local(async move {
-                let outcome = connect(&address).await;
+                let outcome = super::connect(&address).await;
                 let Some(node) = node.upgrade() else { return };
                 match outcome {
                     Ok(stream) => Self::insert(&node, stream, |link| Event::Dialled { dial, link }),
@@ -290,14 +288,5 @@ async fn read<M: Machine + 'static>(
         if node.borrow_mut().on_readable(id).is_break() {
             return;
         }
-    }
-}
-
-async fn connect(address: &Address) -> Result<TcpStream, DialError> {
-    let attempt = TcpStream::connect((address.hostname.as_str(), address.port));
-    match tokio::time::timeout(limits::DIAL_TIMEOUT, attempt).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Err(DialError::Refused),
-        Ok(Err(_)) | Err(_) => Err(DialError::Unreachable),
     }
 }

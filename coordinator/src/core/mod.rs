@@ -32,7 +32,7 @@ use common::id::{LinkId, ServerId};
 use common::machine::{Action, Event, Machine};
 use common::time::{Now, Time};
 use common::token::TokenKey;
-use common::wire::{AuthenticationFail, InvalidMessage, Message, Millis, StatusReport};
+use common::wire::{AuthenticationFail, InvalidMessage, LoginFailed, Message, Millis, StatusReport};
 use tracing::{debug, info, warn};
 
 pub use config::{Config, Effect, Input, Limits, Recovered};
@@ -155,7 +155,8 @@ impl Coordinator {
             "too many connections"
         };
         debug!(%peer, "refused a connection: {refusal}");
-        let farewell = Message::from(InvalidMessage { info: refusal.to_owned() }).encode();
+        let (info, retry_after) = (refusal.to_owned(), Some(self.retry_after()));
+        let farewell = Message::from(LoginFailed { info, retry_after }).encode();
         turn.actions.push(Action::Close { link, farewell });
     }
 

@@ -35,7 +35,7 @@ use common::id::{LinkId, ServerId};
 use common::machine::{Action, DialError, DialId, Event, JobId, Machine};
 use common::time::{Now, Time};
 use common::user::Username;
-use common::wire::{InvalidMessage, Message};
+use common::wire::{InvalidMessage, LoginFailed, Message};
 use slotmap::SecondaryMap;
 
 pub use config::{Config, Counters, Effect, Input, Limits};
@@ -197,7 +197,8 @@ impl Worker {
     fn accepted(&mut self, now: Now, link: LinkId, out: &mut Actions) {
         if self.clients() >= self.config.limits.connections {
             let info = format!("this server carries {} connections and takes no more", self.clients());
-            let farewell = Message::from(InvalidMessage { info }).encode();
+            let retry_after = Some(self.retry_after());
+            let farewell = Message::from(LoginFailed { info, retry_after }).encode();
             out.push(Action::Close { link, farewell });
             return;
         }

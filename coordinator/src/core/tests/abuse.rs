@@ -78,7 +78,7 @@ fn a_connection_that_never_speaks_is_closed_after_ten_seconds() {
 fn beyond_the_number_of_connections_a_new_one_is_refused() {
     let mut net = Net::with(Limits { connections: 2, ..Limits::default() }, Vec::new());
     let (first, _second, third) = (net.connect(), net.connect(), net.connect());
-    assert_eq!(net.refusal(third), ("INVALID_MESSAGE", "too many connections".to_owned(), false));
+    assert_eq!(net.refusal(third), ("LOGIN_FAILED", "too many connections".to_owned(), true));
     net.vanish(first);
     let fourth = net.connect();
     assert!(!net.is_closed(fourth));

@@ -274,7 +274,7 @@ fn one_connection_too_many_is_turned_away() {
     let third = node.connect();
     assert_eq!(
         node.hear(third),
-        ["INVALID_MESSAGE this server carries 2 connections and takes no more", "(closed)"]
+        ["LOGIN_FAILED this server carries 2 connections and takes no more", "(closed)"]
     );
     node.hang_up(first);
     node.client();
