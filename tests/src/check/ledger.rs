@@ -7,6 +7,7 @@ use common::wire::{Activity, Login, Message};
 use serde::Deserialize;
 
 use super::Scene;
+use crate::sim::cast::Role;
 use crate::sim::coverage::Coverage;
 use crate::sim::node::Effect;
 use crate::sim::{ConnId, ProcessId, Seen};
@@ -73,6 +74,8 @@ pub struct Ledger {
     pub received: BTreeMap<ConnId, BTreeSet<Tag>>,
     /// When an activity last arrived anywhere.
     pub last_arrival: Time,
+    /// When a worker last introduced itself to another.
+    pub last_greeting: Time,
     /// Servers that were told to drain, by process and run.
     pub draining: BTreeSet<(ProcessId, u32)>,
 }
@@ -140,7 +143,12 @@ impl Ledger {
                 let wall = scene.world[at].clocks(scene.now).wall;
                 self.attempts.insert(conn, Attempt { login: login.clone(), wall });
             }
-            Message::LoginSuccess(_) if !by_server && scene.role(from) == crate::sim::cast::Role::Worker => {
+            Message::Authenticate(_)
+                if scene.role(from) == Role::Worker && scene.role(at) == Role::Worker =>
+            {
+                self.last_greeting = scene.now;
+            }
+            Message::LoginSuccess(_) if !by_server && scene.role(from) == Role::Worker => {
                 let again = self.sessions.values().any(|session| session.client == at);
                 coverage.add("reconnections", u64::from(again));
                 self.sessions

@@ -5,6 +5,7 @@ use std::time::Duration;
 use common::machine::JobId;
 use common::user::{PasswordHash, Secret};
 
+use super::faults::Kind;
 use super::node::{Effect, Input, Node};
 use super::scenario::{Own, Scenario};
 use super::{ProcessId, disk};
@@ -42,7 +43,12 @@ impl Scenario {
         self.disk.write(job, users);
         let most = Duration::from_millis(30) + self.disk_delay;
         let after = most.mul_f64(self.rng.f64());
-        self.own.push(self.world.now() + after, Own::Written { run: self.world[at].run, job });
+        let run = self.world[at].run;
+        self.own.push(self.world.now() + after, Own::Written { run, job });
+        // The worst moment to die, which chance alone would seldom find.
+        if self.going && self.plan.faults.contains(&Kind::CoordinatorDies) && self.rng.u8(..5) == 0 {
+            self.own.push(self.world.now() + after.mul_f64(self.rng.f64()), Own::DieWriting(run));
+        }
     }
 
     /// The disk has done what it can, unless the coordinator that asked is gone.

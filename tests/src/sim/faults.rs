@@ -157,7 +157,7 @@ impl Scenario {
         }
     }
 
-    fn kill(&mut self, id: ProcessId, what: &'static str) {
+    pub(super) fn kill(&mut self, id: ProcessId, what: &'static str) {
         if !self.world[id].is_up() {
             return;
         }

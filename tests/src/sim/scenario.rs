@@ -23,6 +23,9 @@ const DELIVERY: Duration = Duration::from_secs(15);
 /// How long no activity must have arrived for none to be on its way.
 const QUIET: Duration = Duration::from_secs(2);
 
+/// How long no worker must have dialled another for the mesh to be steady: longer than any pause between attempts.
+const STEADY: Duration = Duration::from_secs(12);
+
 /// How often conditions are looked at while waiting for them.
 const GLANCE: Duration = Duration::from_millis(100);
 
@@ -38,6 +41,8 @@ pub struct Scenario {
     pub(super) watch: Watch,
     pub(super) rng: fastrand::Rng,
     pub(super) published: u64,
+    /// Clients go about their business, and things go wrong.
+    pub(super) going: bool,
     /// What has happened.
     pub coverage: Coverage,
     health: Health,
@@ -46,14 +51,23 @@ pub struct Scenario {
 /// What happens beside the network.
 #[derive(Debug)]
 pub(super) enum Own {
-    Answer { to: ProcessId, run: u32, input: Input },
-    Written { run: u32, job: JobId },
+    Answer {
+        to: ProcessId,
+        run: u32,
+        input: Input,
+    },
+    Written {
+        run: u32,
+        job: JobId,
+    },
     Publish(ProcessId),
     Return(ProcessId),
     Leave,
     Misbehave,
     Newcomer,
     Fault,
+    /// The coordinator dies while this run of it waits for its disk.
+    DieWriting(u32),
     Repair(Repair),
 }
 
@@ -75,6 +89,7 @@ impl Scenario {
             own: Queue::default(),
             rng,
             published: 0,
+            going: false,
             coverage: Coverage::default(),
             health: Health::default(),
         }
@@ -158,15 +173,20 @@ impl Scenario {
         self.own.push(now, Own::Leave);
         self.own.push(now + self.plan.between_newcomers.mul_f64(self.rng.f64()), Own::Newcomer);
         self.own.push(now, Own::Fault);
+        self.going = true;
         self.advance(self.plan.duration)?;
-        self.plan.duration = Duration::ZERO;
+        self.going = false;
         Ok(())
     }
 
     /// Everything has healed: in the end everybody is where they should be, and every number is true.
     fn settle(&mut self) -> Result<(), String> {
         self.wait_for("every break to be noticed", PATIENCE, |this| this.world.deceives().then(String::new))?;
-        self.wait_for("the workers to find each other again", PATIENCE, Self::mesh_is_missing)?;
+        self.wait_for("the workers to find each other again", PATIENCE, |this| {
+            // Who remembers a worker by a name that it no longer has dials it again and again, until that name is forgotten.
+            let calm = this.world.now().since(this.watch.ledger.last_greeting) > STEADY;
+            this.mesh_is_missing().or_else(|| (!calm).then(|| "they still dial each other".to_owned()))
+        })?;
         self.wait_for("everybody to be logged in again", PATIENCE, Self::somebody_is_not_live)?;
         self.wait_for("every misbehaving peer to be thrown out", PATIENCE, Self::somebody_still_misbehaves)?;
         self.wait_for("what was published before to arrive", PATIENCE, |this| {
@@ -277,7 +297,7 @@ impl Scenario {
 
     fn happen(&mut self, own: Own) {
         let now = self.world.now();
-        let going = !self.plan.duration.is_zero();
+        let going = self.going;
         match own {
             Own::Answer { to, run, input } => self.world.input(to, run, input),
             Own::Written { run, job } => self.written(run, job),
@@ -300,6 +320,10 @@ impl Scenario {
                 self.inflict();
                 self.own.push(now + self.plan.between_faults.mul_f64(2.0 * self.rng.f64()), Own::Fault);
             }
+            Own::DieWriting(run) if self.world[self.cast.coordinator].run == run => {
+                self.kill(self.cast.coordinator, "coordinators killed");
+            }
+            Own::DieWriting(_) => {}
             Own::Publish(_) | Own::Misbehave | Own::Leave | Own::Newcomer | Own::Fault => {}
         }
     }

@@ -92,11 +92,12 @@ fn while_one_batch_is_written_the_next_one_collects() {
 fn a_hash_that_does_not_come_releases_the_name_and_is_ignored_when_it_does() {
     let mut net = Net::new();
     net.hold_effects();
-    let (slow, quick) = (net.connect(), net.connect());
+    let slow = net.connect();
     net.register(slow, "ann", "slow");
-    net.pass(Duration::from_secs(6));
+    net.pass(Duration::from_secs(11));
     let (command, _, retry) = net.refusal(slow);
     assert_eq!((command, retry), ("REGISTER_FAILED", true));
+    let quick = net.connect();
     net.register(quick, "ann", "quick");
     net.answer();
     assert!(net.batch().is_empty(), "the late hash is nobody's");
