@@ -274,7 +274,7 @@ fn one_connection_too_many_is_turned_away() {
     let third = node.connect();
     assert_eq!(
         node.hear(third),
-        ["LOGIN_FAILED this server carries 2 connections and takes no more", "(closed)"]
+        ["LOGIN_FAILED this server carries 2 connections and takes no more (again)", "(closed)"]
     );
     node.hang_up(first);
     node.client();
