@@ -6,6 +6,7 @@
 pub mod args;
 pub mod cli;
 pub mod core;
+pub mod display;
 mod sdk;
 pub mod shell;
 mod status;

@@ -121,7 +121,7 @@ async fn follow(user: String, mut session: Client, board: Rc<RefCell<Board>>) {
 async fn watch(mut session: Client, board: Rc<RefCell<Board>>) {
     while let Some(event) = session.event().await {
         if let Event::Activity(broadcast) = event {
-            board.borrow_mut().saw(describe(broadcast.activity.get()));
+            board.borrow_mut().saw(client::display::line(&broadcast.into()));
         }
     }
 }
@@ -142,18 +142,4 @@ pub(crate) async fn watch_loads(coordinator: Address, board: Rc<RefCell<Board>>)
             board.workers = report.workers;
         }
     }
-}
-
-/// An activity in a line for people.
-fn describe(activity: &str) -> String {
-    let value: Value = serde_json::from_str(activity).unwrap_or_default();
-    let user = value["authenticated_user"].as_str().unwrap_or("?");
-    let object = &value["object"];
-    let text = match (object["repository"].as_str(), object["summary"].as_str(), value["content"].as_str()) {
-        (Some(repository), Some(summary), _) => format!("{user} committed to {repository}: {summary}"),
-        (_, _, Some(content)) => format!("{user}: {content}"),
-        _ => format!("{user}: {activity}"),
-    };
-    // What others write must not drive this terminal.
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

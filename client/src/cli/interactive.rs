@@ -12,8 +12,9 @@ use rustyline::{DefaultEditor, ExternalPrinter};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::{describe, display, ended, options, send};
+use super::{describe, ended, options, send};
 use crate::args::Connection;
+use crate::display;
 use crate::{Client, Event};
 
 /// What `/help` says.

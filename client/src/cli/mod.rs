@@ -2,7 +2,6 @@
 //!
 //! Standard output is for results, standard error for what happens meanwhile. An error is a sentence that says what to do next.
 
-mod display;
 mod input;
 mod interactive;
 mod outstanding;
@@ -20,8 +19,8 @@ use common::wire::Address;
 use tokio::time::{Instant, timeout_at};
 
 use crate::args::{Args, Command, Connection};
+use crate::display::escape;
 use crate::{Client, Event, Options};
-use display::escape;
 
 /// The environment variable that may hold the user's secret.
 pub const USER_SECRET: &str = "FRESHET_USER_SECRET";

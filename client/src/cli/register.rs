@@ -2,8 +2,9 @@
 
 use tokio::time::{Instant, timeout_at};
 
-use super::{asked_secret, display::escape, given_secret, unreachable};
+use super::{asked_secret, given_secret, unreachable};
 use crate::args::{Connection, Register};
+use crate::display::escape;
 use crate::{Client, Event, RegisterMode};
 
 pub(super) async fn run(connection: Connection, command: Register) -> Result<(), String> {

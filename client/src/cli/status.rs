@@ -6,9 +6,9 @@ use std::time::Duration;
 use common::network_secret::{self, IfMissing};
 use common::wire::StatusReport;
 
-use super::display::escape;
 use super::unreachable;
 use crate::args::{Connection, Status};
+use crate::display::escape;
 use crate::status::{StatusError, status};
 
 /// Pause between two rounds of attempts.

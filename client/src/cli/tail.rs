@@ -4,8 +4,9 @@ use std::io::{ErrorKind, Write};
 
 use serde::Serialize;
 
-use super::{display, ended, options, report};
+use super::{ended, options, report};
 use crate::args::{Connection, Tail};
+use crate::display;
 use crate::{Activity, ActivityId, Client, Event};
 
 pub(super) async fn run(connection: Connection, command: Tail) -> Result<(), String> {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::PerServer;
 use super::player::News;
-use crate::cli::display::escape;
+use crate::display::escape;
 
 /// How often progress is written where there is no terminal to draw it on.
 const LINE_EVERY: Duration = Duration::from_secs(3);

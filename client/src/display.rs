@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::Activity;
 
 /// An activity as one line: `ann: hello` where it has a text, its JSON otherwise.
-pub(super) fn line(activity: &Activity) -> String {
+pub fn line(activity: &Activity) -> String {
     format!("{} {}", name(&activity.user), content(activity))
 }
 
@@ -20,15 +20,29 @@ fn name(user: &str) -> String {
     style.apply_to(format!("{}:", escape(user))).to_string()
 }
 
+/// What an activity says: its `content`; else its type and what its object is called or says (the vocabulary of Activity Streams
+/// 2.0, W3C 2017); else all of it.
 fn content(activity: &Activity) -> String {
     #[derive(Deserialize)]
-    struct Note<'a> {
-        #[serde(borrow)]
+    struct Readable<'a> {
+        #[serde(borrow, default)]
+        content: Option<Cow<'a, str>>,
+        #[serde(borrow, default, rename = "type")]
+        kind: Option<Cow<'a, str>>,
+        #[serde(borrow, default)]
+        object: Option<Object<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct Object<'a> {
+        #[serde(borrow, alias = "summary", alias = "name")]
         content: Cow<'a, str>,
     }
-    match serde_json::from_str::<Note<'_>>(&activity.json) {
-        Ok(note) => escape(&note.content).into_owned(),
-        Err(_) => escape(&without_author(activity)).into_owned(),
+    match serde_json::from_str(&activity.json) {
+        Ok(Readable { content: Some(content), .. }) => escape(&content).into_owned(),
+        Ok(Readable { kind: Some(kind), object: Some(Object { content }), .. }) => {
+            format!("{}: {}", escape(&kind), escape(&content))
+        }
+        _ => escape(&without_author(activity)).into_owned(),
     }
 }
 
@@ -45,7 +59,7 @@ fn without_author(activity: &Activity) -> Cow<'_, str> {
 
 /// The text with everything spelt out that a terminal would obey or that would reorder the line: control characters, line and
 /// paragraph separators, and the marks that change the direction of writing.
-pub(super) fn escape(text: &str) -> Cow<'_, str> {
+pub fn escape(text: &str) -> Cow<'_, str> {
     let dangerous = |c: char| {
         c.is_control()
             || matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -84,6 +98,11 @@ mod tests {
             shown("ann", r#"{"authenticated_user":"ann","content":{"x":1}}"#),
             r#"ann: {"content":{"x":1}}"#
         );
+        assert_eq!(
+            shown("ann", r#"{"type":"Commit","object":{"id":7,"summary":"Fix it"}}"#),
+            "ann: Commit: Fix it"
+        );
+        assert_eq!(shown("ann", r#"{"type":"Move","object":"e4"}"#), r#"ann: {"type":"Move","object":"e4"}"#);
         assert_eq!(shown("ann", r#"{"authenticated_user":"ann"}"#), "ann: {}");
         assert_eq!(shown("bob", r#"{"a":1}"#), r#"bob: {"a":1}"#);
     }
