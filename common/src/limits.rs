@@ -37,6 +37,11 @@ pub const LOGIN_DEADLINE: Duration = Duration::from_secs(10);
 /// Connections that a server holds at once. Beyond: the new one gets INVALID_MESSAGE and is closed.
 pub const CONNECTIONS: usize = 20_000;
 
+/// Connections that the kernel keeps for a server until it accepts them. Beyond, or beyond the system's own limit (4,096 on
+/// Linux, `net.core.somaxconn`), it drops what belongs to new ones: who connects then waits for seconds, and who connects and says
+/// nothing may wait for ever. The usual 128 are too few where a server's clients return all at once.
+pub const BACKLOG: u32 = 4_096;
+
 /// Bytes of private replies that may wait for one client. A client that does not read its replies is dropped: a thousand
 /// of them cost 64 MB.
 pub const CLIENT_OUTBOX_BYTES: usize = 64 << 10;

@@ -166,3 +166,30 @@ fn a_thousand_that_vanish_leave_the_rest_alone() {
         }
     });
 }
+
+#[test]
+fn a_thousand_that_connect_before_any_is_accepted_are_all_accepted_in_the_end() {
+    // With a queue of 128, the kernel dropped the last word of the handshake: the peer took itself for connected, said nothing,
+    // and waited for ever for a server that had never heard of it.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        common::boot::raise_file_limit();
+        let listener = common::net::listen("127.0.0.1:0".parse().unwrap(), "--listen").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut peers = Vec::new();
+        for _ in 0..1_000 {
+            peers.push(tokio::spawn(TcpStream::connect(address)));
+        }
+        let mut connected = Vec::new();
+        for peer in peers {
+            let peer = tokio::time::timeout(Duration::from_secs(20), peer)
+                .await
+                .expect("the kernel connects at once");
+            connected.push(peer.unwrap().unwrap());
+        }
+        for number in 0..connected.len() {
+            let accepted = tokio::time::timeout(Duration::from_secs(20), listener.accept()).await;
+            accepted.unwrap_or_else(|_| panic!("only {number} were accepted")).unwrap();
+        }
+    });
+}

@@ -21,7 +21,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::limits;
 use crate::machine::DialError;
@@ -33,7 +33,7 @@ use crate::wire::Address;
 /// A sentence that says what to do, `flag` being the option that chooses the address.
 pub async fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener, String> {
     use std::io::ErrorKind;
-    TcpListener::bind(address).await.map_err(|error| {
+    bind(address).map_err(|error| {
         let advice = match error.kind() {
             ErrorKind::AddrInUse => {
                 format!("something else listens there; stop it, or choose another port with {flag}")
@@ -76,4 +76,13 @@ fn prepare(stream: &TcpStream) {
     // Where the system refuses either, the connection still works.
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A server that comes back takes its port again while connections of the one before it fade.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(limits::BACKLOG)
 }
