@@ -46,7 +46,9 @@ pub struct Session {
 pub struct Attempt {
     /// What it said.
     pub login: Login,
-    /// The server's wall clock.
+    /// When that was.
+    pub at: Time,
+    /// The server's wall clock then.
     pub wall: WallMillis,
 }
 
@@ -141,7 +143,7 @@ impl Ledger {
         match message {
             Message::Login(login) if by_server => {
                 let wall = scene.world[at].clocks(scene.now).wall;
-                self.attempts.insert(conn, Attempt { login: login.clone(), wall });
+                self.attempts.insert(conn, Attempt { login: login.clone(), at: scene.now, wall });
             }
             Message::Authenticate(_)
                 if scene.role(from) == Role::Worker && scene.role(at) == Role::Worker =>

@@ -10,6 +10,7 @@
 //! | [`copies`] | while no link is missing either, N workers carry N−1 copies of an activity among themselves |
 //! | [`registration`] | a name has one winner, is on disk before anybody hears of it, and stays |
 //! | [`login`] | nobody gets in without a registered name and its secret, or a valid token |
+//! | [`placement`] | the coordinator sends nobody to a worker that it has no connection to |
 //! | [`refusals`] | whoever is thrown out is told why first, and who keeps to the rules is not thrown out |
 //! | [`framing`] | servers say nothing that is no message, and nothing new to classic clients |
 //! | [`balance`] | loads are true once it is quiet, and even after a burst of log-ins |
@@ -25,6 +26,7 @@ mod framing;
 mod ledger;
 mod login;
 mod order;
+mod placement;
 mod refusals;
 mod registration;
 
@@ -128,6 +130,7 @@ impl Watch {
             ("copies", Box::new(copies::Copies::new(plan.workers))),
             ("registration", Box::<registration::Registration>::default()),
             ("login", Box::new(login::Login)),
+            ("placement", Box::<placement::Placement>::default()),
             ("refusals", Box::new(refusals::Refusals::new(plan.is_calm()))),
             ("framing", Box::new(framing::Framing)),
         ];

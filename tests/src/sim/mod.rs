@@ -23,6 +23,7 @@ mod links;
 pub mod mischief;
 mod network;
 pub mod node;
+mod phases;
 mod pipe;
 pub mod plan;
 mod process;

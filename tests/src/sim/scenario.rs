@@ -12,19 +12,7 @@ use super::faults::Repair;
 use super::node::{Effect, Input, Node};
 use super::plan::Plan;
 use super::{ProcessId, Queue, Seen, World};
-use crate::check::{Health, Scene, Tag, Watch, evenness, loads};
-
-/// How long the network may take to come up, or to come back after everything has healed: longer than any time-out and pause.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// How long what was published last may take to reach everybody.
-const DELIVERY: Duration = Duration::from_secs(15);
-
-/// How long no activity must have arrived for none to be on its way.
-const QUIET: Duration = Duration::from_secs(2);
-
-/// How long no worker must have dialled another for the mesh to be steady: longer than any pause between attempts.
-const STEADY: Duration = Duration::from_secs(12);
+use crate::check::{Health, Scene, Tag, Watch};
 
 /// How often conditions are looked at while waiting for them.
 const GLANCE: Duration = Duration::from_millis(100);
@@ -45,7 +33,7 @@ pub struct Scenario {
     pub(super) going: bool,
     /// What has happened.
     pub coverage: Coverage,
-    health: Health,
+    pub(super) health: Health,
 }
 
 /// What happens beside the network.
@@ -61,6 +49,8 @@ pub(super) enum Own {
         job: JobId,
     },
     Publish(ProcessId),
+    /// Somebody publishes one activity more.
+    PublishOnce,
     Return(ProcessId),
     Leave,
     Misbehave,
@@ -127,98 +117,8 @@ impl Scenario {
         self.watch.finish(&scene, &mut self.coverage)
     }
 
-    /// The servers start, and find each other.
-    fn come_up(&mut self) -> Result<(), String> {
-        self.cast.start(&mut self.world, self.cast.coordinator, &self.disk);
-        for (one, other) in self.missing_links() {
-            self.world.cut(one, other, Duration::ZERO);
-        }
-        for id in self.cast.workers.clone() {
-            self.cast.start(&mut self.world, id, &self.disk);
-        }
-        self.wait_for("the workers to find each other", PATIENCE, Self::mesh_is_missing)?;
-        self.advance(Duration::from_secs(1))?;
-        self.health.since = Some(self.world.now());
-        self.health.whole_since = self.health.since.filter(|_| self.plan.missing_links.is_empty());
-        Ok(())
-    }
-
-    /// All clients come at once, and are spread evenly.
-    fn arrive(&mut self) -> Result<(), String> {
-        for id in self.cast.users.keys().copied().collect::<Vec<_>>() {
-            self.cast.start(&mut self.world, id, &self.disk);
-        }
-        self.coverage.add("names that two wanted at once", self.plan.races as u64);
-        self.wait_for("everybody to log in", PATIENCE, Self::somebody_is_not_live)?;
-        evenness(&Scene::new(&self.world, &self.cast, &self.disk, self.health))
-    }
-
-    /// The workers that cannot reach each other at first.
-    fn missing_links(&self) -> Vec<(ProcessId, ProcessId)> {
-        let worker = |index: usize| self.cast.workers[index];
-        self.plan.missing_links.iter().map(|&(one, other)| (worker(one), worker(other))).collect()
-    }
-
-    /// Clients go about their business while things go wrong.
-    fn go_about(&mut self) -> Result<(), String> {
-        let now = self.world.now();
-        for id in self.cast.users.keys().copied().collect::<Vec<_>>() {
-            self.own.push(now + self.plan.between_activities.mul_f64(self.rng.f64()), Own::Publish(id));
-        }
-        for (one, other) in self.missing_links() {
-            let at = now + self.plan.duration.mul_f64(self.rng.f64());
-            self.own.push(at, Own::Repair(Repair::Mend(one, other)));
-        }
-        self.own.push(now, Own::Misbehave);
-        self.own.push(now, Own::Leave);
-        self.own.push(now + self.plan.between_newcomers.mul_f64(self.rng.f64()), Own::Newcomer);
-        self.own.push(now, Own::Fault);
-        self.going = true;
-        self.advance(self.plan.duration)?;
-        self.going = false;
-        Ok(())
-    }
-
-    /// Everything has healed: in the end everybody is where they should be, and every number is true.
-    fn settle(&mut self) -> Result<(), String> {
-        self.wait_for("every break to be noticed", PATIENCE, |this| this.world.deceives().then(String::new))?;
-        self.wait_for("the workers to find each other again", PATIENCE, |this| {
-            // Who remembers a worker by a name that it no longer has dials it again and again, until that name is forgotten.
-            let calm = this.world.now().since(this.watch.ledger.last_greeting) > STEADY;
-            this.mesh_is_missing().or_else(|| (!calm).then(|| "they still dial each other".to_owned()))
-        })?;
-        self.wait_for("everybody to be logged in again", PATIENCE, Self::somebody_is_not_live)?;
-        self.wait_for("every misbehaving peer to be thrown out", PATIENCE, Self::somebody_still_misbehaves)?;
-        self.wait_for("what was published before to arrive", PATIENCE, |this| {
-            let last = this.watch.ledger.last_arrival;
-            (this.world.now().since(last) < QUIET).then(|| format!("something came at {last}"))
-        })?;
-        self.wait_for("every load to be true", PATIENCE, |this| {
-            loads(&Scene::new(&this.world, &this.cast, &this.disk, this.health), &this.watch.ledger).err()
-        })
-    }
-
-    /// A fresh activity of everybody reaches everybody, and every acknowledged user can still log in.
-    fn finale(&mut self) -> Result<(), String> {
-        self.advance(Duration::from_secs(1))?;
-        self.health.since.get_or_insert(self.world.now());
-        self.health.whole_since.get_or_insert(self.world.now());
-        let live = self.live();
-        let mut fresh: Vec<Tag> = Vec::new();
-        for &id in &live {
-            fresh.extend(self.publish(id));
-        }
-        if fresh.len() != live.len() {
-            return Err(format!("{} of {} live clients could publish", fresh.len(), live.len()));
-        }
-        self.wait_for("a fresh activity of everybody to reach everybody", DELIVERY, |this| {
-            this.watch.ledger.not_received(&this.live(), &fresh)
-        })?;
-        self.advance(Duration::from_secs(1))
-    }
-
     /// Lets `span` pass.
-    fn advance(&mut self, span: Duration) -> Result<(), String> {
+    pub(super) fn advance(&mut self, span: Duration) -> Result<(), String> {
         let end = self.world.now() + span;
         loop {
             let (world, own) = (self.world.next(), self.own.next());
@@ -237,7 +137,7 @@ impl Scenario {
     }
 
     /// Lets time pass until `missing` says that nothing is.
-    fn wait_for(
+    pub(super) fn wait_for(
         &mut self,
         what: &str,
         patience: Duration,
@@ -262,6 +162,11 @@ impl Scenario {
             match seen {
                 Seen::Effect { at, effect } => self.answer(at, effect),
                 Seen::Exited { at, outcome } => self.exited(at, outcome)?,
+                Seen::Received { at, from, message: Message::AuthenticateSuccess(_), .. }
+                    if self.cast.role(at) == self.cast.role(from) =>
+                {
+                    self.publish_across_a_change();
+                }
                 _ => {}
             }
         }
@@ -304,6 +209,10 @@ impl Scenario {
             Own::Return(id) => self.returns(id),
             Own::Repair(repair) => self.put_right(repair),
             Own::Publish(id) if going => self.publishes(id),
+            Own::PublishOnce if going => {
+                let id = self.any_user();
+                self.publish(id);
+            }
             Own::Misbehave if going => {
                 self.misbehave();
                 self.own.push(now + self.plan.between_mischief.mul_f64(2.0 * self.rng.f64()), Own::Misbehave);
@@ -324,7 +233,8 @@ impl Scenario {
                 self.kill(self.cast.coordinator, "coordinators killed");
             }
             Own::DieWriting(_) => {}
-            Own::Publish(_) | Own::Misbehave | Own::Leave | Own::Newcomer | Own::Fault => {}
+            Own::Publish(_) | Own::PublishOnce | Own::Misbehave | Own::Leave | Own::Newcomer | Own::Fault => {
+            }
         }
     }
 

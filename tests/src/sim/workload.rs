@@ -34,6 +34,15 @@ impl Scenario {
         self.own.push(self.world.now() + next, Own::Publish(id));
     }
 
+    /// Two workers have found each other: what is under way by other ways now meets what comes directly, so let there be something.
+    pub(super) fn publish_across_a_change(&mut self) {
+        if self.going {
+            for step in 0..20 {
+                self.own.push(self.world.now() + Duration::from_millis(7 * step), Own::PublishOnce);
+            }
+        }
+    }
+
     /// A client publishes one activity, if it is logged in and has room for it. What it published is written down, with what
     /// everybody is to receive.
     pub(super) fn publish(&mut self, id: ProcessId) -> Option<Tag> {

@@ -1,0 +1,112 @@
+//! The phases of a run: everybody comes, things go wrong for a while, everything heals, and then all must be well.
+
+use std::time::Duration;
+
+use super::ProcessId;
+use super::faults::Repair;
+use super::scenario::{Own, Scenario};
+use crate::check::{Scene, Tag, evenness, loads};
+
+/// How long the network may take to come up, or to come back after everything has healed: longer than any time-out and pause.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long no activity must have arrived for none to be on its way.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// How long no worker must have dialled another for the mesh to be steady: longer than any pause between attempts.
+const STEADY: Duration = Duration::from_secs(12);
+
+/// How long what was published last may take to reach everybody.
+const DELIVERY: Duration = Duration::from_secs(15);
+
+impl Scenario {
+    /// The servers start, and find each other.
+    pub(super) fn come_up(&mut self) -> Result<(), String> {
+        self.cast.start(&mut self.world, self.cast.coordinator, &self.disk);
+        for (one, other) in self.missing_links() {
+            self.world.cut(one, other, Duration::ZERO);
+        }
+        for id in self.cast.workers.clone() {
+            self.cast.start(&mut self.world, id, &self.disk);
+        }
+        self.wait_for("the workers to find each other", PATIENCE, Self::mesh_is_missing)?;
+        self.advance(Duration::from_secs(1))?;
+        self.health.since = Some(self.world.now());
+        self.health.whole_since = self.health.since.filter(|_| self.plan.missing_links.is_empty());
+        Ok(())
+    }
+
+    /// All clients come at once, and are spread evenly.
+    pub(super) fn arrive(&mut self) -> Result<(), String> {
+        for id in self.cast.users.keys().copied().collect::<Vec<_>>() {
+            self.cast.start(&mut self.world, id, &self.disk);
+        }
+        self.coverage.add("names that two wanted at once", self.plan.races as u64);
+        self.wait_for("everybody to log in", PATIENCE, Self::somebody_is_not_live)?;
+        evenness(&Scene::new(&self.world, &self.cast, &self.disk, self.health))
+    }
+
+    /// The workers that cannot reach each other at first.
+    fn missing_links(&self) -> Vec<(ProcessId, ProcessId)> {
+        let worker = |index: usize| self.cast.workers[index];
+        self.plan.missing_links.iter().map(|&(one, other)| (worker(one), worker(other))).collect()
+    }
+
+    /// Clients go about their business while things go wrong.
+    pub(super) fn go_about(&mut self) -> Result<(), String> {
+        let now = self.world.now();
+        for id in self.cast.users.keys().copied().collect::<Vec<_>>() {
+            self.own.push(now + self.plan.between_activities.mul_f64(self.rng.f64()), Own::Publish(id));
+        }
+        for (one, other) in self.missing_links() {
+            let at = now + self.plan.duration.mul_f64(self.rng.f64());
+            self.own.push(at, Own::Repair(Repair::Mend(one, other)));
+        }
+        self.own.push(now, Own::Misbehave);
+        self.own.push(now, Own::Leave);
+        self.own.push(now + self.plan.between_newcomers.mul_f64(self.rng.f64()), Own::Newcomer);
+        self.own.push(now, Own::Fault);
+        self.going = true;
+        self.advance(self.plan.duration)?;
+        self.going = false;
+        Ok(())
+    }
+
+    /// Everything has healed: in the end everybody is where they should be, and every number is true.
+    pub(super) fn settle(&mut self) -> Result<(), String> {
+        self.wait_for("every break to be noticed", PATIENCE, |this| this.world.deceives().then(String::new))?;
+        self.wait_for("the workers to find each other again", PATIENCE, |this| {
+            // Who remembers a worker by a name that it no longer has dials it again and again, until that name is forgotten.
+            let calm = this.world.now().since(this.watch.ledger.last_greeting) > STEADY;
+            this.mesh_is_missing().or_else(|| (!calm).then(|| "they still dial each other".to_owned()))
+        })?;
+        self.wait_for("everybody to be logged in again", PATIENCE, Self::somebody_is_not_live)?;
+        self.wait_for("every misbehaving peer to be thrown out", PATIENCE, Self::somebody_still_misbehaves)?;
+        self.wait_for("what was published before to arrive", PATIENCE, |this| {
+            let last = this.watch.ledger.last_arrival;
+            (this.world.now().since(last) < QUIET).then(|| format!("something came at {last}"))
+        })?;
+        self.wait_for("every load to be true", PATIENCE, |this| {
+            loads(&Scene::new(&this.world, &this.cast, &this.disk, this.health), &this.watch.ledger).err()
+        })
+    }
+
+    /// A fresh activity of everybody reaches everybody, and every acknowledged user can still log in.
+    pub(super) fn finale(&mut self) -> Result<(), String> {
+        self.advance(Duration::from_secs(1))?;
+        self.health.since.get_or_insert(self.world.now());
+        self.health.whole_since.get_or_insert(self.world.now());
+        let live = self.live();
+        let mut fresh: Vec<Tag> = Vec::new();
+        for &id in &live {
+            fresh.extend(self.publish(id));
+        }
+        if fresh.len() != live.len() {
+            return Err(format!("{} of {} live clients could publish", fresh.len(), live.len()));
+        }
+        self.wait_for("a fresh activity of everybody to reach everybody", DELIVERY, |this| {
+            this.watch.ledger.not_received(&this.live(), &fresh)
+        })?;
+        self.advance(Duration::from_secs(1))
+    }
+}
