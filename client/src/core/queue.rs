@@ -40,7 +40,7 @@ impl Queue {
     /// Appends an activity.
     ///
     /// # Panics
-    /// When there is no room, or the activity is not [`acceptable`].
+    /// When there is no room, or the activity is not acceptable.
     pub(super) fn push(&mut self, now: Time, activity: Activity) {
         assert!(self.has_room(), "{} activities wait, and has_room() was not asked", self.activities);
         self.frames

@@ -1,7 +1,7 @@
 //! The network shell: runs one [`Machine`](crate::machine::Machine) on tokio, on one thread.
 //!
-//! One task ([`drive`]) owns the turn: it accepts, takes inputs, wakes the machine at its deadline, and flushes. Beside it runs one
-//! small task per link that waits for bytes ([`node`]), and one per dialling attempt. All of them share the [`node::Node`], and none
+//! One task ([`drive()`]) owns the turn: it accepts, takes inputs, wakes the machine at its deadline, and flushes. Beside it runs one
+//! small task per link that waits for bytes (`node`), and one per dialling attempt. All of them share the `node::Node`, and none
 //! awaits while it holds it, so a machine never sees two events at once and one peer never waits for another.
 //!
 //! **Batching.** Tasks that became ready together run one after the other before the turn comes round to flushing, so under load many
