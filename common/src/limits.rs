@@ -34,7 +34,7 @@ pub const SECRET_BYTES: usize = 256;
 /// How long an accepted connection may take until it has logged in or authenticated. Later: LOGIN_FAILED, closed.
 pub const LOGIN_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Connections that a server holds at once. Beyond: the new one gets INVALID_MESSAGE and is closed.
+/// Connections that a server holds at once. Beyond: the new one gets LOGIN_FAILED with `retry_after` and is closed.
 pub const CONNECTIONS: usize = 20_000;
 
 /// Connections that the kernel keeps for a server until it accepts them. Beyond, or beyond the system's own limit (4,096 on

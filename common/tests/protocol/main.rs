@@ -243,6 +243,7 @@ fn limits() -> Vec<(&'static str, String)> {
         ("CLIENT_OUTBOX_BYTES", bytes(limits::CLIENT_OUTBOX_BYTES)),
         ("SERVER_OUTBOX_BYTES", bytes(limits::SERVER_OUTBOX_BYTES)),
         ("WRITE_STALL", time(limits::WRITE_STALL)),
+        ("BACKLOG", limits::BACKLOG.to_string()),
         ("KEEPALIVE", time(limits::KEEPALIVE)),
         ("KEEPALIVE_PROBE", time(limits::KEEPALIVE_PROBE)),
         ("KEEPALIVE_PROBES", limits::KEEPALIVE_PROBES.to_string()),
