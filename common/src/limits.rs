@@ -42,6 +42,10 @@ pub const CONNECTIONS: usize = 20_000;
 /// nothing may wait for ever. The usual 128 are too few where a server's clients return all at once.
 pub const BACKLOG: u32 = 4_096;
 
+/// Bytes that the kernel takes for one connection beyond what is on its way to the peer (Linux, `TCP_NOTSENT_LOWAT`). By itself it
+/// takes up to 4 MB for one that does not read: a thousand of those fill the memory that the system has for TCP, and all slow down.
+pub const UNSENT_BYTES: u32 = 128 << 10;
+
 /// Bytes of private replies that may wait for one client. A client that does not read its replies is dropped: a thousand
 /// of them cost 64 MB.
 pub const CLIENT_OUTBOX_BYTES: usize = 64 << 10;

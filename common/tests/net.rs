@@ -193,3 +193,22 @@ fn a_thousand_that_connect_before_any_is_accepted_are_all_accepted_in_the_end() 
         }
     });
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_kernel_takes_little_for_one_who_does_not_read() {
+    // It used to take megabytes for each: a thousand such clients filled the system's memory for TCP, and honest ones, for whom
+    // none was left, waited for seconds.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let listener = common::net::listen("127.0.0.1:0".parse().unwrap(), "--listen").await.unwrap();
+        let address = listener.local_addr().unwrap().into();
+        let stream = common::net::connect(&address).await.unwrap();
+        let (_deaf, _) = listener.accept().await.unwrap();
+        let mut taken = 0;
+        while let Ok(Ok(())) = tokio::time::timeout(Duration::from_millis(500), stream.writable()).await {
+            taken += stream.try_write(&[b'x'; 64 << 10]).unwrap_or(0);
+        }
+        assert!(taken < 1 << 20, "the kernel took {taken} bytes");
+    });
+}

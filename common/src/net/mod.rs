@@ -66,16 +66,20 @@ pub async fn connect(address: &Address) -> Result<TcpStream, DialError> {
     }
 }
 
-/// Sets up a connection, accepted or dialled: small messages leave at once (batching is ours), and the kernel finds out when the
-/// other side has vanished without a word, which one who only listens would never notice.
+/// Sets up a connection, accepted or dialled: small messages leave at once (batching is ours), what waits for a slow peer waits
+/// in our bounds and not in the kernel's, and the kernel finds out when the other side has vanished without a word, which one who
+/// only listens would never notice.
 fn prepare(stream: &TcpStream) {
     let keepalive = TcpKeepalive::new()
         .with_time(limits::KEEPALIVE)
         .with_interval(limits::KEEPALIVE_PROBE)
         .with_retries(limits::KEEPALIVE_PROBES);
-    // Where the system refuses either, the connection still works.
-    let _ = stream.set_nodelay(true);
-    let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
+    let socket = SockRef::from(stream);
+    // Where the system refuses one of these, the connection still works.
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_tcp_keepalive(&keepalive);
+    #[cfg(target_os = "linux")]
+    let _ = socket.set_tcp_notsent_lowat(limits::UNSENT_BYTES);
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {

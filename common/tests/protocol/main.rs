@@ -244,6 +244,7 @@ fn limits() -> Vec<(&'static str, String)> {
         ("SERVER_OUTBOX_BYTES", bytes(limits::SERVER_OUTBOX_BYTES)),
         ("WRITE_STALL", time(limits::WRITE_STALL)),
         ("BACKLOG", limits::BACKLOG.to_string()),
+        ("UNSENT_BYTES", bytes(limits::UNSENT_BYTES as usize)),
         ("KEEPALIVE", time(limits::KEEPALIVE)),
         ("KEEPALIVE_PROBE", time(limits::KEEPALIVE_PROBE)),
         ("KEEPALIVE_PROBES", limits::KEEPALIVE_PROBES.to_string()),
