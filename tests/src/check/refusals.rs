@@ -95,11 +95,13 @@ impl Check for Refusals {
                     scene.name(*at)
                 ))
             }
-            Seen::Lost { at, from, conn, clean: false } if self.calm => Err(format!(
-                "{} lost {conn:?} to {} although nothing was wrong",
-                scene.name(*at),
-                scene.name(*from)
-            )),
+            Seen::Lost { at, from, conn, clean: false } if self.calm && scene.world[*from].is_up() => {
+                Err(format!(
+                    "{} lost {conn:?} to {} although nothing was wrong",
+                    scene.name(*at),
+                    scene.name(*from)
+                ))
+            }
             _ => Ok(()),
         }
     }

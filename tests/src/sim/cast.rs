@@ -143,6 +143,36 @@ impl Cast {
         id
     }
 
+    /// Adds a second client of every registered user, of the original protocol; it goes to some worker at once, or to the coordinator.
+    pub fn add_seconds(&mut self, world: &mut World<Node>, disk: &Disk, at_worker: bool) -> Vec<ProcessId> {
+        let registered = |user: &&User| disk.holds(&user.username, &Secret::new(user.secret.as_str()));
+        let users: Vec<User> = self.users.values().filter(registered).cloned().collect();
+        let add = |user: User| {
+            let id = world.add(format!("s{}", self.roles.len()));
+            self.roles.push(Role::Classic);
+            let worker = self.workers[self.rng.usize(..self.workers.len())];
+            let (worker, seed) = (world[worker].address.clone(), self.rng.u64(..));
+            let config = classic::Config {
+                coordinator: world[self.coordinator].address.clone(),
+                register_at: user.register_at,
+                username: user.username,
+                secret: user.secret,
+                crlf: false,
+                seed,
+            };
+            let second = |now| {
+                if at_worker {
+                    Classic::at_worker(now, config, worker)
+                } else {
+                    Classic::registered(now, config)
+                }
+            };
+            world.start(id, |now| Node::Classic(Box::new(second(now))));
+            id
+        };
+        users.into_iter().map(add).collect()
+    }
+
     /// What a process is.
     pub fn role(&self, id: ProcessId) -> Role {
         self.roles[id.0]

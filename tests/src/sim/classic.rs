@@ -52,6 +52,8 @@ pub struct Classic {
     target: Address,
     dials: u64,
     registered: bool,
+    /// Whether it goes to its target at once.
+    known_worker: bool,
     waiting: Vec<u8>,
 }
 
@@ -80,9 +82,20 @@ impl Classic {
             target: config.coordinator.clone(),
             dials: 0,
             registered: config.username.is_anonymous(),
+            known_worker: false,
             waiting: Vec::new(),
             config,
         }
+    }
+
+    /// A client that is registered already, and logs in by name and secret at the worker that it knows.
+    pub fn at_worker(now: Now, config: Config, worker: Address) -> Self {
+        Classic { registered: true, known_worker: true, target: worker, ..Classic::new(now, config) }
+    }
+
+    /// A client that is registered already.
+    pub fn registered(now: Now, config: Config) -> Self {
+        Classic { registered: true, ..Classic::new(now, config) }
     }
 
     /// Whether it is logged in at a worker.
@@ -102,7 +115,12 @@ impl Classic {
     }
 
     fn begin(&mut self, actions: &mut Vec<Action>) {
-        self.dial(if self.registered { Step::LogIn } else { Step::Register }, actions);
+        let step = match (self.registered, self.known_worker) {
+            (false, _) => Step::Register,
+            (true, false) => Step::LogIn,
+            (true, true) => Step::Arrive,
+        };
+        self.dial(step, actions);
     }
 
     fn pause(&mut self, now: Time, least: Duration) {

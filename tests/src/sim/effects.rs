@@ -79,8 +79,12 @@ impl Scenario {
 
     /// The honest clients that are logged in.
     pub(super) fn live(&self) -> Vec<ProcessId> {
-        let is_live = |id: &ProcessId| self.world[*id].machine.as_ref().is_some_and(Node::is_live);
-        self.cast.users.keys().copied().filter(is_live).collect()
+        self.cast.users.keys().copied().filter(|&id| self.is_live(id)).collect()
+    }
+
+    /// Whether a client is logged in.
+    pub(super) fn is_live(&self, id: ProcessId) -> bool {
+        self.world[id].machine.as_ref().is_some_and(Node::is_live)
     }
 
     /// Which client is not logged in and should be, or is and should not.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::ProcessId;
+use super::control::Crash;
 use super::faults::Repair;
 use super::scenario::{Own, Scenario};
 use crate::check::{Scene, Tag, evenness, loads};
@@ -91,11 +92,16 @@ impl Scenario {
         })
     }
 
-    /// A fresh activity of everybody reaches everybody, and every acknowledged user can still log in.
+    /// From now on nothing is wrong.
     pub(super) fn finale(&mut self) -> Result<(), String> {
         self.advance(Duration::from_secs(1))?;
         self.health.since.get_or_insert(self.world.now());
         self.health.whole_since.get_or_insert(self.world.now());
+        self.everybody_hears_everybody()
+    }
+
+    /// A fresh activity of everybody reaches everybody.
+    fn everybody_hears_everybody(&mut self) -> Result<(), String> {
         let live = self.live();
         let mut fresh: Vec<Tag> = Vec::new();
         for &id in &live {
@@ -108,5 +114,33 @@ impl Scenario {
             this.watch.ledger.not_received(&this.live(), &fresh)
         })?;
         self.advance(Duration::from_secs(1))
+    }
+
+    /// The coordinator dies, and nobody notices: sessions go on, and every registered user can log in at any worker.
+    pub(super) fn alone(&mut self) -> Result<(), String> {
+        let sessions = self.watch.ledger.open_sessions().count();
+        self.world.crash(self.cast.coordinator, Crash::Kill);
+        self.ended(self.cast.coordinator);
+        let seconds = self.cast.add_seconds(&mut self.world, &self.disk, true);
+        self.wait_for("registered users to log in while no coordinator lives", PATIENCE, |this| {
+            seconds.iter().find(|&&id| !this.is_live(id)).map(|&id| format!("{:?}", this.world[id].machine))
+        })?;
+        self.everybody_hears_everybody()?;
+        match self.watch.ledger.open_sessions().count() == sessions + seconds.len() {
+            true => Ok(()),
+            false => Err("a session ended because the coordinator died".to_owned()),
+        }
+    }
+
+    /// The coordinator is back, and knows every user.
+    pub(super) fn together_again(&mut self) -> Result<(), String> {
+        self.cast.start(&mut self.world, self.cast.coordinator, &self.disk);
+        let seconds = self.cast.add_seconds(&mut self.world, &self.disk, false);
+        self.wait_for("registered users to log in at a coordinator that was restarted", PATIENCE, |this| {
+            seconds.iter().find(|&&id| !this.is_live(id)).map(|&id| format!("{:?}", this.world[id].machine))
+        })?;
+        self.wait_for("every load to be true again", PATIENCE, |this| {
+            loads(&Scene::new(&this.world, &this.cast, &this.disk, this.health), &this.watch.ledger).err()
+        })
     }
 }

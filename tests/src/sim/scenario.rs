@@ -111,6 +111,8 @@ impl Scenario {
         self.heal();
         self.settle()?;
         self.finale()?;
+        self.alone()?;
+        self.together_again()?;
         let ids: Vec<ProcessId> = self.world.processes().map(|(id, _)| id).collect();
         ids.into_iter().for_each(|id| self.harvest(id));
         let scene = Scene::new(&self.world, &self.cast, &self.disk, self.health);
