@@ -12,7 +12,9 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use common::id::ServerId;
 use common::token::TokenKey;
@@ -215,8 +217,30 @@ fn builder() -> redb::Builder {
     builder
 }
 
+/// Opens the file, and sees to it that all of it makes sense: what is wrong must show now, and not as a missing user.
 fn open_file(path: &Path) -> Result<Database, StoreError> {
-    builder().open(path).map_err(|error| explain(path, error.into()))
+    let open = || -> Result<Database, redb::DatabaseError> {
+        let mut database = builder().open(path)?;
+        database.check_integrity()?;
+        Ok(database)
+    };
+    match quietly(open) {
+        Some(opened) => opened.map_err(|error| explain(path, error.into())),
+        None => Err(StoreError::Damaged { path: path.to_owned(), detail: "a page makes no sense".into() }),
+    }
+}
+
+/// Does `work`; `None` where it panicked, of which nothing is printed. redb panics where a page in the middle of a file is not
+/// what it must be.
+fn quietly<T>(work: impl FnOnce() -> T) -> Option<T> {
+    // The hook is the process's: two at once would leave it silent.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _one = ONE_AT_A_TIME.lock().expect("nothing panics while it is held");
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|_| {}));
+    let outcome = panic::catch_unwind(AssertUnwindSafe(work));
+    panic::set_hook(hook);
+    outcome.ok()
 }
 
 /// Reads everything.

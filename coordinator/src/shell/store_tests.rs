@@ -136,3 +136,26 @@ fn users_are_private() {
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&directory), mode(&store.path)), (0o700, 0o600));
 }
+
+#[test]
+fn a_page_that_is_overwritten_anywhere_never_costs_a_user_unnoticed() {
+    // redb panicked on most of these: a stack trace, and no word of what to do.
+    const PAGE: usize = 4096;
+    let (directory, path) = made();
+    let whole = fs::read(&path).unwrap();
+    let used = |begin: &usize| whole[*begin..].iter().take(PAGE).any(|byte| *byte != 0);
+    let mut refused = 0;
+    for begin in (0..whole.len()).step_by(PAGE).filter(used) {
+        for byte in [0, 0xA5] {
+            let mut blotted = whole.clone();
+            blotted[begin..][..PAGE].fill(byte);
+            fs::write(&path, blotted).unwrap();
+            match Store::open(directory.path(), None) {
+                Ok((_, opened)) => assert_eq!(names(&opened), ["ann"], "page at {begin}"),
+                Err(StoreError::Damaged { .. }) => refused += 1,
+                Err(error) => panic!("page at {begin}: {error}"),
+            }
+        }
+    }
+    assert!(refused > 0);
+}
