@@ -143,6 +143,7 @@ impl Scenario {
     /// Ends everything that goes wrong at once.
     pub(super) fn heal(&mut self) {
         self.plan.faults.clear();
+        self.own.retain(|own| !matches!(own, Own::Repair(_)));
         (self.disk_fails, self.disk_delay) = (false, Duration::ZERO);
         self.world.trace.note(self.world.now(), format_args!("everything heals"));
         self.world.heal();

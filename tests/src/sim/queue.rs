@@ -35,8 +35,8 @@ impl<T> Queue<T> {
         self.due.pop_first().map(|((at, _), what)| (at, what))
     }
 
-    /// Forgets everything.
-    pub fn clear(&mut self) {
-        self.due.clear();
+    /// Forgets what is not to happen after all.
+    pub fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
+        self.due.retain(|_, what| keep(what));
     }
 }
