@@ -16,7 +16,7 @@ pub const NESTING: usize = 127;
 
 /// Sum of all unfinished lines of a process, in bytes, beyond [`PARTIAL_LINE_FREE_BYTES`] each. The line that would exceed it is
 /// refused with INVALID_MESSAGE; whole lines are never affected.
-pub const PARTIAL_LINES_BYTES: usize = 64 << 20;
+pub const PARTIAL_LINES_BYTES: usize = 32 << 20;
 
 /// What each connection may hold of an unfinished line before it counts towards [`PARTIAL_LINES_BYTES`]: honest log-ins and
 /// usual activities are never refused because of somebody else's megabytes.
