@@ -153,7 +153,7 @@ impl Watch {
     ///
     /// # Errors
     /// What does not hold, and which checker says so.
-    pub fn finish(&mut self, scene: &Scene<'_>, _coverage: &mut Coverage) -> Verdict {
+    pub fn finish(&mut self, scene: &Scene<'_>) -> Verdict {
         for (name, check) in &mut self.checks {
             check.finish(scene, &self.ledger).map_err(|error| format!("{name}: {error}"))?;
         }

@@ -50,10 +50,10 @@ impl Check for Placement {
         self.follow_restarts(scene);
         let coordinator = scene.cast.coordinator;
         match seen {
-            Seen::Received { at, from, conn, message: Message::Authenticate(_) } if *at == coordinator => {
-                if scene.role(*from) == Role::Worker {
-                    self.connected.insert(*conn, *from);
-                }
+            Seen::Received { at, from, conn, message: Message::Authenticate(_) }
+                if *at == coordinator && scene.role(*from) == Role::Worker =>
+            {
+                self.connected.insert(*conn, *from);
             }
             Seen::Closed { by, conn, .. } if *by == coordinator => self.end(*conn, scene.now),
             Seen::Lost { at, conn, .. } if *at == coordinator => self.end(*conn, scene.now),

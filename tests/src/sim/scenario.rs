@@ -116,7 +116,7 @@ impl Scenario {
         let ids: Vec<ProcessId> = self.world.processes().map(|(id, _)| id).collect();
         ids.into_iter().for_each(|id| self.harvest(id));
         let scene = Scene::new(&self.world, &self.cast, &self.disk, self.health);
-        self.watch.finish(&scene, &mut self.coverage)
+        self.watch.finish(&scene)
     }
 
     /// Lets `span` pass.
