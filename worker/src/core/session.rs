@@ -23,6 +23,8 @@ pub(super) struct Session {
     outbox: Outbox,
     /// Up to where the log has been written to this client; none before it has logged in.
     cursor: Option<Position>,
+    /// The last byte written ended a frame or a reply: another message may follow, whatever has become of the log.
+    between_frames: bool,
     /// When something was last written, or nothing waited.
     moved: Time,
 }
@@ -81,7 +83,13 @@ pub(super) enum Overdue {
 impl Session {
     /// A connection that has until `until` to log in, and `outbox_bytes` for replies.
     pub(super) fn new(now: Time, until: Time, outbox_bytes: usize) -> Self {
-        Session { phase: Phase::Fresh { until }, outbox: Outbox::new(outbox_bytes), cursor: None, moved: now }
+        Session {
+            phase: Phase::Fresh { until },
+            outbox: Outbox::new(outbox_bytes),
+            cursor: None,
+            between_frames: true,
+            moved: now,
+        }
     }
 
     /// How far it has come.
@@ -157,6 +165,7 @@ impl Session {
     /// The first `bytes` of the output have been written.
     pub(super) fn wrote(&mut self, now: Time, log: &Log, bytes: usize) {
         self.moved = now;
+        self.between_frames = self.output(log).get(bytes - 1) == Some(&b'\n');
         match self.cursor {
             Some(cursor) if self.outbox.is_empty() || !log.unfinished(cursor).is_empty() => {
                 self.cursor = Some(cursor.plus(bytes));
@@ -187,18 +196,22 @@ impl Session {
     }
 
     /// The last bytes for this client: the rest of the frame that was begun, the replies that wait, what else it lacks of the log
-    /// as far as both pieces of the log together are little (`limit` bytes), then `last`. Nothing where the frame alone is more:
-    /// whoever leaves that much unread reads no farewell either.
+    /// as far as both pieces of the log together are little (`limit` bytes), then `last`. Of a log that it has fallen behind it gets no
+    /// more. Nothing where it is inside a frame whose rest is gone, or more than that: no message could follow.
     pub(super) fn farewell(self, log: &Log, limit: usize, last: Option<&Message>) -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut rest: &[u8] = &[];
-        if let Some(cursor) = self.cursor {
-            let unfinished = log.unfinished(cursor);
-            if cursor < log.start() || unfinished.len() > limit {
-                return bytes;
+        match self.cursor {
+            Some(cursor) if cursor < log.start() && !self.between_frames => return bytes,
+            Some(cursor) if cursor >= log.start() => {
+                let unfinished = log.unfinished(cursor);
+                if unfinished.len() > limit {
+                    return bytes;
+                }
+                bytes.extend_from_slice(unfinished);
+                rest = log.read(cursor.plus(unfinished.len()));
             }
-            bytes.extend_from_slice(unfinished);
-            rest = log.read(cursor.plus(unfinished.len()));
+            _ => {}
         }
         let log_bytes = bytes.len() + rest.len();
         bytes.extend(self.outbox.farewell(None));

@@ -99,3 +99,17 @@ fn an_idle_session_is_small() {
     assert!(size_of::<Session>() <= 200, "{} bytes", size_of::<Session>());
     assert!(size_of::<super::super::Link>() <= 208, "{} bytes", size_of::<super::super::Link>());
 }
+
+#[test]
+fn who_fell_behind_the_log_hears_it_where_a_message_may_follow() {
+    for (taken, said) in [(0, true), (6, true), (3, false)] {
+        let mut log = Log::new(1_000);
+        let (mut session, _) = session(&log);
+        log.append(b"first\n");
+        take(&mut session, &log, taken);
+        (0..300).for_each(|_| log.append(b"later\n"));
+        assert_eq!(session.output(&log), b"", "what follows is gone");
+        let expected = if said { reply(1).encode() } else { Vec::new() };
+        assert_eq!(session.farewell(&log, 100, Some(&reply(1))), expected, "after {taken} bytes");
+    }
+}

@@ -32,7 +32,7 @@ fn a_client_that_falls_behind_the_log_is_dropped_and_delays_nobody() {
     }
     assert!(node.worker.output(slow).is_empty(), "what it should read next is gone");
     node.wait(Duration::from_secs(1));
-    assert_eq!(node.hear(slow), ["(closed)"]);
+    assert_eq!(node.hear(slow), ["INVALID_MESSAGE you fell behind what this server keeps", "(closed)"]);
     assert_eq!((node.worker.dropped().fell_behind, node.worker.load()), (1, 1));
 }
 
