@@ -21,6 +21,10 @@ pub struct Authenticate {
     pub secret: Secret,
     /// Which start of the sender this is.
     pub incarnation: Incarnation,
+    /// To a worker: whom the sender means to reach. Somebody else may listen there by now, and must not take this for a new link
+    /// in place of a good one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<ServerId>,
     /// To a coordinator: how many clients the sender carries.
     #[serde(default, deserialize_with = "maybe_number", skip_serializing_if = "Option::is_none")]
     pub load: Option<u64>,

@@ -84,12 +84,16 @@ fn between_clients_and_servers() -> Vec<BoxedStrategy<Message>> {
 fn among_servers() -> Vec<BoxedStrategy<Message>> {
     vec![
         kind(
-            (id(), address(), secret(), any::<u64>(), option::of(any::<u64>()), option::of(stamp())),
-            |(id, address, secret, incarnation, load, users_after)| Authenticate {
+            (
+                (id(), address(), secret(), any::<u64>()),
+                (option::of(id()), option::of(any::<u64>()), option::of(stamp())),
+            ),
+            |((id, address, secret, incarnation), (to, load, users_after))| Authenticate {
                 id,
                 address,
                 secret,
                 incarnation: Incarnation(incarnation),
+                to,
                 load,
                 users_after,
             },

@@ -36,6 +36,7 @@ fn among_servers() -> Vec<Message> {
             address: address(),
             secret: secret(),
             incarnation: Incarnation(7),
+            to: Some(id()),
             load: Some(3),
             users_after: Some(stamp()),
         }

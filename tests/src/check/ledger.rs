@@ -76,8 +76,6 @@ pub struct Ledger {
     pub received: BTreeMap<ConnId, BTreeSet<Tag>>,
     /// When an activity last arrived anywhere.
     pub last_arrival: Time,
-    /// When a worker last introduced itself to another.
-    pub last_greeting: Time,
     /// Servers that were told to drain, by process and run.
     pub draining: BTreeSet<(ProcessId, u32)>,
 }
@@ -144,11 +142,6 @@ impl Ledger {
             Message::Login(login) if by_server => {
                 let wall = scene.world[at].clocks(scene.now).wall;
                 self.attempts.insert(conn, Attempt { login: login.clone(), at: scene.now, wall });
-            }
-            Message::Authenticate(_)
-                if scene.role(from) == Role::Worker && scene.role(at) == Role::Worker =>
-            {
-                self.last_greeting = scene.now;
             }
             Message::LoginSuccess(_) if !by_server && scene.role(from) == Role::Worker => {
                 let again = self.sessions.values().any(|session| session.client == at);

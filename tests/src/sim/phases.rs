@@ -14,9 +14,6 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// How long no activity must have arrived for none to be on its way.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// How long no worker must have dialled another for the mesh to be steady: longer than any pause between attempts.
-const STEADY: Duration = Duration::from_secs(12);
-
 /// How long what was published last may take to reach everybody.
 const DELIVERY: Duration = Duration::from_secs(15);
 
@@ -76,11 +73,7 @@ impl Scenario {
     /// Everything has healed: in the end everybody is where they should be, and every number is true.
     pub(super) fn settle(&mut self) -> Result<(), String> {
         self.wait_for("every break to be noticed", PATIENCE, |this| this.world.deceives().then(String::new))?;
-        self.wait_for("the workers to find each other again", PATIENCE, |this| {
-            // Who remembers a worker by a name that it no longer has dials it again and again, until that name is forgotten.
-            let calm = this.world.now().since(this.watch.ledger.last_greeting) > STEADY;
-            this.mesh_is_missing().or_else(|| (!calm).then(|| "they still dial each other".to_owned()))
-        })?;
+        self.wait_for("the workers to find each other again", PATIENCE, Self::mesh_is_missing)?;
         self.wait_for("everybody to be logged in again", PATIENCE, Self::somebody_is_not_live)?;
         self.wait_for("every misbehaving peer to be thrown out", PATIENCE, Self::somebody_still_misbehaves)?;
         self.wait_for("what was published before to arrive", PATIENCE, |this| {

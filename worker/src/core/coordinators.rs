@@ -127,6 +127,7 @@ impl Worker {
             address: self.config.address.clone(),
             secret: self.config.secret.clone(),
             incarnation: self.config.incarnation,
+            to: None,
             load: None,
             users_after: None,
         }

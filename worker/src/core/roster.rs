@@ -76,10 +76,7 @@ impl Roster {
     }
 
     /// This worker has authenticated at us or we at it: its link stands.
-    ///
-    /// Whoever else was known at its address has gone: it listens there now.
     pub(super) fn linked(&mut self, now: Time, server: ServerEntry) {
-        self.known.retain(|id, known| *id == server.id || known.address != server.address);
         if let Some(known) = self.learn(now, server) {
             known.contact = Contact::Linked;
         }
@@ -137,12 +134,7 @@ impl Roster {
     }
 
     fn learn(&mut self, now: Time, server: ServerEntry) -> Option<&mut Known> {
-        // A worker that returned under another name listens where its old name is still listed. To dial the old one would reach the new
-        // one, which would take it for a fresh link in place of the one that stands.
-        let succeeded = |(id, known): (&ServerId, &Known)| {
-            known.contact == Contact::Linked && known.address == server.address && *id != server.id
-        };
-        if server.id == self.own || self.known.iter().any(succeeded) {
+        if server.id == self.own {
             return None;
         }
         if !self.known.contains_key(&server.id) && self.known.len() == KNOWN {
@@ -179,23 +171,6 @@ impl Contact {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_worker_that_returned_under_another_name_is_not_dialled_under_its_old_one() {
-        // Seed 525 of the simulator: the neighbours dialled `w4` for a minute, `w4-1` answered, and each time gave up its good link.
-        let mut roster = Roster::new("w1".parse().unwrap(), Duration::from_secs(60));
-        roster.joined(Time::ZERO, entry("w4", 4));
-        roster.linked(Time::ZERO, entry("w4-1", 4));
-        assert_eq!(roster.due(Time::ZERO), []);
-        roster.joined(Time::ZERO, entry("w4", 4));
-        assert_eq!(
-            roster.due(Time::ZERO),
-            [],
-            "a coordinator that does not know yet still lists the old name"
-        );
-        roster.joined(Time::ZERO, entry("w5", 5));
-        assert_eq!(roster.due(Time::ZERO).len(), 1);
-    }
 
     fn entry(id: &str, port: u16) -> ServerEntry {
         ServerEntry { id: id.parse().unwrap(), address: Address::new("h", port).unwrap() }

@@ -19,8 +19,8 @@ impl Worker {
             return out.push(Action::Close { link, farewell: Vec::new() });
         }
         self.links.insert(link, Link::Neighbour);
-        self.neighbours.dialled(now.time, link, id);
-        let greeting = Message::from(self.authenticate()).encode();
+        self.neighbours.dialled(now.time, link, id.clone());
+        let greeting = Message::from(Authenticate { to: Some(id), ..self.authenticate() }).encode();
         self.tell_neighbour(now, link, &greeting, out);
     }
 
@@ -38,7 +38,10 @@ impl Worker {
         let refusal = match () {
             () if !self.config.secret.equals(&theirs.secret) => Some("wrong network secret".to_owned()),
             () if theirs.id == self.config.id => Some(format!("{} is my own id; choose another", theirs.id)),
-            () => None,
+            () => theirs
+                .to
+                .filter(|to| *to != self.config.id)
+                .map(|to| format!("this is {}, not {to}", self.config.id)),
         };
         if let Some(info) = refusal {
             tracing::warn!(id = %theirs.id, address = %theirs.address, %info, "refused a worker");

@@ -103,6 +103,19 @@ fn a_worker_must_know_the_secret_and_have_an_id_of_its_own() {
 }
 
 #[test]
+fn who_means_somebody_else_is_refused_and_a_good_link_stays() {
+    // Seed 525 of the simulator: a worker returned at its old address under a new name; its neighbours went on dialling the old name for a
+    // minute, and each time the link that stood was given up for the one that was then refused.
+    let mut node = Node::new();
+    let good = neighbour(&mut node);
+    let misled = node.connect();
+    node.say(misled, &GREETING.replace("\"port\"", "\"to\":\"w1-before\",\"port\""));
+    assert_eq!(node.hear(misled), ["AUTHENTICATION_FAIL this is w1, not w1-before", "(closed)"]);
+    assert_eq!(node.hear(good), [] as [&str; 0]);
+    assert_eq!(node.worker.neighbours(), ["w0".parse().unwrap()]);
+}
+
+#[test]
 fn a_worker_that_comes_back_takes_the_place_of_its_old_link() {
     let mut node = Node::new();
     let old = neighbour(&mut node);
