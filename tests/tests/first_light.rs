@@ -25,9 +25,14 @@ impl Input {
         let whole = root.join("../shared/data/activities.jsonl.gz");
         let path = if whole.exists() { whole } else { root.join("playground/sample/activities.jsonl") };
         let file = File::open(&path).expect("the data can be read");
-        let reader: Box<dyn Read> =
-            if path.extension().is_some_and(|extension| extension == "gz") { Box::new(flate2::read::GzDecoder::new(file)) } else { Box::new(file) };
-        let activities = BufReader::new(reader).lines().map(|line| identity(&serde_json::from_str(&line.unwrap()).unwrap()));
+        let reader: Box<dyn Read> = if path.extension().is_some_and(|extension| extension == "gz") {
+            Box::new(flate2::read::GzDecoder::new(file))
+        } else {
+            Box::new(file)
+        };
+        let activities = BufReader::new(reader)
+            .lines()
+            .map(|line| identity(&serde_json::from_str(&line.unwrap()).unwrap()));
         Input { activities: activities.collect(), path }
     }
 
@@ -35,7 +40,10 @@ impl Input {
         self.by_sender(self.activities.iter()).len()
     }
 
-    fn by_sender<'a>(&self, activities: impl Iterator<Item = &'a (String, String)>) -> BTreeMap<&'a str, Vec<&'a str>> {
+    fn by_sender<'a>(
+        &self,
+        activities: impl Iterator<Item = &'a (String, String)>,
+    ) -> BTreeMap<&'a str, Vec<&'a str>> {
         let mut by_sender: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (sender, id) in activities {
             by_sender.entry(sender).or_default().push(id);
@@ -48,7 +56,11 @@ impl Input {
         assert_eq!(received.len(), self.activities.len(), "{who} received another number of activities");
         let (expected, received) = (self.by_sender(self.activities.iter()), self.by_sender(received.iter()));
         for (sender, expected) in expected {
-            assert_eq!(received.get(sender), Some(&expected), "{who} did not receive {sender}'s activities once and in order");
+            assert_eq!(
+                received.get(sender),
+                Some(&expected),
+                "{who} did not receive {sender}'s activities once and in order"
+            );
         }
     }
 }
@@ -86,7 +98,9 @@ impl Tail {
         let mut child = client(cluster, &["tail", "--json", "--count", &count.to_string()]);
         let stdout = child.stdout.take().expect("standard output is piped");
         let reader = std::thread::spawn(move || {
-            let lines = BufReader::new(stdout).lines().map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+            let lines = BufReader::new(stdout)
+                .lines()
+                .map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
             lines.map(|broadcast| identity(&broadcast["activity"])).collect()
         });
         Tail { child, reader }
@@ -121,12 +135,14 @@ fn report(mut replay: Child) -> Value {
     let output = replay.wait_with_output().expect("the replay ends");
     let errors = drain.join().unwrap().unwrap();
     assert!(output.status.success(), "the replay failed:\n{errors}");
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("the report is no JSON: {error}\n{errors}"))
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("the report is no JSON: {error}\n{errors}"))
 }
 
 fn loads(cluster: &Cluster) -> Vec<u64> {
     let status = cluster.status();
-    let mut loads: Vec<u64> = status["workers"].as_array().unwrap().iter().map(|worker| worker["load"].as_u64().unwrap()).collect();
+    let mut loads: Vec<u64> =
+        status["workers"].as_array().unwrap().iter().map(|worker| worker["load"].as_u64().unwrap()).collect();
     loads.sort_unstable();
     loads
 }
@@ -153,10 +169,14 @@ fn real_activities_reach_everyone_once_and_in_order_and_the_coordinators_death_g
     println!("first replay, {:?} with registering and logging in: {first:#}", began.elapsed());
     assert_eq!(first["registered"], users, "{first}");
     assert_eq!(first["seen"], count, "{first}");
-    let mut spread: Vec<u64> = first["sessions"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).collect();
+    let mut spread: Vec<u64> =
+        first["sessions"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).collect();
     spread.sort_unstable();
     let even = users as u64 / 3;
-    assert!(spread.len() == 3 && spread[0] >= even - 1 && spread[2] <= even + 2, "the sessions are spread {spread:?}");
+    assert!(
+        spread.len() == 3 && spread[0] >= even - 1 && spread[2] <= even + 2,
+        "the sessions are spread {spread:?}"
+    );
     for server in cluster.network.workers.iter().chain([&cluster.network.coordinator]) {
         println!("{}: {} MB resident", server.name(), server.resident_bytes().unwrap_or(0) / 1_000_000);
     }
@@ -173,7 +193,11 @@ fn real_activities_reach_everyone_once_and_in_order_and_the_coordinators_death_g
     assert_eq!(second["disconnections"], 0, "{second}");
 
     // Everybody saw both, whole.
-    for (who, received) in tails.into_iter().map(|tail| ("a tail", tail.finish())).chain(classic.into_iter().map(|listener| ("a classic client", listener.join().unwrap()))) {
+    for (who, received) in tails
+        .into_iter()
+        .map(|tail| ("a tail", tail.finish()))
+        .chain(classic.into_iter().map(|listener| ("a classic client", listener.join().unwrap())))
+    {
         let (first, second) = received.split_at(count);
         input.check(who, first);
         input.check(who, second);
