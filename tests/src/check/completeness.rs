@@ -1,5 +1,6 @@
 //! While nothing is wrong, every activity that a worker takes reaches everybody who was logged in before and stays for a moment. What is lost
-//! with a connection that breaks is not promised yet.
+//! with a connection that breaks is not promised yet. And where nothing is wrong from beginning to end, workers take whatever is published,
+//! what its sender published last before it logged out included.
 
 use std::time::Duration;
 
@@ -12,7 +13,15 @@ use crate::sim::node::Effect;
 const DELIVERY: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
-pub(super) struct Completeness;
+pub(super) struct Completeness {
+    calm: bool,
+}
+
+impl Completeness {
+    pub(super) fn new(calm: bool) -> Self {
+        Completeness { calm }
+    }
+}
 
 impl Check for Completeness {
     fn observe(&mut self, _: &Scene<'_>, _: &Ledger, _: &Seen<Effect>, _: &mut Coverage) -> Verdict {
@@ -20,6 +29,10 @@ impl Check for Completeness {
     }
 
     fn finish(&mut self, scene: &Scene<'_>, ledger: &Ledger) -> Verdict {
+        let untaken = ledger.expected.keys().find(|tag| !ledger.accepted.contains_key(tag));
+        if let Some(tag) = untaken.filter(|_| self.calm) {
+            return Err(format!("{tag:?} was published, and no worker ever took it"));
+        }
         for (tag, accepted) in ledger.accepted.iter().filter(|(_, accepted)| scene.healthy_at(accepted.at)) {
             let until = accepted.at + DELIVERY;
             for (conn, session) in &ledger.sessions {

@@ -1,32 +1,41 @@
 //! Nobody is logged in but with a name that is on disk and its secret, with a token that is valid for it by the server's own clock, or as
-//! the anonymous user.
+//! the anonymous user. A coordinator says so before it sends anybody on, and whoever comes while the name is being registered is told to come
+//! again.
 
-use common::user::Username;
-use common::wire::Message;
+use std::collections::{BTreeMap, BTreeSet};
+
+use common::time::Time;
+use common::user::{Secret, Username};
+use common::wire::{LoginFailed, Message, Register};
 
 use super::{Check, Ledger, Scene, Verdict};
-use crate::sim::Seen;
 use crate::sim::coverage::Coverage;
 use crate::sim::disk::verify;
 use crate::sim::node::Effect;
+use crate::sim::{ConnId, ProcessId, Seen};
 
-#[derive(Debug)]
-pub(super) struct Login;
+#[derive(Debug, Default)]
+pub(super) struct Login {
+    /// Connections on which a log-in has succeeded.
+    welcomed: BTreeSet<ConnId>,
+    /// The registrations that the coordinator was asked for, and when.
+    registering: BTreeMap<ConnId, (Time, Register)>,
+    /// The log-ins that it refused for good, by name, and when it had been asked.
+    refused: BTreeMap<Username, Vec<(Time, Option<Secret>)>>,
+}
 
-impl Check for Login {
-    fn observe(
+impl Login {
+    /// Somebody is logged in.
+    fn welcomes(
         &mut self,
         scene: &Scene<'_>,
         ledger: &Ledger,
-        seen: &Seen<Effect>,
-        _: &mut Coverage,
+        (at, from, conn): (ProcessId, ProcessId, ConnId),
     ) -> Verdict {
-        let Seen::Received { at, from, conn, message: Message::LoginSuccess(_) } = seen else {
-            return Ok(());
-        };
-        let who = format!("{} at {}", scene.name(*at), scene.name(*from));
+        self.welcomed.insert(conn);
+        let who = format!("{} at {}", scene.name(at), scene.name(from));
         let attempt =
-            ledger.attempts.get(conn).ok_or_else(|| format!("{who} was logged in without asking"))?;
+            ledger.attempts.get(&conn).ok_or_else(|| format!("{who} was logged in without asking"))?;
         let name: Username = attempt.login.username.parse().map_err(|error| format!("{who}: {error}"))?;
         if name.is_anonymous() {
             return Ok(());
@@ -44,5 +53,63 @@ impl Check for Login {
         } else {
             Err(format!("{who} was logged in as {name} without its secret; its token: {claims:?}"))
         }
+    }
+
+    fn refuses(&mut self, ledger: &Ledger, conn: ConnId, failed: &LoginFailed, coverage: &mut Coverage) {
+        let Some(attempt) = ledger.attempts.get(&conn) else { return };
+        if failed.info.contains("being registered") {
+            coverage.add("log-ins put off because the name was being registered", 1);
+        }
+        if let Ok(name) = attempt.login.username.parse()
+            && failed.retry_after.is_none()
+        {
+            self.refused.entry(name).or_default().push((attempt.at, attempt.login.secret.clone()));
+        }
+    }
+
+    /// A registration has succeeded: since it was asked for, its name was held or registered, and its secret not wrong.
+    fn registered(&mut self, conn: ConnId) -> Verdict {
+        let Some((since, register)) = self.registering.remove(&conn) else { return Ok(()) };
+        let name: Username = register.username.parse().map_err(|error| format!("{error}"))?;
+        let wronged = self.refused.get(&name).into_iter().flatten().find(|(asked, secret)| {
+            *asked > since && secret.as_ref().is_some_and(|secret| secret.equals(&register.secret))
+        });
+        match wronged {
+            Some((asked, _)) => Err(format!(
+                "a log-in as {name} was refused for good at {asked}, although {conn:?} had held the name since {since}"
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Check for Login {
+    fn observe(
+        &mut self,
+        scene: &Scene<'_>,
+        ledger: &Ledger,
+        seen: &Seen<Effect>,
+        coverage: &mut Coverage,
+    ) -> Verdict {
+        let Seen::Received { at, from, conn, message } = seen else { return Ok(()) };
+        let coordinator = scene.cast.coordinator;
+        match message {
+            Message::LoginSuccess(_) => self.welcomes(scene, ledger, (*at, *from, *conn))?,
+            Message::Redirect(_) if *from == coordinator && !self.welcomed.contains(conn) => {
+                return Err(format!(
+                    "{} was sent on without a word whether it is logged in",
+                    scene.name(*at)
+                ));
+            }
+            Message::LoginFailed(failed) if *from == coordinator => {
+                self.refuses(ledger, *conn, failed, coverage);
+            }
+            Message::Register(register) if *at == coordinator => {
+                self.registering.insert(*conn, (scene.now, register.clone()));
+            }
+            Message::RegisterSuccess(_) if *from == coordinator => self.registered(*conn)?,
+            _ => {}
+        }
+        Ok(())
     }
 }

@@ -6,10 +6,12 @@
 //! | [`duplicates`] | no activity comes twice over one connection of a client |
 //! | [`order`] | what a sender sent over one connection comes in the order in which it was sent, over every connection |
 //! | [`authentic`] | every activity was published, and is what its sender wrote, with the right `authenticated_user` |
-//! | [`completeness`] | while nothing breaks, every accepted activity reaches everybody who is logged in, whichever links are missing |
+//! | [`completeness`] | while nothing breaks, every published activity is taken and reaches everybody who is logged in, whichever links are missing |
+//! | [`past`] | nothing comes to a session that others had got before it began |
 //! | [`copies`] | while no link is missing either, N workers carry N−1 copies of an activity among themselves |
 //! | [`registration`] | a name has one winner, is on disk before anybody hears of it, and stays |
-//! | [`login`] | nobody gets in without a registered name and its secret, or a valid token |
+//! | [`login`] | nobody gets in without a registered name and its secret, or a valid token; nobody is refused for good while the name is held |
+//! | [`patience`] | who is told to try again later does, and not before |
 //! | [`placement`] | the coordinator sends nobody to a worker that it has no connection to |
 //! | [`refusals`] | whoever is thrown out is told why first, and who keeps to the rules is not thrown out |
 //! | [`framing`] | servers say nothing that is no message, and nothing new to classic clients |
@@ -26,6 +28,8 @@ mod framing;
 mod ledger;
 mod login;
 mod order;
+mod past;
+mod patience;
 mod placement;
 mod refusals;
 mod registration;
@@ -126,10 +130,12 @@ impl Watch {
             ("duplicates", Box::<duplicates::Duplicates>::default()),
             ("order", Box::<order::Order>::default()),
             ("authentic", Box::new(authentic::Authentic)),
-            ("completeness", Box::new(completeness::Completeness)),
+            ("completeness", Box::new(completeness::Completeness::new(plan.is_calm()))),
+            ("past", Box::<past::Past>::default()),
+            ("patience", Box::<patience::Patience>::default()),
             ("copies", Box::new(copies::Copies::new(plan.workers))),
             ("registration", Box::<registration::Registration>::default()),
-            ("login", Box::new(login::Login)),
+            ("login", Box::<login::Login>::default()),
             ("placement", Box::<placement::Placement>::default()),
             ("refusals", Box::new(refusals::Refusals::new(plan.is_calm()))),
             ("framing", Box::new(framing::Framing)),

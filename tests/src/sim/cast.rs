@@ -148,29 +148,36 @@ impl Cast {
         let registered = |user: &&User| disk.holds(&user.username, &Secret::new(user.secret.as_str()));
         let users: Vec<User> = self.users.values().filter(registered).cloned().collect();
         let add = |user: User| {
-            let id = world.add(format!("s{}", self.roles.len()));
-            self.roles.push(Role::Classic);
-            let worker = self.workers[self.rng.usize(..self.workers.len())];
-            let (worker, seed) = (world[worker].address.clone(), self.rng.u64(..));
-            let config = classic::Config {
-                coordinator: world[self.coordinator].address.clone(),
-                register_at: user.register_at,
-                username: user.username,
-                secret: user.secret,
-                crlf: false,
-                seed,
-            };
-            let second = |now| {
-                if at_worker {
-                    Classic::at_worker(now, config, worker)
-                } else {
-                    Classic::registered(now, config)
-                }
-            };
-            world.start(id, |now| Node::Classic(Box::new(second(now))));
-            id
+            let worker = self.any_worker();
+            let worker = at_worker.then(|| world[worker].address.clone());
+            self.add_second(world, user, worker)
         };
         users.into_iter().map(add).collect()
+    }
+
+    /// Adds a second client of a user who is not registered yet. It logs in again and again until it may.
+    pub fn add_impatient(&mut self, world: &mut World<Node>, of: ProcessId) {
+        self.add_second(world, self.users[&of].clone(), None);
+    }
+
+    fn add_second(&mut self, world: &mut World<Node>, user: User, worker: Option<Address>) -> ProcessId {
+        let id = world.add(format!("s{}", self.roles.len()));
+        self.roles.push(Role::Classic);
+        let config = classic::Config {
+            coordinator: world[self.coordinator].address.clone(),
+            register_at: user.register_at,
+            username: user.username,
+            secret: user.secret,
+            crlf: false,
+            seed: self.rng.u64(..),
+        };
+        world.start(id, |now| {
+            Node::Classic(Box::new(match worker {
+                Some(worker) => Classic::at_worker(now, config, worker),
+                None => Classic::registered(now, config),
+            }))
+        });
+        id
     }
 
     /// What a process is.
@@ -237,12 +244,15 @@ impl Cast {
     }
 
     fn make_coordinator(&self, now: Now, address: Address, disk: &Disk, seed: u64) -> Node {
+        let mut limits = coordinator::core::Limits { token_life: TOKEN_LIFE, ..Default::default() };
+        (limits.sync_users, limits.feed_bytes) =
+            self.plan.feed.unwrap_or((limits.sync_users, limits.feed_bytes));
         let config = coordinator::core::Config {
             id: server_id("c1"),
             address,
             secret: Secret::new(NETWORK_SECRET),
             seed,
-            limits: coordinator::core::Limits { token_life: TOKEN_LIFE, ..Default::default() },
+            limits,
         };
         let recovered = Recovered {
             network: "simulated".to_owned(),

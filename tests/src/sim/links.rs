@@ -18,6 +18,8 @@ impl<M: Machine> World<M> {
     }
 
     pub(super) fn dial(&mut self, id: ProcessId, dial: DialId, address: Address) {
+        let now = self.now;
+        self[id].dials(now);
         let (least, most) = self.network.weather.delay;
         let at = self.now + least + most.saturating_sub(least).mul_f64(self.rng.f64());
         let from = (id, self[id].run);

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::ProcessId;
+use super::cast::Role;
 use super::control::Crash;
 use super::faults::Repair;
-use super::scenario::{Own, Scenario};
+use super::scenario::{GLANCE, Own, Scenario};
+use super::{ConnId, ProcessId};
 use crate::check::{Scene, Tag, evenness, loads};
 
 /// How long the network may take to come up, or to come back after everything has healed: longer than any time-out and pause.
@@ -13,6 +14,10 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How long no activity must have arrived for none to be on its way.
 const QUIET: Duration = Duration::from_secs(2);
+
+/// How long the coordinator may take to hear that somebody has left, where nothing is wrong. Less than the time between two heartbeats, which
+/// tell every load anew: it is told at once.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// How long what was published last may take to reach everybody.
 const DELIVERY: Duration = Duration::from_secs(15);
@@ -80,9 +85,7 @@ impl Scenario {
             let last = this.watch.ledger.last_arrival;
             (this.world.now().since(last) < QUIET).then(|| format!("something came at {last}"))
         })?;
-        self.wait_for("every load to be true", PATIENCE, |this| {
-            loads(&Scene::new(&this.world, &this.cast, &this.disk, this.health), &this.watch.ledger).err()
-        })
+        self.wait_for("every load to be true", PATIENCE, Self::loads_are_wrong)
     }
 
     /// From now on nothing is wrong.
@@ -109,9 +112,20 @@ impl Scenario {
         self.advance(Duration::from_secs(1))
     }
 
+    /// Somebody leaves, and the coordinator hears of it at once.
+    pub(super) fn goodbye(&mut self) -> Result<(), String> {
+        let live = self.live();
+        if let Some(id) = self.rng.choice(live) {
+            self.publish(id);
+            self.logs_out(id);
+            self.advance(GLANCE)?;
+        }
+        self.wait_for("the coordinator to hear that somebody left", AT_ONCE, Self::loads_are_wrong)
+    }
+
     /// The coordinator dies, and nobody notices: sessions go on, and every registered user can log in at any worker.
     pub(super) fn alone(&mut self) -> Result<(), String> {
-        let sessions = self.watch.ledger.open_sessions().count();
+        let sessions: Vec<ConnId> = self.watch.ledger.open_sessions().map(|(conn, _)| *conn).collect();
         self.world.crash(self.cast.coordinator, Crash::Kill);
         self.ended(self.cast.coordinator);
         let seconds = self.cast.add_seconds(&mut self.world, &self.disk, true);
@@ -119,10 +133,30 @@ impl Scenario {
             seconds.iter().find(|&&id| !this.is_live(id)).map(|&id| format!("{:?}", this.world[id].machine))
         })?;
         self.everybody_hears_everybody()?;
-        match self.watch.ledger.open_sessions().count() == sessions + seconds.len() {
-            true => Ok(()),
-            false => Err("a session ended because the coordinator died".to_owned()),
+        let ended = |conn: &&ConnId| self.watch.ledger.sessions[conn].ended.is_some();
+        if let Some(conn) = sessions.iter().find(ended) {
+            return Err(format!("the session over {conn:?} ended because the coordinator died"));
         }
+        Ok(())
+    }
+
+    /// Clients of ours lose their connections while no coordinator lives, and get back in where they were.
+    pub(super) fn clients_return_to_their_workers(&mut self) -> Result<(), String> {
+        let sessions = self.watch.ledger.open_sessions();
+        let ours = sessions.filter(|(_, session)| self.cast.role(session.client) == Role::Client);
+        let broken: Vec<(ConnId, ProcessId)> = ours.map(|(conn, session)| (*conn, session.client)).collect();
+        for (conn, _) in &broken {
+            self.world.break_connection(*conn, Duration::ZERO);
+        }
+        self.coverage.add("clients that returned while no coordinator lived", broken.len() as u64);
+        self.wait_for("clients to get back in while no coordinator lives", PATIENCE, |this| {
+            let is_out = |(old, client): &&(ConnId, ProcessId)| {
+                let mut sessions = this.watch.ledger.open_sessions();
+                !sessions.any(|(conn, session)| session.client == *client && conn != old)
+            };
+            broken.iter().find(is_out).map(|(_, client)| format!("{:?}", this.world[*client].machine))
+        })?;
+        self.everybody_hears_everybody()
     }
 
     /// The coordinator is back, and knows every user.
@@ -132,8 +166,10 @@ impl Scenario {
         self.wait_for("registered users to log in at a coordinator that was restarted", PATIENCE, |this| {
             seconds.iter().find(|&&id| !this.is_live(id)).map(|&id| format!("{:?}", this.world[id].machine))
         })?;
-        self.wait_for("every load to be true again", PATIENCE, |this| {
-            loads(&Scene::new(&this.world, &this.cast, &this.disk, this.health), &this.watch.ledger).err()
-        })
+        self.wait_for("every load to be true again", PATIENCE, Self::loads_are_wrong)
+    }
+
+    fn loads_are_wrong(&self) -> Option<String> {
+        loads(&Scene::new(&self.world, &self.cast, &self.disk, self.health), &self.watch.ledger).err()
     }
 }

@@ -43,6 +43,8 @@ pub struct Plan {
     pub log_bytes: Option<usize>,
     /// How long a worker waits for a client that takes nothing.
     pub write_stall: Option<Duration>,
+    /// How many users the coordinator tells a worker of at once, and how much it lets wait for one, where that is to be little.
+    pub feed: Option<(usize, usize)>,
 }
 
 /// One seed in this many is without faults.
@@ -82,6 +84,7 @@ impl Plan {
             between_newcomers: Duration::from_millis(rng.u64(3_000..12_000)),
             log_bytes: (slow && rng.bool()).then(|| rng.usize(32 << 10..96 << 10)),
             write_stall: slow.then(|| Duration::from_millis(rng.u64(2_000..6_000))),
+            feed: rng.bool().then(|| (rng.usize(1..4), rng.usize(100..1_000))),
         }
     }
 

@@ -1,5 +1,6 @@
 //! A process: a place where machines start, run and die.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -13,6 +14,12 @@ use super::{Due, ProcessId};
 
 /// Where every wall clock starts: some day in 2026.
 const EPOCH: u64 = 1_790_000_000_000;
+
+/// How often a process may try to connect to others within [`STORM`]: far more often than any that pauses between its attempts.
+const DIALS: usize = 100;
+
+/// See [`DIALS`].
+const STORM: Duration = Duration::from_secs(10);
 
 /// One process of the simulated network. It keeps its name and address however often it dies; everything else dies with it.
 #[derive(Debug)]
@@ -38,6 +45,8 @@ pub struct Process<M> {
     pub(super) wake: Option<Time>,
     /// Deadlines that passed in a row without time passing.
     pub(super) spins: u32,
+    /// When it last tried to connect to somebody, oldest first.
+    dials: VecDeque<Time>,
     started: Time,
     skew_ms: i64,
 }
@@ -56,6 +65,7 @@ impl<M> Process<M> {
             links: SlotMap::with_key(),
             wake: None,
             spins: 0,
+            dials: VecDeque::new(),
             started: Time::ZERO,
             skew_ms: 0,
         }
@@ -78,6 +88,19 @@ impl<M> Process<M> {
         self.reading = true;
         self.wake = None;
         self.links.clear();
+    }
+
+    /// It tries to connect to somebody.
+    ///
+    /// # Panics
+    /// When it does little else.
+    pub(super) fn dials(&mut self, now: Time) {
+        self.dials.push_back(now);
+        while self.dials.front().is_some_and(|first| now.since(*first) > STORM) {
+            self.dials.pop_front();
+        }
+        let dials = self.dials.len();
+        assert!(dials <= DIALS, "{} storms: it dials {dials} times within {STORM:?}", self.name);
     }
 
     /// Whether something runs here.

@@ -15,7 +15,7 @@ use super::{ProcessId, Queue, Seen, World};
 use crate::check::{Health, Scene, Tag, Watch};
 
 /// How often conditions are looked at while waiting for them.
-const GLANCE: Duration = Duration::from_millis(100);
+pub(super) const GLANCE: Duration = Duration::from_millis(100);
 
 /// Everything of one run.
 pub struct Scenario {
@@ -111,7 +111,11 @@ impl Scenario {
         self.heal();
         self.settle()?;
         self.finale()?;
+        self.goodbye()?;
         self.alone()?;
+        if !calm {
+            self.clients_return_to_their_workers()?;
+        }
         self.together_again()?;
         let ids: Vec<ProcessId> = self.world.processes().map(|(id, _)| id).collect();
         ids.into_iter().for_each(|id| self.harvest(id));

@@ -81,21 +81,32 @@ impl Scenario {
         Some(tag)
     }
 
-    /// A client logs out, and comes back later.
+    /// A client logs out, sometimes right after a burst, and comes back later.
     pub(super) fn leaves(&mut self) {
         let id = self.any_user();
+        let last_words = if self.rng.bool() { BURST } else { 0 };
+        for _ in 0..last_words {
+            self.publish(id);
+        }
+        if self.logs_out(id) {
+            let back = self.world.now() + Duration::from_millis(self.rng.u64(50..8_000));
+            self.own.push(back, Own::Return(id));
+        }
+    }
+
+    /// A client logs out, if it is logged in. Says whether it was.
+    pub(super) fn logs_out(&mut self, id: ProcessId) -> bool {
         let run = self.world[id].run;
         let input = match &self.world[id].machine {
             Some(Node::Client(client)) if client.is_live() => Input::Client(client::core::Input::Logout),
             Some(Node::Classic(classic)) if classic.is_live() => Input::Classic(classic::Input::Logout),
-            _ => return,
+            _ => return false,
         };
         self.coverage.add("log-outs", 1);
         self.world.trace.note(self.world.now(), format_args!("{id:?} logs out"));
         self.cast.users.get_mut(&id).expect("it is a user").away = true;
         self.world.input(id, run, input);
-        let back = self.world.now() + Duration::from_millis(self.rng.u64(50..8_000));
-        self.own.push(back, Own::Return(id));
+        true
     }
 
     /// A client that had logged out is back.
@@ -106,13 +117,15 @@ impl Scenario {
         }
     }
 
-    /// Somebody new comes and registers, or two who want the same name.
+    /// Somebody new comes and registers, and tries to log in beside that at once; or two come who want the same name.
     pub(super) fn newcomers(&mut self) {
         let coming = if self.rng.bool() {
             self.coverage.add("names that two wanted at once", 1);
             self.cast.add_rivals(&mut self.world).to_vec()
         } else {
-            vec![self.cast.add_newcomer(&mut self.world)]
+            let newcomer = self.cast.add_newcomer(&mut self.world);
+            self.cast.add_impatient(&mut self.world, newcomer);
+            vec![newcomer]
         };
         for id in coming {
             self.world.trace.note(self.world.now(), format_args!("{id:?} is new"));
