@@ -7,7 +7,7 @@ use common::wire::Message;
 use super::{Check, Ledger, Scene, Verdict};
 use crate::sim::Seen;
 use crate::sim::coverage::Coverage;
-use crate::sim::disk::verify;
+use crate::sim::disk::matches;
 use crate::sim::node::Effect;
 
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl Check for Login {
         let Some(record) = scene.disk.users().get(&name) else {
             return Err(format!("{who} was logged in as {name} before that was registered"));
         };
-        let by_secret = attempt.login.secret.as_ref().is_some_and(|secret| verify(secret, &record.secret));
+        let by_secret = attempt.login.secret.as_ref().is_some_and(|secret| matches(secret, record));
         let claims =
             attempt.login.token.as_ref().map(|token| scene.cast.token_key.verify(token, attempt.wall));
         let by_token = matches!(&claims, Some(Ok(claims))
