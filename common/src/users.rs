@@ -22,7 +22,7 @@ use crate::user::{Stamp, UserRecord, Username};
 /// When something was written, within what one coordinator writes.
 type Tick = (WallMillis, u32);
 
-/// The directory. A million users take some 260 MB: names are shared between the tables, coordinators' ids among all stamps.
+/// The directory. A million users take some 300 MB: names are shared between the tables, coordinators' ids among all stamps.
 #[derive(Debug, Default)]
 pub struct Users {
     /// The registrations of each name, the earliest first.
