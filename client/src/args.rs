@@ -56,7 +56,7 @@ pub struct Connection {
     #[arg(long, global = true, value_name = "NAME", env = "FRESHET_USERNAME", default_value = "anonymous")]
     pub username: Username,
 
-    /// A file that holds the user's secret (for `status`: the network's)
+    /// A file that holds the user's secret (for `status` and `remove-user`: the network's)
     #[arg(long, global = true, value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
 
@@ -74,6 +74,16 @@ Examples:
   client --username ann register                                 asks for a secret, twice
   client --username ann --secret-file ann.secret register")]
     Register(Register),
+
+    /// Change the secret of --username
+    #[command(after_help = "\
+The secret so far comes from --secret-file, FRESHET_USER_SECRET, or is asked for; the new one from --new-secret-file, or is \
+asked for, twice. Sessions go on.
+
+Examples:
+  client --username ann passwd                                   asks for both
+  client --username ann --secret-file old passwd --new-secret-file new")]
+    Passwd(Passwd),
 
     /// Send activities, and wait until the network has brought each of them back
     #[command(after_help = "\
@@ -109,6 +119,15 @@ Examples:
   client replay log.jsonl --rate 50                              as --username, fifty a second")]
     Replay(Replay),
 
+    /// Remove a user: its sessions end, and its name is free
+    #[command(after_help = "\
+It needs the network's secret, as `client status` does. There is no way back: whoever registers the name again is another user.
+
+Examples:
+  client remove-user eve
+  client --coordinator 10.0.0.1:3780 --secret-file network.secret remove-user eve")]
+    RemoveUser(RemoveUser),
+
     /// Show what a coordinator knows: users, workers, loads
     #[command(after_help = "\
 It needs the network's secret, from --secret-file, the environment variable FRESHET_SECRET, or the file that the first \
@@ -123,6 +142,30 @@ Examples:
 /// `client register`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Register {
+    /// How long to try
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub timeout: Duration,
+}
+
+/// `client passwd`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Passwd {
+    /// A file that holds the new secret
+    #[arg(long, value_name = "FILE")]
+    pub new_secret_file: Option<PathBuf>,
+
+    /// How long to try
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub timeout: Duration,
+}
+
+/// `client remove-user`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct RemoveUser {
+    /// Whom to remove
+    #[arg(value_name = "NAME")]
+    pub name: Username,
+
     /// How long to try
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
     pub timeout: Duration,

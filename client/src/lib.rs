@@ -4,17 +4,17 @@
 //! and [`shell`] runs it on sockets.
 
 pub mod args;
+mod ask;
 pub mod cli;
 pub mod core;
 pub mod display;
 mod sdk;
 pub mod shell;
-mod status;
 
 pub use crate::core::RegisterMode;
+pub use ask::{AskError, status};
 pub use common::id::{ActivityId, ServerId};
 pub use common::user::{Secret, Username};
 pub use common::wire::Address;
 pub use sdk::{Activity, Client, Error, Event, Options, Publisher};
 pub use shell::Receive;
-pub use status::{StatusError, status};

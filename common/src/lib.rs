@@ -19,4 +19,5 @@ pub mod password;
 pub mod time;
 pub mod token;
 pub mod user;
+pub mod users;
 pub mod wire;

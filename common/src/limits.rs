@@ -81,6 +81,10 @@ pub const RESERVATIONS: usize = CONNECTIONS;
 /// it leaks from a log.
 pub const TOKEN_LIFE: Duration = Duration::from_secs(60);
 
+/// How far ahead of our wall clock a stamp may lie. One that lies further is reported and does not pull our own stamps along: one
+/// wrong clock must not spread.
+pub const STAMP_AHEAD: Duration = Duration::from_secs(60);
+
 /// How often a worker tells the coordinator its absolute load, and servers tell each other that they live.
 pub const HEARTBEAT: Duration = Duration::from_secs(5);
 

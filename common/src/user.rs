@@ -2,37 +2,43 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
 
 use crate::id::{ServerId, serde_as_text};
 use crate::limits;
+pub use crate::password::PasswordHash;
 use crate::time::WallMillis;
 
 /// The name under which anyone may log in without a secret.
 pub const ANONYMOUS: &str = "anonymous";
 
 /// A user's name: 1 to 64 characters, none of them a control character, in Unicode normalisation form C, so that two
-/// spellings of one name are one name (UAX #15). `anonymous` is a valid name for logging in, not for registering.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
-pub struct Username(String);
+/// spellings of one name are one name (UAX #15). `anonymous` is a valid name for logging in, not for registering. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Username(Arc<str>);
 
 impl Username {
     /// The anonymous user.
     pub fn anonymous() -> Self {
-        Username(ANONYMOUS.to_owned())
+        Username(ANONYMOUS.into())
     }
 
     /// Whether this is the anonymous user.
     pub fn is_anonymous(&self) -> bool {
-        self.0 == ANONYMOUS
+        &*self.0 == ANONYMOUS
     }
 
     /// The normalised name.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// What sorts before every name.
+    pub(crate) fn before_all() -> Self {
+        Username("".into())
     }
 }
 
@@ -51,7 +57,13 @@ impl FromStr for Username {
         if name.chars().any(char::is_control) {
             return Err(UsernameError::Control);
         }
-        Ok(Username(name))
+        Ok(Username(name.into()))
+    }
+}
+
+impl Serialize for Username {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 
@@ -127,6 +139,9 @@ pub struct Stamp {
 }
 
 impl Stamp {
+    /// The latest time that is accepted from outside: counting on from there never overflows.
+    pub const LATEST: WallMillis = WallMillis(i64::MAX as u64);
+
     /// The stamp for what `coordinator` writes now, above `latest`, the largest that it has used or seen.
     pub fn after(latest: Option<&Stamp>, now: WallMillis, coordinator: &ServerId) -> Stamp {
         let coordinator = coordinator.clone();
@@ -151,8 +166,9 @@ impl FromStr for Stamp {
     fn from_str(text: &str) -> Result<Self, StampError> {
         let (time, coordinator) = text.split_once('@').ok_or(StampError)?;
         let (wall, counter) = time.split_once('.').ok_or(StampError)?;
+        let wall = wall.parse().ok().filter(|wall| *wall <= Stamp::LATEST.0).ok_or(StampError)?;
         Ok(Stamp {
-            wall: WallMillis(wall.parse().map_err(|_| StampError)?),
+            wall: WallMillis(wall),
             counter: counter.parse().map_err(|_| StampError)?,
             coordinator: coordinator.parse().map_err(|_| StampError)?,
         })
@@ -166,26 +182,31 @@ serde_as_text!(Stamp);
 #[error("a stamp is milliseconds.counter@coordinator")]
 pub struct StampError;
 
-/// What servers keep of a user, and tell each other. The secret is a hash, always.
+/// What servers keep of a registration, and tell each other. The secret is a hash, always.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserRecord {
     /// The registration's id: when and where the name was taken. Tokens carry it, so that a token outlives neither the
     /// registration nor a second user of the same name.
     pub registration: Stamp,
-    /// When the record last changed; within one registration, the latest wins.
+    /// When the record last changed; within one registration the latest wins, and removal beats a change.
     pub changed: Stamp,
-    /// The Argon2id hash of the secret, as a PHC string.
-    pub secret: PasswordHash,
+    /// The Argon2id hash of the secret; `None`, `null` on the wire, once the user is removed. The key is never left out: what ends
+    /// a registration for good is said, not omitted.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub secret: Option<PasswordHash>,
 }
 
-/// An Argon2id hash as a PHC string (`$argon2id$v=19$m=…`). Not shown in logs either: it can be attacked offline.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct PasswordHash(pub String);
+impl UserRecord {
+    /// Whether the user is removed. The record stays, so that nobody brings the registration back.
+    pub fn is_removed(&self) -> bool {
+        self.secret.is_none()
+    }
 
-impl fmt::Debug for PasswordHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PasswordHash(…)")
+    /// Whether this is what remains of the two, which are of one registration. What differs although the stamps are equal was not
+    /// written by one coordinator; it is decided too, so that everybody decides alike.
+    pub fn supersedes(&self, other: &UserRecord) -> bool {
+        let rank = |record: &UserRecord| (record.is_removed(), record.changed.clone(), record.secret.clone());
+        rank(self) > rank(other)
     }
 }
 
@@ -220,9 +241,19 @@ mod tests {
     }
 
     #[test]
+    fn removal_is_said_and_never_left_out() {
+        let removed = r#"{"registration":"1.0@c","changed":"2.0@c","secret":null}"#;
+        let record: UserRecord = serde_json::from_str(removed).unwrap();
+        assert!(record.is_removed());
+        assert_eq!(serde_json::to_string(&record).unwrap(), removed);
+        let omitted = r#"{"registration":"1.0@c","changed":"2.0@c"}"#;
+        assert!(serde_json::from_str::<UserRecord>(omitted).is_err());
+    }
+
+    #[test]
     fn secrets_never_show() {
         assert_eq!(
-            format!("{:?} {:?}", Secret::new("hunter2"), PasswordHash("$argon2id$…".into())),
+            format!("{:?} {:?}", Secret::new("hunter2"), PasswordHash::new("$argon2id$…")),
             "Secret(…) PasswordHash(…)"
         );
     }

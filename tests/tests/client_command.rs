@@ -79,11 +79,54 @@ fn a_user_registers_once_and_sends_under_their_name() {
     let as_ann = ["--username", "ann", "--secret-file", secret.to_str().unwrap()];
     failed(&scene.run(&[&as_ann[..], &["send", "{}"]].concat()), &["wrong name or secret"]);
     succeeded(&scene.run(&[&as_ann[..], &["register"]].concat()));
-    failed(&scene.run(&[&as_ann[..], &["register"]].concat()), &["ann is registered"]);
+    let again = scene.run(&[&as_ann[..], &["register"]].concat());
+    succeeded(&again);
+    assert_eq!(again.stdout, "ann is registered already, with this secret\n");
+    let other = scene.sandbox.file("other-secret", "battery staple");
+    let not_ann = ["--username", "ann", "--secret-file", other.to_str().unwrap()];
+    failed(&scene.run(&[&not_ann[..], &["register"]].concat()), &["ann is registered"]);
     let tail = scene.tail(&["--json", "--count", "1"]);
     succeeded(&scene.run(&[&as_ann[..], &["send", "{}"]].concat()));
     let outcome = tail.outcome();
     assert!(outcome.stdout.contains(r#""authenticated_user":"ann""#), "{}", outcome.stdout);
+}
+
+#[test]
+fn a_user_changes_its_secret_and_an_operator_removes_it() {
+    let scene = Scene::new();
+    let [old, new] = [("old", "correct horse"), ("new", "battery staple")].map(|(name, secret)| {
+        let path = scene.sandbox.file(name, secret);
+        path.to_str().unwrap().to_owned()
+    });
+    let with = |secret: &str, command: &[&str]| {
+        scene.run(&[&["--username", "ann", "--secret-file", secret], command].concat())
+    };
+    succeeded(&with(&old, &["register"]));
+    let mut session = scene.cluster.log_in("ann", "correct horse");
+    failed(&with(&new, &["passwd", "--new-secret-file", &new]), &["wrong name or secret"]);
+    succeeded(&with(&old, &["passwd", "--new-secret-file", &new]));
+    failed(&with(&old, &["send", "{}"]), &["wrong name or secret"]);
+    succeeded(&with(&new, &["send", r#"{"n":1}"#]));
+    assert_eq!(session.hear_activity(1)["authenticated_user"], "ann", "its session goes on");
+    for worker in 0..2 {
+        scene.cluster.session(worker, "ann", "battery staple");
+    }
+
+    let network = scene.sandbox.file("network", &scene.cluster.secret());
+    std::fs::set_permissions(&network, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let remove = |secret: &str, name: &str| scene.run(&["--secret-file", secret, "remove-user", name]);
+    let guessed = scene.sandbox.file("guessed", "guessed-0123456789abcdef");
+    std::fs::set_permissions(&guessed, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    failed(&remove(guessed.to_str().unwrap(), "ann"), &["wrong network secret"]);
+    failed(&remove(network.to_str().unwrap(), "bob"), &["bob is not registered"]);
+    succeeded(&remove(network.to_str().unwrap(), "ann"));
+    let end = session.hear("AUTHENTICATION_FAIL");
+    assert!(end["info"].as_str().unwrap().contains("removed"), "{end}");
+    session.expect_closed();
+    failed(&with(&new, &["send", "{}"]), &["wrong name or secret"]);
+    assert_eq!(scene.cluster.status()["users"], 0);
+    succeeded(&with(&old, &["register"]));
+    scene.cluster.log_in("ann", "correct horse");
 }
 
 #[test]

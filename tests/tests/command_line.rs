@@ -42,7 +42,7 @@ fn coordinator(sandbox: &Sandbox, port: u16) -> Running {
 #[test]
 fn help_of_every_program_and_command_has_examples() {
     let sandbox = Sandbox::new();
-    let commands: [(&str, &[&str]); 8] = [
+    let commands: [(&str, &[&str]); 10] = [
         ("coordinator", &["--help"]),
         ("worker", &["--help"]),
         ("client", &["--help"]),
@@ -51,6 +51,8 @@ fn help_of_every_program_and_command_has_examples() {
         ("client", &["tail", "--help"]),
         ("client", &["replay", "--help"]),
         ("client", &["status", "--help"]),
+        ("client", &["passwd", "--help"]),
+        ("client", &["remove-user", "--help"]),
     ];
     for (program, arguments) in commands {
         let Outcome { code, stdout, .. } = sandbox.run(program, arguments);

@@ -4,8 +4,11 @@
 
 mod input;
 mod interactive;
+mod one_question;
 mod outstanding;
+mod passwd;
 mod register;
+mod remove_user;
 mod replay;
 mod send;
 mod status;
@@ -36,6 +39,8 @@ pub async fn run(args: Args) -> Result<(), String> {
         Some(Command::Send(command)) => send::run(connection, command).await,
         Some(Command::Tail(command)) => tail::run(connection, command).await,
         Some(Command::Replay(command)) => replay::run(connection, command).await,
+        Some(Command::Passwd(command)) => passwd::run(connection, command).await,
+        Some(Command::RemoveUser(command)) => remove_user::run(connection, command).await,
         Some(Command::Status(command)) => status::run(connection, command).await,
         None if std::io::stdin().is_terminal() => interactive::run(connection).await,
         None => {
@@ -66,14 +71,30 @@ fn anonymous(connection: &Connection) -> Options {
 
 /// The user's secret from `--secret-file` or the environment.
 fn given_secret(connection: &Connection) -> Result<Option<Secret>, String> {
-    let text = match (&connection.secret_file, std::env::var(USER_SECRET)) {
-        (Some(path), _) => std::fs::read_to_string(path)
-            .map_err(|error| format!("cannot read the secret from {}: {error}", path.display()))?,
-        (None, Ok(text)) => text,
-        (None, Err(std::env::VarError::NotPresent)) => return Ok(None),
-        (None, Err(error)) => return Err(format!("{USER_SECRET}: {error}")),
-    };
-    acceptable(Secret::new(text.trim_end_matches(['\r', '\n']))).map(Some)
+    match (&connection.secret_file, std::env::var(USER_SECRET)) {
+        (Some(path), _) => secret_from(path).map(Some),
+        (None, Ok(text)) => one_line(&text).map(Some),
+        (None, Err(std::env::VarError::NotPresent)) => Ok(None),
+        (None, Err(error)) => Err(format!("{USER_SECRET}: {error}")),
+    }
+}
+
+/// The user's secret from a file.
+fn secret_from(path: &std::path::Path) -> Result<Secret, String> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("cannot read the secret from {}: {error}", path.display()))?;
+    one_line(&text)
+}
+
+fn one_line(text: &str) -> Result<Secret, String> {
+    acceptable(Secret::new(text.trim_end_matches(['\r', '\n'])))
+}
+
+/// A secret to be, typed twice and not shown.
+fn chosen_secret(prompt: &str) -> Result<Secret, String> {
+    let secret = asked_secret(prompt)?;
+    let same = asked_secret("The same again: ")?.equals(&secret);
+    same.then_some(secret).ok_or_else(|| "the two secrets differ; nothing was changed".to_owned())
 }
 
 /// The user's secret, typed and not shown.
@@ -151,7 +172,7 @@ fn describe(event: &Event) -> Option<String> {
             Some(format!("not connected: {}; trying again in {:.1} s", escape(reason), wait.as_secs_f64()))
         }
         Event::Disconnected { reason, retry_in: None } => Some(format!("not connected: {}", escape(reason))),
-        Event::Registered => Some("registered".to_owned()),
-        Event::Activity(_) | Event::Refused { .. } => None,
+        Event::Registered { existing: false } => Some("registered".to_owned()),
+        Event::Registered { existing: true } | Event::Activity(_) | Event::Refused { .. } => None,
     }
 }

@@ -2,7 +2,7 @@
 
 use tokio::time::{Instant, timeout_at};
 
-use super::{asked_secret, given_secret, unreachable};
+use super::{chosen_secret, given_secret, unreachable};
 use crate::args::{Connection, Register};
 use crate::display::escape;
 use crate::{Client, Event, RegisterMode};
@@ -14,13 +14,7 @@ pub(super) async fn run(connection: Connection, command: Register) -> Result<(),
     }
     let secret = match given_secret(&connection)? {
         Some(secret) => secret,
-        None => {
-            let secret = asked_secret(&format!("Secret for {username}: "))?;
-            if !asked_secret("The same again: ")?.equals(&secret) {
-                return Err("the two secrets differ; nothing was registered".to_owned());
-            }
-            secret
-        }
+        None => chosen_secret(&format!("Secret for {username}: "))?,
     };
     let mut options = super::anonymous(&connection).user(username.clone(), secret);
     options.register = RegisterMode::Only;
@@ -30,8 +24,11 @@ pub(super) async fn run(connection: Connection, command: Register) -> Result<(),
     let mut last = String::from("no answer yet");
     loop {
         match timeout_at(deadline, client.event()).await {
-            Ok(Some(Event::Registered)) => {
-                println!("{username} is registered");
+            Ok(Some(Event::Registered { existing })) => {
+                println!(
+                    "{username} is registered{}",
+                    if existing { " already, with this secret" } else { "" }
+                );
                 return Ok(());
             }
             Ok(Some(Event::Refused { info })) => {

@@ -1,46 +1,19 @@
 //! `client status`: asks a coordinator what it knows, and shows it.
 
-use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
+use common::wire::{self, Message, StatusReport};
 
-use common::network_secret::{self, IfMissing};
-use common::wire::StatusReport;
-
-use super::unreachable;
+use super::one_question::{ask_within, network_secret};
 use crate::args::{Connection, Status};
 use crate::display::escape;
-use crate::status::{StatusError, status};
-
-/// Pause between two rounds of attempts.
-const PAUSE: Duration = Duration::from_millis(250);
 
 pub(super) async fn run(connection: Connection, command: Status) -> Result<(), String> {
-    // Nobody connects to us, so there is nobody to protect by insisting on a given secret.
-    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let secret = network_secret::load(connection.secret_file.as_deref(), loopback, IfMissing::Fail)
-        .map_err(|error| error.to_string())?;
-    let mut last = String::from("no answer yet");
-    let attempts = async {
-        loop {
-            for coordinator in &connection.coordinators {
-                match status(coordinator, &secret).await {
-                    Ok(report) => return Ok(report),
-                    Err(StatusError::Refused(info)) => {
-                        return Err(format!("{coordinator} refused: {}", escape(&info)));
-                    }
-                    Err(StatusError::Unreachable(reason)) => last = format!("{coordinator}: {reason}"),
-                }
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-    };
-    match tokio::time::timeout(command.timeout, attempts).await {
-        Ok(Ok(report)) => {
+    let secret = network_secret(&connection)?;
+    match ask_within(&connection, command.timeout, wire::Status { secret }, true).await? {
+        Message::StatusReport(report) => {
             print!("{}", if command.json { json(&report) } else { table(&report) });
             Ok(())
         }
-        Ok(Err(refused)) => Err(refused),
-        Err(_) => Err(unreachable(&last, command.timeout, &connection.coordinators)),
+        other => Err(format!("there is no status: the answer was {}", other.command())),
     }
 }
 

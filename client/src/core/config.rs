@@ -33,7 +33,7 @@ pub enum RegisterMode {
     No,
     /// Register; a name that is registered already is no failure. Then log in.
     IfMissing,
-    /// Register and stop there. A name that is registered already is refused.
+    /// Register and stop there. A name that is registered already with another secret is refused.
     Only,
 }
 
@@ -84,8 +84,11 @@ pub enum Input {
 /// What the user is told.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
-    /// The name is registered now, and was not before.
-    Registered,
+    /// The name is registered, with our secret.
+    Registered {
+        /// It was before.
+        existing: bool,
+    },
     /// The session is live: what is published goes out, what others publish comes in.
     LoggedIn {
         /// The worker's name, where it gave one.

@@ -103,8 +103,8 @@ impl Client {
         actions: &mut Vec<Action>,
     ) {
         match verdict {
-            Verdict::Registered => {
-                actions.push(Action::Effect(Effect::Registered));
+            Verdict::Registered { existing } => {
+                actions.push(Action::Effect(Effect::Registered { existing }));
                 if self.register == RegisterMode::Only {
                     return self.finish(link, Vec::new(), actions);
                 }

@@ -19,8 +19,8 @@ pub(super) enum Step {
 /// What an answer means.
 #[derive(Debug, PartialEq)]
 pub(super) enum Verdict {
-    /// The name is ours now.
-    Registered,
+    /// The name is ours: now, or `existing` since before.
+    Registered { existing: bool },
     /// The name cannot be registered; perhaps because it is.
     NotRegistered(String),
     /// Logged in at this server.
@@ -38,7 +38,9 @@ pub(super) enum Verdict {
 /// Judges the answer to `step`.
 pub(super) fn judge(step: Step, answer: Message) -> Verdict {
     match (step, answer) {
-        (Step::Registering, Message::RegisterSuccess(_)) => Verdict::Registered,
+        (Step::Registering, Message::RegisterSuccess(success)) => {
+            Verdict::Registered { existing: success.existing }
+        }
         (Step::Registering, Message::RegisterFailed(failed)) => match failed.retry_after {
             Some(wait) => Verdict::Later(reason(failed.info), wait.into()),
             None => Verdict::NotRegistered(reason(failed.info)),

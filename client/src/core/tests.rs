@@ -154,7 +154,7 @@ fn a_missing_name_is_registered_and_logged_in_on_the_same_connection() {
     world.answer_dial(COORDINATOR);
     assert_eq!(world.hear(), "{\"command\":\"REGISTER\",\"username\":\"ann\",\"secret\":\"hush\"}\n");
     world.say(r#"{"command":"REGISTER_SUCCESS"}"#);
-    assert_eq!(world.effects, [Effect::Registered]);
+    assert_eq!(world.effects, [Effect::Registered { existing: false }]);
     assert!(world.hear().contains("LOGIN"));
 }
 

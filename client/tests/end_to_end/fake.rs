@@ -91,7 +91,8 @@ async fn serve(stream: TcpStream, redirect: Option<Address>, known: Arc<Mutex<Kn
                     return say(&mut writer, RegisterFailed { info, retry_after: None }).await;
                 }
                 known.lock().unwrap().users.insert(register.username, secret);
-                say(&mut writer, RegisterSuccess { info: String::new(), durability: None }).await;
+                say(&mut writer, RegisterSuccess { info: String::new(), durability: None, existing: false })
+                    .await;
             }
             Message::Login(login) => {
                 let user: Username = login.username.parse().unwrap();

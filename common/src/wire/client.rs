@@ -17,7 +17,7 @@ pub struct Register {
     pub secret: Secret,
 }
 
-/// The name is taken, for good.
+/// The name is the client's: taken now, or before with this very secret.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RegisterSuccess {
     /// A sentence for people.
@@ -26,6 +26,9 @@ pub struct RegisterSuccess {
     /// What the registration survives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub durability: Option<Durability>,
+    /// The name was registered before, with this secret.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub existing: bool,
 }
 
 /// What an acknowledgement survives (promise 2).
@@ -42,6 +45,38 @@ pub enum Durability {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RegisterFailed {
     /// Why: is registered, is being registered, not a name, …
+    #[serde(default)]
+    pub info: String,
+    /// When it makes sense to try again, in milliseconds; absent where it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<Millis>,
+}
+
+/// Client → coordinator: let me log in with another secret from now on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChangeSecret {
+    /// Whose secret.
+    pub username: String,
+    /// The secret so far.
+    pub secret: Secret,
+    /// The secret from now on; 1 to 256 bytes.
+    pub new_secret: Secret,
+}
+
+/// The new secret holds, and the old one does not any more.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChangeSecretSuccess {
+    /// A sentence for people.
+    #[serde(default)]
+    pub info: String,
+    /// What the change survives.
+    pub durability: Durability,
+}
+
+/// The secret is what it was. The connection closes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChangeSecretFailed {
+    /// Why.
     #[serde(default)]
     pub info: String,
     /// When it makes sense to try again, in milliseconds; absent where it does not.

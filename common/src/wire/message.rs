@@ -56,6 +56,9 @@ messages! {
     Register = "REGISTER",
     RegisterSuccess = "REGISTER_SUCCESS",
     RegisterFailed = "REGISTER_FAILED",
+    ChangeSecret = "CHANGE_SECRET",
+    ChangeSecretSuccess = "CHANGE_SECRET_SUCCESS",
+    ChangeSecretFailed = "CHANGE_SECRET_FAILED",
     Login = "LOGIN",
     LoginSuccess = "LOGIN_SUCCESS",
     LoginFailed = "LOGIN_FAILED",
@@ -83,6 +86,9 @@ messages! {
     Neighbours = "NEIGHBOURS",
     Status = "STATUS",
     StatusReport = "STATUS_REPORT",
+    RemoveUser = "REMOVE_USER",
+    RemoveUserSuccess = "REMOVE_USER_SUCCESS",
+    RemoveUserFailed = "REMOVE_USER_FAILED",
 }
 
 impl Message {

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::fields::{Address, Millis, maybe_number, number};
 use crate::id::{Incarnation, Seq, ServerId};
 use crate::token::TokenKey;
-use crate::user::{PasswordHash, Secret, Stamp, UserRecord, Username};
+use crate::user::{PasswordHash, Secret, UserRecord, Username};
+use crate::users::Seen;
 
 /// Worker → coordinator, worker → worker: who I am, where clients and workers reach me, and that I belong here.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,9 +29,9 @@ pub struct Authenticate {
     /// To a coordinator: how many clients the sender carries.
     #[serde(default, deserialize_with = "maybe_number", skip_serializing_if = "Option::is_none")]
     pub load: Option<u64>,
-    /// To a coordinator: the latest change of a user that the sender knows, so that only later ones are sent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub users_after: Option<Stamp>,
+    /// To a coordinator: how much of the users the sender knows, so that only the rest is sent.
+    #[serde(default, skip_serializing_if = "Seen::is_empty")]
+    pub users_after: Seen,
 }
 
 /// You belong here. From a coordinator with what a worker needs; from a worker with its own identity.
@@ -143,9 +144,12 @@ pub struct LockDenied {
     /// When it makes sense to try again, in milliseconds; absent where it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<Millis>,
+    /// Whose it is, where it is registered: whoever asked for it again with the same secret is no stranger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserRecord>,
 }
 
-/// Coordinator → workers: a held name has become a user.
+/// Coordinator → workers: a held name has become a user, or a user has changed or is removed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UserRegisterResult {
     /// The name.
@@ -254,4 +258,34 @@ pub struct WorkerStatus {
     pub expected: u64,
     /// Whether its connection to the coordinator stands.
     pub connected: bool,
+}
+
+/// Operator → coordinator: end this registration for good.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RemoveUser {
+    /// Whose.
+    pub username: String,
+    /// The network secret.
+    pub secret: Secret,
+}
+
+/// Coordinator → operator: the user is removed. The connection stays open.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RemoveUserSuccess {
+    /// A sentence for people.
+    #[serde(default)]
+    pub info: String,
+    /// What the removal survives.
+    pub durability: super::client::Durability,
+}
+
+/// Coordinator → operator: the user is not removed. The connection stays open.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RemoveUserFailed {
+    /// Why.
+    #[serde(default)]
+    pub info: String,
+    /// When it makes sense to try again, in milliseconds; absent where it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<Millis>,
 }

@@ -62,8 +62,17 @@ fn kind<S: Strategy + 'static, M: Into<Message>>(
 fn between_clients_and_servers() -> Vec<BoxedStrategy<Message>> {
     vec![
         kind((text(), secret()), |(username, secret)| Register { username, secret }),
-        kind((text(), option::of(durability())), |(info, durability)| RegisterSuccess { info, durability }),
+        kind((text(), option::of(durability()), any::<bool>()), |(info, durability, existing)| {
+            RegisterSuccess { info, durability, existing }
+        }),
         kind((text(), option::of(millis())), |(info, retry_after)| RegisterFailed { info, retry_after }),
+        kind((text(), secret(), secret()), |(username, secret, new_secret)| ChangeSecret {
+            username,
+            secret,
+            new_secret,
+        }),
+        kind((text(), durability()), |(info, durability)| ChangeSecretSuccess { info, durability }),
+        kind((text(), option::of(millis())), |(info, retry_after)| ChangeSecretFailed { info, retry_after }),
         kind((text(), option::of(secret()), option::of(text())), |(username, secret, token)| Login {
             username,
             secret,
@@ -86,7 +95,7 @@ fn among_servers() -> Vec<BoxedStrategy<Message>> {
         kind(
             (
                 (id(), address(), secret(), any::<u64>()),
-                (option::of(id()), option::of(any::<u64>()), option::of(stamp())),
+                (option::of(id()), option::of(any::<u64>()), vec(stamp(), 0..3)),
             ),
             |((id, address, secret, incarnation), (to, load, users_after))| Authenticate {
                 id,
@@ -95,7 +104,7 @@ fn among_servers() -> Vec<BoxedStrategy<Message>> {
                 incarnation: Incarnation(incarnation),
                 to,
                 load,
-                users_after,
+                users_after: users_after.into(),
             },
         ),
         kind(
@@ -126,11 +135,10 @@ fn among_servers() -> Vec<BoxedStrategy<Message>> {
             user,
             durability,
         }),
-        kind((username(), text(), option::of(millis())), |(username, info, retry_after)| LockDenied {
-            username,
-            info,
-            retry_after,
-        }),
+        kind(
+            (username(), text(), option::of(millis()), option::of(user())),
+            |(username, info, retry_after, user)| LockDenied { username, info, retry_after, user },
+        ),
         kind((username(), user()), |(username, user)| UserRegisterResult { username, user }),
         kind(username(), |username| UserQuery { username }),
         kind((username(), option::of(user())), |(username, user)| UserAnswer { username, user }),
@@ -158,6 +166,9 @@ fn for_operators() -> Vec<BoxedStrategy<Message>> {
             users,
             workers,
         }),
+        kind((text(), secret()), |(username, secret)| RemoveUser { username, secret }),
+        kind((text(), durability()), |(info, durability)| RemoveUserSuccess { info, durability }),
+        kind((text(), option::of(millis())), |(info, retry_after)| RemoveUserFailed { info, retry_after }),
     ]
 }
 
@@ -171,7 +182,7 @@ fn secret() -> impl Strategy<Value = Secret> {
 }
 
 fn hash() -> impl Strategy<Value = PasswordHash> {
-    text().prop_map(PasswordHash)
+    text().prop_map(|text| PasswordHash::new(&text))
 }
 
 fn username() -> impl Strategy<Value = Username> {
@@ -203,7 +214,7 @@ fn server() -> impl Strategy<Value = ServerEntry> {
 }
 
 fn stamp() -> impl Strategy<Value = Stamp> {
-    (any::<u64>(), any::<u32>(), id()).prop_map(|(wall, counter, coordinator)| Stamp {
+    (0..=Stamp::LATEST.0, any::<u32>(), id()).prop_map(|(wall, counter, coordinator)| Stamp {
         wall: WallMillis(wall),
         counter,
         coordinator,
@@ -211,7 +222,7 @@ fn stamp() -> impl Strategy<Value = Stamp> {
 }
 
 fn user() -> impl Strategy<Value = UserRecord> {
-    (stamp(), stamp(), hash()).prop_map(|(registration, changed, secret)| UserRecord {
+    (stamp(), stamp(), option::of(hash())).prop_map(|(registration, changed, secret)| UserRecord {
         registration,
         changed,
         secret,

@@ -255,6 +255,7 @@ fn limits() -> Vec<(&'static str, String)> {
         ("REDIRECT_RESERVATION", time(limits::REDIRECT_RESERVATION)),
         ("RESERVATIONS", limits::RESERVATIONS.to_string()),
         ("TOKEN_LIFE", time(limits::TOKEN_LIFE)),
+        ("STAMP_AHEAD", time(limits::STAMP_AHEAD)),
         ("HEARTBEAT", time(limits::HEARTBEAT)),
         ("SERVER_SILENCE", time(limits::SERVER_SILENCE)),
         ("WORKERS", limits::WORKERS.to_string()),

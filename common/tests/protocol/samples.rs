@@ -4,6 +4,7 @@
 use common::id::{Incarnation, Seq, ServerId};
 use common::token::TokenKey;
 use common::user::{PasswordHash, Secret, Stamp, UserRecord, Username};
+use common::users::Seen;
 use common::wire::*;
 
 /// In the order of [`Message::COMMANDS`].
@@ -16,8 +17,11 @@ pub(crate) fn all() -> Vec<Message> {
 fn between_clients_and_servers() -> Vec<Message> {
     vec![
         Register { username: "ann".into(), secret: secret() }.into(),
-        RegisterSuccess { info: "done".into(), durability: Some(Durability::Local) }.into(),
+        RegisterSuccess { info: "done".into(), durability: Some(Durability::Local), existing: true }.into(),
         RegisterFailed { info: "no".into(), retry_after: Some(Millis(1)) }.into(),
+        ChangeSecret { username: "ann".into(), secret: secret(), new_secret: secret() }.into(),
+        ChangeSecretSuccess { info: "done".into(), durability: Durability::Local }.into(),
+        ChangeSecretFailed { info: "no".into(), retry_after: Some(Millis(1)) }.into(),
         Login { username: "ann".into(), secret: Some(secret()), token: Some("v1.a.b".into()) }.into(),
         LoginSuccess { info: "hello".into(), server: Some(id()) }.into(),
         LoginFailed { info: "no".into(), retry_after: Some(Millis(1)) }.into(),
@@ -38,7 +42,7 @@ fn among_servers() -> Vec<Message> {
             incarnation: Incarnation(7),
             to: Some(id()),
             load: Some(3),
-            users_after: Some(stamp()),
+            users_after: Seen::from(vec![stamp()]),
         }
         .into(),
         AuthenticateSuccess {
@@ -57,7 +61,13 @@ fn among_servers() -> Vec<Message> {
         RemoveServer { id: id() }.into(),
         LockRequest { username: username("ann"), secret: hash() }.into(),
         LockAllowed { username: username("ann"), user: user(), durability: Durability::Local }.into(),
-        LockDenied { username: username("ann"), info: "no".into(), retry_after: Some(Millis(1)) }.into(),
+        LockDenied {
+            username: username("ann"),
+            info: "no".into(),
+            retry_after: Some(Millis(1)),
+            user: Some(user()),
+        }
+        .into(),
         UserRegisterResult { username: username("ann"), user: user() }.into(),
         UserQuery { username: username("ann") }.into(),
         UserAnswer { username: username("ann"), user: Some(user()) }.into(),
@@ -73,6 +83,9 @@ fn among_servers() -> Vec<Message> {
             workers: vec![WorkerStatus { server: server(), load: 1, expected: 1, connected: true }],
         }
         .into(),
+        RemoveUser { username: "ann".into(), secret: secret() }.into(),
+        RemoveUserSuccess { info: "done".into(), durability: Durability::Local }.into(),
+        RemoveUserFailed { info: "no".into(), retry_after: Some(Millis(1)) }.into(),
     ]
 }
 
@@ -85,7 +98,7 @@ fn secret() -> Secret {
 }
 
 fn hash() -> PasswordHash {
-    PasswordHash("$argon2id$…".into())
+    PasswordHash::new("$argon2id$…")
 }
 
 fn id() -> ServerId {
@@ -105,7 +118,7 @@ fn stamp() -> Stamp {
 }
 
 fn user() -> UserRecord {
-    UserRecord { registration: stamp(), changed: stamp(), secret: hash() }
+    UserRecord { registration: stamp(), changed: stamp(), secret: Some(hash()) }
 }
 
 /// Without keys: what an activity holds is no part of the protocol.

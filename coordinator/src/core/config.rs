@@ -7,6 +7,7 @@ use common::limits;
 use common::machine::JobId;
 use common::token::TokenKey;
 use common::user::{PasswordHash, Secret, UserRecord, Username};
+use common::users::Users;
 use common::wire::Address;
 
 /// Who this coordinator is.
@@ -25,14 +26,14 @@ pub struct Config {
 }
 
 /// What the store held when this coordinator started.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Recovered {
     /// The network's id.
     pub network: String,
     /// The key that tokens are signed with.
     pub token_key: TokenKey,
-    /// Every user, in any order.
-    pub users: Vec<(Username, UserRecord)>,
+    /// The users.
+    pub users: Users,
 }
 
 /// The bounds of a coordinator; [`common::limits`] says for each why it is what it is by default.
@@ -60,6 +61,8 @@ pub struct Limits {
     pub reservations: usize,
     /// How long a token is valid.
     pub token_life: Duration,
+    /// How far ahead of our clock the stamps of others are followed.
+    pub stamp_ahead: Duration,
     /// How often workers hear from us.
     pub heartbeat: Duration,
     /// How long a worker may be silent.
@@ -88,6 +91,7 @@ impl Default for Limits {
             reservation: limits::REDIRECT_RESERVATION,
             reservations: limits::RESERVATIONS,
             token_life: limits::TOKEN_LIFE,
+            stamp_ahead: limits::STAMP_AHEAD,
             heartbeat: limits::HEARTBEAT,
             server_silence: limits::SERVER_SILENCE,
             workers: limits::WORKERS,

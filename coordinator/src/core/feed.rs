@@ -1,12 +1,13 @@
 //! What a worker knows of the users, and what to tell it next.
 //!
-//! Users lie in the registry in the order of their last change. A worker is a cursor into that order: the initial load of a
-//! million users and the one who registered just now are the same thing at different distances from the end. So what waits for
-//! a worker stays bounded, and a worker that returns hears only what it lacks.
+//! Users lie in the registry in the order in which each coordinator changed them. A worker is a cursor into that, a stamp for each
+//! coordinator: the initial load of a million users and the one who registered just now are the same thing at different distances
+//! from the end. So what waits for a worker stays bounded, and a worker that returns hears only what it lacks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::user::{Stamp, UserRecord, Username};
+use common::users::Seen;
 use common::wire::{Message, SyncUser, UserRegisterResult};
 
 use super::registry::Registry;
@@ -15,16 +16,15 @@ use super::registry::Registry;
 #[derive(Debug, Default)]
 pub(super) struct Cursor {
     /// Everything up to here has been told.
-    after: Option<Stamp>,
+    seen: Seen,
     /// What the worker was told ahead of its turn, because it asked for that registration itself (LOCK_ALLOWED).
     told: BTreeSet<Stamp>,
 }
 
 impl Cursor {
-    /// The place of a worker that says it knows everything up to `stamp`. A stamp that is not ours means another history: the
-    /// worker is told everything.
-    pub(super) fn starting_after(stamp: Option<Stamp>, registry: &Registry) -> Self {
-        Cursor { after: stamp.filter(|stamp| registry.knows(stamp)), told: BTreeSet::new() }
+    /// The place of a worker that says how much it knows.
+    pub(super) fn starting_after(seen: Seen) -> Self {
+        Cursor { seen, told: BTreeSet::new() }
     }
 
     /// The worker is being told of this change separately. Remembers at most `limit` such changes; of those beyond, it hears twice.
@@ -34,14 +34,14 @@ impl Cursor {
         }
     }
 
-    /// The next message, of at most `limit` users. `None`: the worker knows everything.
+    /// The next message, of at most `limit` records and one of each name. `None`: the worker knows everything.
     pub(super) fn next(&mut self, registry: &Registry, limit: usize) -> Option<Message> {
         let mut users = BTreeMap::new();
-        for (name, record) in registry.changes_after(self.after.clone().as_ref()) {
-            if users.len() == limit {
+        for (name, record) in registry.beyond(&self.seen.clone()) {
+            if users.len() == limit || users.contains_key(name) {
                 break;
             }
-            self.after = Some(record.changed.clone());
+            self.seen.advance(&record.changed);
             if !self.told.remove(&record.changed) {
                 users.insert(name.clone(), record.clone());
             }

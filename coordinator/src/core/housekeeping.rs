@@ -8,7 +8,7 @@ use std::time::Duration;
 use common::machine::Action;
 
 use super::links::Party;
-use super::logging_in::Failure;
+use super::refusals::Refusal;
 use super::{Coordinator, Turn};
 
 /// How often time-outs are looked at.
@@ -40,11 +40,15 @@ impl Coordinator {
         self.draining = true;
         turn.actions.push(Action::StopAccepting);
         self.release_unhashed(turn);
-        for link in self.links.which(|party| matches!(party, Party::LoggingIn { .. })) {
-            self.fail_login(turn, link, &Failure::Draining);
-        }
-        for link in self.links.which(|party| matches!(party, Party::Stranger { .. } | Party::Operator)) {
-            self.close(turn, link, None);
+        for link in self.links.which(|party| !matches!(party, Party::Worker(_))) {
+            match self.links.get(link).map(|known| &known.party) {
+                Some(Party::Verifying { purpose, .. }) => {
+                    let asked = purpose.asked();
+                    self.refuse(turn, link, asked, &Refusal::Draining);
+                }
+                _ if self.registry.is_awaited(link) => {}
+                _ => self.close(turn, link, None),
+            }
         }
         self.finish_drain(turn);
     }

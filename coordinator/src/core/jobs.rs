@@ -19,10 +19,20 @@ pub(super) struct Jobs {
 /// What a password hash is for.
 #[derive(Debug)]
 pub(super) enum HashJob {
-    /// To register this name; the registry knows for whom.
-    Register { username: Username },
-    /// To log this user in; `registration` is the one that the hash belongs to, `None` for an unknown name.
-    Login { link: LinkId, username: Username, registration: Option<Stamp> },
+    /// To store it with this held name; the registry knows for whom.
+    Hash { username: Username },
+    /// To see who somebody is.
+    Verify(Verification),
+}
+
+/// A secret that is being verified.
+#[derive(Debug)]
+pub(super) struct Verification {
+    /// Whose secret; the link knows what for.
+    pub(super) link: LinkId,
+    pub(super) username: Username,
+    /// When the user's record had last changed; `None` for an unknown name.
+    pub(super) changed: Option<Stamp>,
 }
 
 impl Jobs {

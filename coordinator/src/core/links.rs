@@ -8,12 +8,13 @@ use std::net::IpAddr;
 use common::id::{LinkId, ServerId};
 use common::outbox::{Outbox, OutboxFull};
 use common::time::Time;
-use common::user::{Stamp, Username};
+use common::user::{Secret, Stamp, Username};
 use common::wire::Message;
 use slotmap::SecondaryMap;
 
 use super::config::Limits;
 use super::feed::Cursor;
+use super::refusals::Asked;
 use super::secrets::Digest;
 
 /// The table of links.
@@ -35,22 +36,43 @@ pub(super) struct Link {
 #[derive(Debug)]
 pub(super) enum Party {
     /// Somebody who has not logged in, and must until `deadline`.
-    Stranger { deadline: Time, registered: Option<JustRegistered> },
-    /// A client whose registration is under way.
-    Registering,
+    Stranger { deadline: Time, proven: Option<Proven> },
     /// A client whose secret is being verified, which must be done by `deadline`.
-    LoggingIn { deadline: Time },
-    /// Somebody who knows the network secret and asks for the status.
+    Verifying { deadline: Time, purpose: Purpose },
+    /// A client for whom a name is held: its registration, or its new secret, is under way.
+    Holding,
+    /// Somebody who knows the network secret.
     Operator,
     /// A worker.
     Worker(Box<WorkerLink>),
 }
 
-/// What is remembered of a client that has registered and not logged in yet.
+/// What a secret is verified for.
 #[derive(Debug)]
-pub(super) struct JustRegistered {
+pub(super) enum Purpose {
+    LogIn,
+    /// To register again what is registered; with the digest of the secret.
+    Register(Digest),
+    /// To have this secret instead.
+    ChangeSecret(Secret),
+}
+
+impl Purpose {
+    pub(super) fn asked(&self) -> Asked {
+        match self {
+            Purpose::LogIn => Asked::LogIn,
+            Purpose::Register(_) => Asked::Register,
+            Purpose::ChangeSecret(_) => Asked::ChangeSecret,
+        }
+    }
+}
+
+/// What is remembered of a client that has shown its secret and not logged in yet.
+#[derive(Debug)]
+pub(super) struct Proven {
     pub(super) username: Username,
-    pub(super) registration: Stamp,
+    /// The last change of the user's record: what is remembered holds for no other.
+    pub(super) changed: Stamp,
     pub(super) secret: Digest,
 }
 
@@ -68,7 +90,7 @@ pub(super) enum Overdue {
     /// Connected, and never logged in.
     NoLogin,
     /// Its secret could not be verified in time.
-    LoginUnanswered,
+    Unverified(Asked),
     /// It takes nothing of what waits for it.
     Stalled,
 }
@@ -83,7 +105,7 @@ impl Links {
         if self.table.len() >= self.limits.connections {
             return false;
         }
-        let party = Party::Stranger { deadline: now + self.limits.login_deadline, registered: None };
+        let party = Party::Stranger { deadline: now + self.limits.login_deadline, proven: None };
         let outbox = Outbox::new(self.limits.client_outbox_bytes);
         self.table.insert(link, Link { peer, party, outbox });
         true
@@ -176,9 +198,11 @@ impl Link {
         if self.outbox.stalled_since().is_some_and(|since| now.since(since) >= limits.write_stall) {
             return Some(Overdue::Stalled);
         }
-        match self.party {
-            Party::Stranger { deadline, .. } if deadline <= now => Some(Overdue::NoLogin),
-            Party::LoggingIn { deadline } if deadline <= now => Some(Overdue::LoginUnanswered),
+        match &self.party {
+            Party::Stranger { deadline, .. } if *deadline <= now => Some(Overdue::NoLogin),
+            Party::Verifying { deadline, purpose } if *deadline <= now => {
+                Some(Overdue::Unverified(purpose.asked()))
+            }
             _ => None,
         }
     }

@@ -1,8 +1,8 @@
 //! The coordinator as a state machine without I/O (see [`common::machine`]).
 //!
 //! This module routes: what comes from a link goes to the conversation that it belongs to. The conversations are
-//! `registering`, `logging_in` and `servers`; `housekeeping` is what time brings. They alone touch more than one of the leaves,
-//! which take values and return verdicts: `links` (connections and what waits for them), `registry` (users and held names),
+//! `registering`, `logging_in`, `changing` and `servers`, with what several of them share in `verifying` (secrets), `storing` (the disk)
+//! and `refusals`; `housekeeping` is what time brings. They alone touch more than one of the leaves, which take values and return verdicts: `links` (connections and what waits for them), `registry` (users and held names),
 //! `placement` (workers and where clients go), `feed` (what a worker is told of the users), `jobs` (what other threads
 //! were asked).
 //!
@@ -12,6 +12,7 @@
 //! What is *not* here: clocks, sockets, hashing, files. Hashing and the disk leave as an [`Effect`] and return as an [`Input`].
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod changing;
 mod config;
 mod feed;
 mod housekeeping;
@@ -19,11 +20,14 @@ mod jobs;
 mod links;
 mod logging_in;
 mod placement;
+mod refusals;
 mod registering;
 mod registry;
 mod reservations;
 mod secrets;
 mod servers;
+mod storing;
+mod verifying;
 
 #[cfg(test)]
 mod tests;
@@ -75,7 +79,7 @@ impl Coordinator {
             token_key: recovered.token_key,
             rng: fastrand::Rng::with_seed(config.seed),
             links: Links::new(limits.clone()),
-            registry: Registry::new(config.id.clone(), recovered.users, limits.under_registration),
+            registry: Registry::new(config.id.clone(), now.wall, recovered.users, limits),
             placement: Placement::new(limits.clone()),
             jobs: Jobs::default(),
             next_sweep: now.time,
@@ -171,21 +175,22 @@ impl Coordinator {
                 let id = worker.id.clone();
                 self.hear_worker(turn, link, &id, message);
             }
-            Party::Registering | Party::LoggingIn { .. } => match message {
+            Party::Holding | Party::Verifying { .. } => match message {
                 Message::Logout(_) => self.close(turn, link, None),
                 _ => self.invalid(
                     turn,
                     link,
-                    "a registration or log-in is under way on this connection; wait for its answer",
+                    "a registration, log-in or change is under way on this connection; wait for its answer",
                 ),
             },
             Party::Operator => match message {
                 Message::Status(status) => self.operator(turn, link, &status.secret),
+                Message::RemoveUser(request) => self.remove_user(turn, link, request),
                 Message::Logout(_) => self.close(turn, link, None),
                 other => self.invalid(
                     turn,
                     link,
-                    format!("this connection asks for STATUS; {} needs another", other.command()),
+                    format!("this connection is an operator's; {} needs another", other.command()),
                 ),
             },
             Party::Stranger { .. } => self.hear_stranger(turn, link, message),
@@ -198,7 +203,9 @@ impl Coordinator {
             Message::Login(request) => self.login(turn, link, request),
             Message::Logout(_) => self.close(turn, link, None),
             Message::Authenticate(request) => self.authenticate(turn, link, request),
+            Message::ChangeSecret(request) => self.change_secret(turn, link, request),
             Message::Status(status) => self.operator(turn, link, &status.secret),
+            Message::RemoveUser(request) => self.remove_user(turn, link, request),
             Message::ActivityMessage(_) => {
                 let info = "log in first; then send activities to the server that REDIRECT names".to_owned();
                 self.dismiss(turn, link, AuthenticationFail { info });

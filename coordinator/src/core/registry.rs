@@ -1,50 +1,59 @@
-//! Who is registered, who is about to be, and what waits for the disk.
+//! Who is registered, which names are about to change, and what waits for the disk.
 //!
-//! A name is *held* from the first request on: while its secret is being hashed, then while its record is on the way to the disk.
-//! Records are written in batches: while one is being written, the next one collects (group commit). A record counts, for
-//! log-ins and for workers, when the disk has confirmed it and not before.
+//! A name is *held* while a change of it is under way: a registration from the first request on, while its secret is being hashed, then
+//! while its record is on the way to the disk; a new secret or a removal from the moment at which it is granted. Records are
+//! written in batches: while one is being written, the next one collects (group commit). A record counts, for log-ins and for
+//! workers, when the disk has confirmed it and not before.
 //!
 //! **Invariants.** Of two requests for one name at most one holds it. A hold on a record that was handed to the disk ends with the
-//! disk's answer alone: whether it was written is not ours to guess. Stamps grow in the order in which records are
-//! confirmed, so that "everything after this stamp" is what a worker lacks.
+//! disk's answer alone: whether it was written is not ours to guess. The stamps that we write grow in the order in which records are
+//! confirmed, so that "everything of ours after this stamp" is what a worker lacks; and a change is stamped above what it changes,
+//! so that it wins.
 //!
 //! What is *not* here: who asks, beyond a value that is handed back; names and secrets are checked before.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::time::Duration;
 
 use common::id::{LinkId, ServerId};
 use common::machine::JobId;
 use common::time::{Time, WallMillis};
 use common::user::{PasswordHash, Stamp, UserRecord, Username};
+use common::users::{Seen, Users};
+use tracing::warn;
 
+use super::config::Limits;
 use super::secrets::Digest;
 
 /// The users and the under-registration list.
 #[derive(Debug)]
 pub(super) struct Registry {
     me: ServerId,
-    users: BTreeMap<Username, UserRecord>,
-    by_change: BTreeMap<Stamp, Username>,
+    users: Users,
     holds: BTreeMap<Username, Hold>,
-    /// What the next batch will hold.
-    collected: Vec<(Username, PasswordHash)>,
+    /// What the next batch will hold: names and their new secrets; without one, a removal.
+    collected: Vec<(Username, Option<PasswordHash>)>,
     /// The batch that the disk has not confirmed.
     writing: Option<Batch>,
-    /// The largest stamp that was used.
+    /// The largest stamp that ours must lie above.
     latest: Option<Stamp>,
     /// Names that may be held at once.
     limit: usize,
+    /// How far ahead of our clock others' stamps are followed.
+    stamp_ahead: Duration,
 }
 
-/// Who wants a name, and hears how it went.
+/// Who wants a change, and hears how it went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Asker {
-    /// A client; the digest is of the secret that it registers with.
+    /// A client that registers; the digest is of its secret.
     Client { link: LinkId, digest: Digest },
-    /// A worker, for a client of its own.
+    /// A worker, for a client of its own that registers.
     Worker { link: LinkId },
+    /// A user that changes its secret; the digest is of the new one.
+    Owner { link: LinkId, digest: Digest },
+    /// An operator that removes a user.
+    Operator { link: LinkId },
 }
 
 /// Why a name is not to be had. The text is for the peer.
@@ -54,13 +63,15 @@ pub(super) enum Unavailable {
     Registered(Username),
     #[error("{0} is being registered")]
     BeingRegistered(Username),
+    #[error("{0} is being changed; try again in a moment")]
+    BeingChanged(Username),
     #[error("too many registrations are under way; try again in a moment")]
     Crowded,
 }
 
-/// A registration that the disk has confirmed.
+/// A change that the disk has confirmed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Registered {
+pub(super) struct Done {
     pub(super) username: Username,
     pub(super) record: UserRecord,
     pub(super) asker: Asker,
@@ -68,6 +79,8 @@ pub(super) struct Registered {
 
 #[derive(Debug)]
 struct Hold {
+    /// The registration that is to be changed; `None` for a new one.
+    of: Option<Stamp>,
     asker: Asker,
     stage: Stage,
 }
@@ -86,14 +99,26 @@ struct Batch {
     users: Vec<(Username, UserRecord)>,
 }
 
+impl Asker {
+    pub(super) fn link(&self) -> LinkId {
+        match self {
+            Asker::Client { link, .. }
+            | Asker::Worker { link }
+            | Asker::Owner { link, .. }
+            | Asker::Operator { link } => *link,
+        }
+    }
+}
+
 impl Registry {
-    pub(super) fn new(me: ServerId, users: Vec<(Username, UserRecord)>, limit: usize) -> Self {
-        let users: BTreeMap<_, _> = users.into_iter().collect();
-        let by_change: BTreeMap<_, _> =
-            users.iter().map(|(name, record)| (record.changed.clone(), name.clone())).collect();
-        let latest = by_change.last_key_value().map(|(stamp, _)| stamp.clone());
+    pub(super) fn new(me: ServerId, wall: WallMillis, users: Users, limits: &Limits) -> Self {
+        let known = users.latest();
         let (holds, collected, writing) = (BTreeMap::new(), Vec::new(), None);
-        Registry { me, users, by_change, holds, collected, writing, latest, limit }
+        let (limit, stamp_ahead) = (limits.under_registration, limits.stamp_ahead);
+        let mut registry =
+            Registry { me, users, holds, collected, writing, latest: None, limit, stamp_ahead };
+        registry.observe(wall, &known);
+        registry
     }
 
     /// Registered users.
@@ -107,31 +132,48 @@ impl Registry {
     }
 
     /// Whether the name is under registration.
-    pub(super) fn is_held(&self, username: &Username) -> bool {
-        self.holds.contains_key(username)
+    pub(super) fn is_being_registered(&self, username: &Username) -> bool {
+        self.holds.get(username).is_some_and(|hold| hold.of.is_none())
     }
 
-    /// Whether any name is under registration.
+    /// Whether any name is held.
     pub(super) fn has_holds(&self) -> bool {
         !self.holds.is_empty()
     }
 
-    /// Whether the name can be had.
-    pub(super) fn check(&self, username: &Username) -> Result<(), Unavailable> {
-        if self.users.contains_key(username) {
-            Err(Unavailable::Registered(username.clone()))
-        } else if self.is_held(username) {
-            Err(Unavailable::BeingRegistered(username.clone()))
-        } else if self.holds.len() >= self.limit {
-            Err(Unavailable::Crowded)
-        } else {
-            Ok(())
+    /// Whether somebody on this link waits for what becomes of a held name.
+    pub(super) fn is_awaited(&self, link: LinkId) -> bool {
+        self.holds.values().any(|hold| hold.asker.link() == link)
+    }
+
+    /// Whether the name can be registered.
+    pub(super) fn may_register(&self, username: &Username) -> Result<(), Unavailable> {
+        match self.users.get(username) {
+            Some(_) => Err(Unavailable::Registered(username.clone())),
+            None => self.may_hold(username),
         }
     }
 
-    /// Holds an available name while `job` hashes its secret.
-    pub(super) fn hold(&mut self, now: Time, username: Username, asker: Asker, job: JobId) {
-        self.insert_hold(username, asker, Stage::Hashing { job, since: now });
+    /// Whether the name can be held, for whatever change.
+    pub(super) fn may_hold(&self, username: &Username) -> Result<(), Unavailable> {
+        match self.holds.get(username) {
+            Some(hold) if hold.of.is_none() => Err(Unavailable::BeingRegistered(username.clone())),
+            Some(_) => Err(Unavailable::BeingChanged(username.clone())),
+            None if self.holds.len() >= self.limit => Err(Unavailable::Crowded),
+            None => Ok(()),
+        }
+    }
+
+    /// Holds a name while `job` hashes its secret: for a registration, or for a change of the registration `of`.
+    pub(super) fn hold(
+        &mut self,
+        now: Time,
+        username: Username,
+        of: Option<Stamp>,
+        asker: Asker,
+        job: JobId,
+    ) {
+        self.insert_hold(username, Hold { of, asker, stage: Stage::Hashing { job, since: now } });
     }
 
     /// The hash of a held name's secret has come: its record goes into the next batch. Nothing happens where the name is no longer
@@ -142,14 +184,20 @@ impl Registry {
             |hold: &&mut Hold| matches!(&hold.stage, Stage::Hashing { job: held, .. } if *held == job);
         if let Some(hold) = hold.filter(waiting) {
             hold.stage = Stage::Writing;
-            self.collected.push((username, hash));
+            self.collected.push((username, Some(hash)));
         }
     }
 
-    /// Holds an available name whose secret is hashed already: its record goes into the next batch.
-    pub(super) fn hold_hashed(&mut self, username: Username, asker: Asker, hash: PasswordHash) {
-        self.insert_hold(username.clone(), asker, Stage::Writing);
-        self.collected.push((username, hash));
+    /// Holds a name of which all is known: its record, without a secret that of a removed user, goes into the next batch.
+    pub(super) fn hold_ready(
+        &mut self,
+        username: Username,
+        of: Option<Stamp>,
+        asker: Asker,
+        secret: Option<PasswordHash>,
+    ) {
+        self.insert_hold(username.clone(), Hold { of, asker, stage: Stage::Writing });
+        self.collected.push((username, secret));
     }
 
     /// The next batch, stamped, where there is one and the disk is free for it.
@@ -158,8 +206,11 @@ impl Registry {
             return None;
         }
         let collected = std::mem::take(&mut self.collected);
-        let users: Vec<_> =
-            collected.into_iter().map(|(name, hash)| (name, self.stamp(wall, hash))).collect();
+        let stamp = |(name, secret)| {
+            let record = self.stamp(wall, &name, secret);
+            (name, record)
+        };
+        let users: Vec<_> = collected.into_iter().map(stamp).collect();
         self.writing = Some(Batch { job, users: users.clone() });
         Some(users)
     }
@@ -169,15 +220,15 @@ impl Registry {
         self.writing.is_some() || !self.collected.is_empty()
     }
 
-    /// The disk has confirmed the batch: its names have become users.
-    pub(super) fn written(&mut self, job: JobId) -> Vec<Registered> {
+    /// The disk has confirmed the batch: its records count from now on.
+    pub(super) fn written(&mut self, job: JobId) -> Vec<Done> {
         let batch = self.take_batch(job);
-        let register = |(username, record): (Username, UserRecord)| {
-            self.users.insert(username.clone(), record.clone());
-            self.by_change.insert(record.changed.clone(), username.clone());
-            Registered { asker: self.release(&username), username, record }
+        let count = |(username, record): (Username, UserRecord)| {
+            let news = self.users.merge(username.clone(), record.clone());
+            assert!(news, "what we write is stamped above what we know");
+            Done { asker: self.release(&username), username, record }
         };
-        batch.into_iter().map(register).collect()
+        batch.into_iter().map(count).collect()
     }
 
     /// The disk has refused the batch: its names are released.
@@ -195,18 +246,21 @@ impl Registry {
         names.into_iter().map(|name| (name.clone(), self.release(&name))).collect()
     }
 
-    /// Whether some user's last change has this stamp.
-    pub(super) fn knows(&self, stamp: &Stamp) -> bool {
-        self.by_change.contains_key(stamp)
+    /// Takes note of stamps that others have met, so that ours lie above them. One of another coordinator that lies too far ahead is
+    /// reported instead: its clock is wrong, and ours shall not follow it.
+    pub(super) fn observe(&mut self, wall: WallMillis, seen: &Seen) {
+        for stamp in seen.stamps() {
+            if stamp.coordinator != self.me && stamp.wall > wall + self.stamp_ahead {
+                warn!(%stamp, "a user was changed more than {:?} in the future: see the clocks of that coordinator and of this one", self.stamp_ahead);
+            } else {
+                self.latest = self.latest.take().max(Some(stamp));
+            }
+        }
     }
 
-    /// Users in the order of their last change, from after `stamp`, or from the first.
-    pub(super) fn changes_after(
-        &self,
-        stamp: Option<&Stamp>,
-    ) -> impl Iterator<Item = (&Username, &UserRecord)> {
-        let from = stamp.map_or(Bound::Unbounded, Bound::Excluded);
-        self.by_change.range((from, Bound::Unbounded)).map(|(_, name)| (name, &self.users[name]))
+    /// The records of which a worker has not been told.
+    pub(super) fn beyond(&self, seen: &Seen) -> impl Iterator<Item = (&Username, &UserRecord)> {
+        self.users.beyond(seen)
     }
 
     pub(super) fn assert_bounds(&self) {
@@ -216,12 +270,13 @@ impl Registry {
             self.collected.len() + writing <= self.holds.len(),
             "a record is written without its name held"
         );
-        assert_eq!(self.users.len(), self.by_change.len(), "every user has one last change");
     }
 
-    fn insert_hold(&mut self, username: Username, asker: Asker, stage: Stage) {
-        assert!(self.check(&username).is_ok(), "a name is held that is not to be had");
-        self.holds.insert(username, Hold { asker, stage });
+    fn insert_hold(&mut self, username: Username, hold: Hold) {
+        assert!(self.may_hold(&username).is_ok(), "a name is held that is not to be had");
+        let registration = self.users.get(&username).map(|user| &user.registration);
+        assert_eq!(registration, hold.of.as_ref(), "a hold is for the user that there is");
+        self.holds.insert(username, hold);
     }
 
     fn release(&mut self, username: &Username) -> Asker {
@@ -233,9 +288,14 @@ impl Registry {
         batch.expect("the disk answers the one batch that it was given").users
     }
 
-    fn stamp(&mut self, wall: WallMillis, secret: PasswordHash) -> UserRecord {
-        let stamp = Stamp::after(self.latest.as_ref(), wall, &self.me);
-        self.latest = Some(stamp.clone());
-        UserRecord { registration: stamp.clone(), changed: stamp, secret }
+    /// The record of a held name as it will be. A change of a record that lies in the future follows it there: else it would be
+    /// acknowledged and lose.
+    fn stamp(&mut self, wall: WallMillis, username: &Username, secret: Option<PasswordHash>) -> UserRecord {
+        let of = self.holds[username].of.clone();
+        let before = of.as_ref().and_then(|id| self.users.registration(username, id));
+        let latest = self.latest.as_ref().max(before.map(|record| &record.changed));
+        let changed = Stamp::after(latest, wall, &self.me);
+        self.latest = Some(changed.clone());
+        UserRecord { registration: of.unwrap_or_else(|| changed.clone()), changed, secret }
     }
 }

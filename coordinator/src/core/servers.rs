@@ -38,7 +38,8 @@ impl Coordinator {
         if let Some(replaced) = arrival.replaced {
             self.invalid(turn, replaced, "this server has connected anew");
         }
-        let cursor = Cursor::starting_after(request.users_after, &self.registry);
+        self.registry.observe(turn.now.wall, &request.users_after);
+        let cursor = Cursor::starting_after(request.users_after);
         self.links.promote(link, Party::Worker(Box::new(WorkerLink { id: server.id.clone(), cursor })));
         self.welcome(turn, link, &server.id);
         if arrival.is_news {
@@ -96,7 +97,7 @@ impl Coordinator {
     }
 
     /// Whether the peer has shown the network secret; closes the link where it has not.
-    fn knows_secret(&mut self, turn: &mut Turn<'_>, link: LinkId, secret: &Secret) -> bool {
+    pub(super) fn knows_secret(&mut self, turn: &mut Turn<'_>, link: LinkId, secret: &Secret) -> bool {
         let knows = self.config.secret.equals(secret);
         if !knows {
             self.fail_authentication(turn, link, "wrong network secret".to_owned());

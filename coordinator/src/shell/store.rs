@@ -1,7 +1,8 @@
 //! The users on disk.
 //!
-//! One file, `coordinator.redb`, in the data directory: a table of users (name → record as JSON) and a table of what there is one
-//! of (format, network id, token key, the coordinator's id). A lock file beside it keeps a second coordinator out.
+//! One file, `coordinator.redb`, in the data directory: a table of registrations (name and registration's stamp → record as JSON) and a
+//! table of what there is one of (format, network id, token key, the coordinator's id). A lock file beside it keeps a second
+//! coordinator out. A store of format 1, which had one record a name, becomes one of format 2 when it is opened.
 //!
 //! **Why redb.** Weighed against SQLite and fjall: redb is pure Rust, one file, transactional, crash-safe by copy-on-write with one
 //! fsync a commit. SQLite would bring C and SQL for one table that is read once; fjall, a log-structured tree, is made for
@@ -18,12 +19,15 @@ use std::sync::Mutex;
 
 use common::id::ServerId;
 use common::token::TokenKey;
-use common::user::{UserRecord, Username};
+use common::user::{UserRecord, Username, UsernameError};
+use common::users::Users;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::core::Recovered;
 
-const USERS: TableDefinition<&str, &[u8]> = TableDefinition::new("users");
+const REGISTRATIONS: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("registrations");
+/// Where format 1 kept users, by name.
+const USERS_1: TableDefinition<&str, &[u8]> = TableDefinition::new("users");
 const META: TableDefinition<&str, &str> = TableDefinition::new("meta");
 
 const FORMAT: &str = "format";
@@ -32,7 +36,7 @@ const TOKEN_KEY: &str = "token_key";
 const ID: &str = "id";
 
 /// The format that this version writes, and the newest that it reads.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Memory for pages of the file. Users are read once, and written in order of arrival: there is little to gain from more.
 const CACHE_BYTES: usize = 16 << 20;
@@ -139,10 +143,11 @@ impl Store {
             None => open_file(&self.path)?,
         };
         commit(&database, |transaction| {
-            let mut table = transaction.open_table(USERS)?;
+            let mut table = transaction.open_table(REGISTRATIONS)?;
             for (name, record) in users {
-                let record = serde_json::to_vec(record).expect("records serialise");
-                table.insert(name.as_str(), record.as_slice())?;
+                let bytes = serde_json::to_vec(record).expect("records serialise");
+                let key = (name.as_str(), record.registration.to_string());
+                table.insert((key.0, key.1.as_str()), bytes.as_slice())?;
             }
             Ok(())
         })
@@ -194,7 +199,7 @@ fn create(path: &Path) -> Result<(), StoreError> {
         unreachable!("a token key is a string")
     };
     commit(&database, |transaction| {
-        transaction.open_table(USERS)?;
+        transaction.open_table(REGISTRATIONS)?;
         let mut meta = transaction.open_table(META)?;
         let version = VERSION.to_string();
         for (name, value) in
@@ -255,12 +260,10 @@ fn read(path: &Path, database: &Database) -> Result<Opened, StoreError> {
     }
     let token_key = serde_json::from_value(key?.into()).map_err(|error| damaged(error.to_string()))?;
     let id = id?.parse().map_err(|error: common::id::IdError| damaged(error.to_string()))?;
-    let mut users = Vec::new();
-    for (name, record) in read_users(database).map_err(|error| explain(path, error))? {
-        let unreadable = |error: &dyn std::fmt::Display| damaged(format!("user {name:?}: {error}"));
-        let record = serde_json::from_slice(&record).map_err(|error| unreadable(&error))?;
-        users.push((name.parse().map_err(|error: common::user::UsernameError| unreadable(&error))?, record));
+    if format == 1 {
+        migrate(path, database)?;
     }
+    let users = read_users(path, database)?;
     Ok(Opened { id, recovered: Recovered { network: network?, token_key, users } })
 }
 
@@ -273,14 +276,57 @@ fn read_meta(database: &Database) -> Result<[Option<String>; 4], redb::Error> {
     Ok(values)
 }
 
-fn read_users(database: &Database) -> Result<Vec<(String, Vec<u8>)>, redb::Error> {
-    let table = database.begin_read()?.open_table(USERS)?;
-    let mut users = Vec::new();
-    for entry in table.iter()? {
-        let (name, record) = entry?;
-        users.push((name.value().to_owned(), record.value().to_owned()));
+fn read_users(path: &Path, database: &Database) -> Result<Users, StoreError> {
+    let failed = |error: redb::Error| explain(path, error);
+    let reading = database.begin_read().map_err(|error| failed(error.into()))?;
+    let table = reading.open_table(REGISTRATIONS).map_err(|error| failed(error.into()))?;
+    let mut users = Users::default();
+    for entry in table.iter().map_err(|error| failed(error.into()))? {
+        let (key, record) = entry.map_err(|error| failed(error.into()))?;
+        let (name, record) = parse(path, key.value().0, record.value())?;
+        users.merge(name, record);
     }
     Ok(users)
+}
+
+fn parse(path: &Path, name: &str, record: &[u8]) -> Result<(Username, UserRecord), StoreError> {
+    let unreadable = |error: &dyn std::fmt::Display| StoreError::Damaged {
+        path: path.to_owned(),
+        detail: format!("user {name:?}: {error}"),
+    };
+    let record = serde_json::from_slice(record).map_err(|error| unreadable(&error))?;
+    Ok((name.parse().map_err(|error: UsernameError| unreadable(&error))?, record))
+}
+
+/// Makes a store of format 1 one of format 2, whole or not at all.
+fn migrate(path: &Path, database: &Database) -> Result<(), StoreError> {
+    let mut damaged = None;
+    let outcome = commit(database, |transaction| {
+        {
+            let old = transaction.open_table(USERS_1)?;
+            let mut new = transaction.open_table(REGISTRATIONS)?;
+            for entry in old.iter()? {
+                let (name, bytes) = entry?;
+                match parse(path, name.value(), bytes.value()) {
+                    Ok((_, record)) => {
+                        let registration = record.registration.to_string();
+                        new.insert((name.value(), registration.as_str()), bytes.value())?;
+                    }
+                    Err(error) => damaged = Some(error),
+                }
+            }
+            transaction.open_table(META)?.insert(FORMAT, VERSION.to_string().as_str())?;
+        }
+        if damaged.is_some() {
+            return Err(redb::Error::Corrupted("an unreadable user".to_owned()));
+        }
+        transaction.delete_table(USERS_1)?;
+        Ok(())
+    });
+    match damaged {
+        Some(error) => Err(error),
+        None => outcome.map_err(|error| explain(path, error)),
+    }
 }
 
 /// Runs one transaction, and returns when it is on disk.

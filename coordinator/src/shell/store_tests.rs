@@ -6,13 +6,13 @@ fn users(names: &[&str]) -> Vec<(Username, UserRecord)> {
     let record = || UserRecord {
         registration: "5.0@c1".parse().unwrap(),
         changed: "5.0@c1".parse().unwrap(),
-        secret: common::user::PasswordHash("$argon2id$…".into()),
+        secret: Some(common::user::PasswordHash::new("$argon2id$…")),
     };
     names.iter().map(|name| (name.parse().unwrap(), record())).collect()
 }
 
 fn names(opened: &Opened) -> Vec<&str> {
-    opened.recovered.users.iter().map(|(name, _)| name.as_str()).collect()
+    opened.recovered.users.beyond(&Default::default()).map(|(name, _)| name.as_str()).collect()
 }
 
 /// A store with a user, closed.
@@ -35,7 +35,8 @@ fn what_was_written_is_there_when_the_store_is_opened_again() {
     drop(store);
     let (_store, again) = Store::open(directory.path(), None).unwrap();
     assert_eq!(names(&again), ["Zoë", "ann", "bob"]);
-    assert_eq!(again.recovered.users[1], users(&["ann"])[0]);
+    let (ann, record) = &users(&["ann"])[0];
+    assert_eq!(again.recovered.users.get(ann), Some(record));
     assert_eq!((again.id, again.recovered.network), (first.id, first.recovered.network));
     assert_eq!(again.recovered.token_key, first.recovered.token_key);
 }
@@ -76,17 +77,64 @@ fn a_second_coordinator_is_kept_out() {
 }
 
 #[test]
+fn a_removed_registration_and_the_next_one_of_its_name_are_both_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, _) = Store::open(directory.path(), None).unwrap();
+    let (ann, first) = users(&["ann"]).remove(0);
+    let removed = UserRecord { changed: "6.0@c1".parse().unwrap(), secret: None, ..first.clone() };
+    let second =
+        UserRecord { registration: "7.0@c1".parse().unwrap(), changed: "7.0@c1".parse().unwrap(), ..first };
+    store.write([(ann.clone(), removed.clone()), (ann.clone(), second.clone())].iter()).unwrap();
+    drop(store);
+    let (_store, again) = Store::open(directory.path(), None).unwrap();
+    assert_eq!(again.recovered.users.registrations(&ann), [removed, second]);
+}
+
+/// Makes the store as format 1 had it.
+fn make_old(path: &Path, record: &[u8]) {
+    let database = open_file(path).unwrap();
+    commit(&database, |transaction| {
+        transaction.delete_table(REGISTRATIONS)?;
+        transaction.open_table(USERS_1)?.insert("ann", record)?;
+        transaction.open_table(META)?.insert(FORMAT, "1")?;
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_store_of_format_1_is_taken_over_whole() {
+    let (directory, path) = made();
+    let (ann, record) = users(&["ann"]).remove(0);
+    make_old(&path, &serde_json::to_vec(&record).unwrap());
+    for _ in 0..2 {
+        let (_store, opened) = Store::open(directory.path(), None).unwrap();
+        assert_eq!(opened.recovered.users.get(&ann), Some(&record));
+    }
+}
+
+#[test]
+fn a_damaged_store_of_format_1_is_refused_and_stays_what_it_is() {
+    let (directory, path) = made();
+    make_old(&path, b"{}");
+    for _ in 0..2 {
+        let error = Store::open(directory.path(), None).unwrap_err();
+        assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+    }
+}
+
+#[test]
 fn a_store_of_a_newer_version_is_left_alone() {
     let (directory, path) = made();
     let database = open_file(&path).unwrap();
     commit(&database, |transaction| {
-        transaction.open_table(META)?.insert(FORMAT, "2")?;
+        transaction.open_table(META)?.insert(FORMAT, "3")?;
         Ok(())
     })
     .unwrap();
     drop(database);
     let error = Store::open(directory.path(), None).unwrap_err();
-    assert!(matches!(error, StoreError::Newer { found: 2, .. }), "{error}");
+    assert!(matches!(error, StoreError::Newer { found: 3, .. }), "{error}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use common::wire::{LoginFailed, Message, Register};
 
 use super::{Check, Ledger, Scene, Verdict};
 use crate::sim::coverage::Coverage;
-use crate::sim::disk::verify;
+use crate::sim::disk::matches;
 use crate::sim::node::Effect;
 use crate::sim::{ConnId, ProcessId, Seen};
 
@@ -43,7 +43,7 @@ impl Login {
         let Some(record) = scene.disk.users().get(&name) else {
             return Err(format!("{who} was logged in as {name} before that was registered"));
         };
-        let by_secret = attempt.login.secret.as_ref().is_some_and(|secret| verify(secret, &record.secret));
+        let by_secret = attempt.login.secret.as_ref().is_some_and(|secret| matches(secret, record));
         let claims =
             attempt.login.token.as_ref().map(|token| scene.cast.token_key.verify(token, attempt.wall));
         let by_token = matches!(&claims, Some(Ok(claims))

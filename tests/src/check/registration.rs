@@ -18,7 +18,7 @@ pub(super) struct Registration {
 }
 
 impl Registration {
-    fn won(&mut self, scene: &Scene<'_>, conn: ConnId) -> Verdict {
+    fn won(&mut self, scene: &Scene<'_>, conn: ConnId, existing: bool) -> Verdict {
         let register = self
             .wanted
             .get(&conn)
@@ -28,6 +28,15 @@ impl Registration {
         if !scene.disk.holds(&name, &register.secret) {
             return Err(format!("{name} was told to {conn:?} as registered and is not on the disk so"));
         }
+        if existing {
+            // By its own repetition: its first answer may have been lost.
+            return match self.winners.get(&name) {
+                Some((other, secret)) if *secret != register.secret => {
+                    Err(format!("{name} was told to {conn:?} as its own, and is {other:?}'s"))
+                }
+                _ => Ok(()),
+            };
+        }
         match self.winners.insert(name.clone(), (conn, register.secret.clone())) {
             Some((other, _)) => Err(format!("{name} was registered twice: over {other:?} and {conn:?}")),
             None => Ok(()),
@@ -36,8 +45,8 @@ impl Registration {
 }
 
 fn on_disk(scene: &Scene<'_>, name: &Username, record: &UserRecord) -> Verdict {
-    match scene.disk.users().get(name) {
-        Some(stored) if stored == record => Ok(()),
+    match scene.disk.users().registration(name, &record.registration) {
+        Some(stored) if stored == record || stored.supersedes(record) => Ok(()),
         Some(_) => Err(format!("a worker was told another record of {name} than the one on disk")),
         None => Err(format!("a worker was told of {name} before it was on disk")),
     }
@@ -54,9 +63,10 @@ impl Check for Registration {
         let Seen::Received { conn, message, .. } = seen else { return Ok(()) };
         match message {
             Message::Register(register) => _ = self.wanted.insert(*conn, register.clone()),
-            Message::RegisterSuccess(_) => {
-                coverage.add("registrations", 1);
-                self.won(scene, *conn)?;
+            Message::RegisterSuccess(success) => {
+                let what = if success.existing { "registrations repeated" } else { "registrations" };
+                coverage.add(what, 1);
+                self.won(scene, *conn, success.existing)?;
             }
             Message::RegisterFailed(failed) if failed.info.contains("being registered") => {
                 coverage.add("registrations refused because the name was being registered", 1);

@@ -193,7 +193,7 @@ impl Cast {
     /// Whether this client can and should be logged in: it has not left, and nobody else has its name.
     pub fn should_be_live(&self, id: ProcessId, disk: &Disk) -> bool {
         let user = &self.users[&id];
-        let taken = disk.users().contains_key(&user.username);
+        let taken = disk.users().get(&user.username).is_some();
         let ours = disk.holds(&user.username, &Secret::new(user.secret.as_str()));
         !user.away && (user.username.is_anonymous() || ours || !taken)
     }
@@ -257,7 +257,11 @@ impl Cast {
         let recovered = Recovered {
             network: "simulated".to_owned(),
             token_key: self.token_key.clone(),
-            users: disk.users().iter().map(|(name, record)| (name.clone(), record.clone())).collect(),
+            users: disk
+                .users()
+                .beyond(&Default::default())
+                .map(|(name, record)| (name.clone(), record.clone()))
+                .collect(),
         };
         Node::Coordinator(Box::new(Coordinator::new(now, config, recovered)))
     }

@@ -3,11 +3,13 @@
 use common::id::LinkId;
 use common::machine::Action;
 use common::time::Now;
+use common::user::Username;
 use common::wire::{
-    ActivityBroadcast, ActivityMessage, AuthenticationFail, DeLoad, Message, Millis, WireError,
+    ActivityBroadcast, ActivityMessage, AuthenticationFail, ChangeSecretFailed, DeLoad, Message, Millis,
+    RemoveUserFailed, WireError,
 };
 
-use super::session::{Phase, Session};
+use super::session::{Phase, Purpose, Session};
 use super::{Actions, Link, Worker};
 
 /// What is said of more log-ins and registrations than may be under way.
@@ -31,6 +33,14 @@ impl Worker {
             | Message::Redirect(_) => {
                 self.refuse(now, link, format!("{} is an answer; nobody asked", message.command()), out);
             }
+            Message::ChangeSecret(_) => {
+                let info = self.at_the_coordinator("secrets are changed");
+                self.close(now, link, Some(ChangeSecretFailed { info, retry_after: None }.into()), out);
+            }
+            Message::RemoveUser(_) => {
+                let info = self.at_the_coordinator("users are removed");
+                self.close(now, link, Some(RemoveUserFailed { info, retry_after: None }.into()), out);
+            }
             Message::Status(_) => self.refuse(now, link, "STATUS is for coordinators; this is a worker", out),
             _ => self.refuse(
                 now,
@@ -41,6 +51,10 @@ impl Worker {
         }
     }
 
+    fn at_the_coordinator(&self, what: &str) -> String {
+        format!("{what} at the coordinator, and this is a worker: connect to {}", self.upstream.address())
+    }
+
     /// Whether this client may start something, because nothing is under way. Else it is told so and closed.
     pub(super) fn is_fresh(&mut self, now: Now, link: LinkId, command: &str, out: &mut Actions) -> bool {
         let info = match self.session(link).phase() {
@@ -48,8 +62,12 @@ impl Worker {
             Phase::LoggedIn { .. } => {
                 format!("{command} after LOGIN_SUCCESS: this connection is logged in already")
             }
-            Phase::Asking { .. } | Phase::Verifying { .. } => format!("{command} before LOGIN was answered"),
-            Phase::Registering { .. } => format!("{command} before REGISTER was answered"),
+            Phase::Asking { .. } | Phase::Verifying { purpose: Purpose::LogIn(_), .. } => {
+                format!("{command} before LOGIN was answered")
+            }
+            Phase::Registering { .. } | Phase::Verifying { purpose: Purpose::Register, .. } => {
+                format!("{command} before REGISTER was answered")
+            }
         };
         self.refuse(now, link, info, out);
         false
@@ -115,10 +133,28 @@ impl Worker {
                     }
                 }
             }
-            Phase::Registering { username } => self.registrations.abandoned(username, link),
+            Phase::Registering { username, .. } => self.registrations.abandoned(username, link),
             Phase::Fresh { .. } | Phase::Verifying { .. } => {}
         }
         session.farewell(&self.log, self.config.limits.client_outbox_bytes, last)
+    }
+
+    /// Ends the sessions of this name whose registration does not count any more.
+    pub(super) fn end_lost_sessions(&mut self, now: Now, username: &Username, out: &mut Actions) {
+        let lost = |(link, party): (LinkId, &Link)| {
+            let Link::Client(session) = party else { return None };
+            let Phase::LoggedIn { username: name, registration: Some(registration), .. } = session.phase()
+            else {
+                return None;
+            };
+            let reason = if name == username { self.users.lost(name, registration)? } else { return None };
+            Some((link, reason))
+        };
+        let lost: Vec<_> = self.links.iter().filter_map(lost).collect();
+        for (link, info) in lost {
+            tracing::info!(?link, %username, "ended a session: {info}");
+            self.close(now, link, Some(AuthenticationFail { info }.into()), out);
+        }
     }
 
     pub(super) fn session(&mut self, link: LinkId) -> &mut Session {

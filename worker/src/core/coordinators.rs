@@ -3,6 +3,8 @@
 use common::id::LinkId;
 use common::machine::Action;
 use common::time::Now;
+use common::user::{UserRecord, Username};
+use common::users::Seen;
 use common::wire::{Authenticate, AuthenticateSuccess, Message, ServerLoad};
 
 use super::{Actions, Link, Worker};
@@ -12,7 +14,7 @@ impl Worker {
     pub(super) fn greet_coordinator(&mut self, now: Now, link: LinkId, out: &mut Actions) {
         self.links.insert(link, Link::Upstream);
         self.upstream.dialled(now.time, link);
-        let users_after = self.users.told_up_to().cloned();
+        let users_after = self.users.told().clone();
         let greeting = Authenticate { load: Some(self.load), users_after, ..self.authenticate() };
         self.upstream.push(now.time, &greeting.into()).expect("an empty outbox takes a greeting");
         out.push(Action::Flush(link));
@@ -26,13 +28,13 @@ impl Worker {
         match message {
             Message::SyncUser(sync) => {
                 for (username, record) in sync.users {
-                    self.users.follow(username, record);
+                    self.follow_user(now, username, record, out);
                 }
             }
-            Message::UserRegisterResult(result) => self.users.follow(result.username, result.user),
+            Message::UserRegisterResult(result) => self.follow_user(now, result.username, result.user, out),
             Message::UserAnswer(answer) => {
                 if let Some(record) = answer.user {
-                    self.users.upsert(answer.username.clone(), record);
+                    self.learn_user(now, answer.username.clone(), record, out);
                 }
                 self.query_over(&answer.username, out);
             }
@@ -45,6 +47,20 @@ impl Worker {
                 self.server_refused(now, link, &message, out)
             }
             _ => self.refuse(now, link, format!("{} is not for a worker", message.command()), out),
+        }
+    }
+
+    /// A record has come in its turn.
+    fn follow_user(&mut self, now: Now, username: Username, record: UserRecord, out: &mut Actions) {
+        if self.users.follow(username.clone(), record) {
+            self.end_lost_sessions(now, &username, out);
+        }
+    }
+
+    /// A record has come ahead of its turn.
+    pub(super) fn learn_user(&mut self, now: Now, username: Username, record: UserRecord, out: &mut Actions) {
+        if self.users.merge(username.clone(), record) {
+            self.end_lost_sessions(now, &username, out);
         }
     }
 
@@ -129,7 +145,7 @@ impl Worker {
             incarnation: self.config.incarnation,
             to: None,
             load: None,
-            users_after: None,
+            users_after: Seen::default(),
         }
     }
 }

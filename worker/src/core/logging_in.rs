@@ -4,12 +4,12 @@ use common::id::LinkId;
 use common::machine::{Action, JobId};
 use common::password;
 use common::time::Now;
-use common::user::{PasswordHash, Secret, Username};
+use common::user::{Secret, Stamp, Username};
 use common::wire::{Login, LoginFailed, LoginSuccess, NewClient, UserQuery};
 
 use super::clients::{BUSY, LEAVING};
 use super::secrets::Digest;
-use super::session::Phase;
+use super::session::{Phase, Purpose};
 use super::{Actions, Effect, Job, Link, Worker};
 
 /// What is said of a name that does not exist, and of a secret that is not its: the same.
@@ -28,12 +28,12 @@ impl Worker {
             Err(error) => return self.deny_login(now, link, error.to_string(), false, out),
         };
         if username.is_anonymous() {
-            return self.welcome(now, link, username, None, out);
+            return self.welcome(now, link, username, None, None, out);
         }
         let mut info = "a log-in needs a secret or a token".to_owned();
         if let Some(token) = &login.token {
             match self.users.check_token(token, &username, now.wall) {
-                Ok(()) => return self.welcome(now, link, username, None, out),
+                Ok(registration) => return self.welcome(now, link, username, registration, None, out),
                 Err(reason) => info = reason,
             }
         }
@@ -41,11 +41,10 @@ impl Worker {
             None => self.deny_login(now, link, info, false, out),
             Some(secret) if !secret.is_acceptable() => self.deny_login(now, link, WRONG, false, out),
             Some(_) if self.is_busy() => self.deny_login(now, link, BUSY, true, out),
-            Some(secret) => match self.users.get(&username).map(|record| record.secret.clone()) {
-                Some(hash) => self.verify(link, username, secret, hash, out),
-                None if self.upstream.is_established() => self.ask_for(now, link, username, secret, out),
-                None => self.verify(link, username, secret, password::decoy(), out),
-            },
+            Some(secret) if self.users.get(&username).is_none() && self.upstream.is_established() => {
+                self.ask_for(now, link, username, secret, out);
+            }
+            Some(secret) => self.verify_login(link, username, secret, out),
         }
     }
 
@@ -67,36 +66,72 @@ impl Worker {
                 unreachable!("who waits for an answer is asking")
             };
             let (username, secret) = (username.clone(), secret.clone());
-            let hash = self.users.get(&username).map_or_else(password::decoy, |record| record.secret.clone());
-            self.verify(link, username, secret, hash, out);
+            self.verify_login(link, username, secret, out);
         }
     }
 
-    fn verify(
+    fn verify_login(&mut self, link: LinkId, username: Username, secret: Secret, out: &mut Actions) {
+        let purpose = Purpose::LogIn(self.digests.of(&secret));
+        self.verify(link, username, secret, purpose, out);
+    }
+
+    /// Has a secret verified against the user's, or a decoy where there is no such user.
+    pub(super) fn verify(
         &mut self,
         link: LinkId,
         username: Username,
         secret: Secret,
-        hash: PasswordHash,
+        purpose: Purpose,
         out: &mut Actions,
     ) {
-        let digest = self.digests.of(&secret);
-        self.session(link).enter(Phase::Verifying { username, digest });
-        let job = self.start_job(Job::Login(link));
+        let user = self.users.get(&username);
+        let hash = user.and_then(|user| user.secret.clone()).unwrap_or_else(password::decoy);
+        let changed = user.map(|user| user.changed.clone());
+        self.session(link).enter(Phase::Verifying { username, purpose, changed });
+        let job = self.start_job(Job::Verification(link));
         out.push(Action::Effect(Effect::Verify { job, secret, hash }));
     }
 
     pub(super) fn verified(&mut self, now: Now, job: JobId, matches: bool, out: &mut Actions) {
-        let Some(Job::Login(link)) = self.jobs.remove(&job) else { panic!("{job:?} verifies nothing") };
+        let Some(Job::Verification(link)) = self.jobs.remove(&job) else {
+            panic!("{job:?} verifies nothing")
+        };
         let Some(Link::Client(session)) = self.links.get(link) else { return };
-        let Phase::Verifying { username, digest } = session.phase() else {
+        let Phase::Verifying { username, purpose, changed } = session.phase() else {
             unreachable!("a session goes nowhere while it is verified")
         };
-        if matches {
-            let (username, digest) = (username.clone(), *digest);
-            self.welcome(now, link, username, Some(digest), out);
-        } else {
-            self.deny_login(now, link, WRONG, false, out);
+        let (username, purpose) = (username.clone(), *purpose);
+        let user = self.users.get(&username);
+        // An unknown name fails whatever the decoy says.
+        let matches = matches && changed.is_some();
+        let current = user.map(|user| &user.changed) == changed.as_ref();
+        let registration = user.map(|user| user.registration.clone());
+        match purpose {
+            _ if matches && !current => self.deny_changed(now, link, &username, purpose, out),
+            Purpose::LogIn(digest) if matches => {
+                self.welcome(now, link, username, registration, Some(digest), out)
+            }
+            Purpose::LogIn(_) => self.deny_login(now, link, WRONG, false, out),
+            Purpose::Register if matches => self.registered_already(now, link, &username, out),
+            Purpose::Register => {
+                self.deny_registration(now, link, format!("{username} is registered"), false, out)
+            }
+        }
+    }
+
+    /// The user has changed while its secret was being verified.
+    fn deny_changed(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        username: &Username,
+        purpose: Purpose,
+        out: &mut Actions,
+    ) {
+        let info = format!("{username} has changed just now; try again");
+        match purpose {
+            Purpose::LogIn(_) => self.deny_login(now, link, info, true, out),
+            Purpose::Register => self.deny_registration(now, link, info, true, out),
         }
     }
 
@@ -105,11 +140,12 @@ impl Worker {
         now: Now,
         link: LinkId,
         username: Username,
+        registration: Option<Stamp>,
         digest: Option<Digest>,
         out: &mut Actions,
     ) {
         let end = self.log.end();
-        self.session(link).log_in(username.clone(), digest, end);
+        self.session(link).log_in(username.clone(), registration, digest, end);
         self.load += 1;
         tracing::debug!(?link, %username, load = self.load, "logged in");
         let info = format!("logged in as {username}");

@@ -100,7 +100,7 @@ enum Link {
 
 #[derive(Debug)]
 enum Job {
-    Login(LinkId),
+    Verification(LinkId),
     Registration(Username),
 }
 

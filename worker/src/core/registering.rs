@@ -7,7 +7,7 @@ use common::user::{PasswordHash, Username};
 use common::wire::{LockAllowed, LockDenied, LockRequest, Register, RegisterFailed, RegisterSuccess};
 
 use super::clients::{BUSY, LEAVING};
-use super::session::Phase;
+use super::session::{Phase, Purpose};
 use super::{Actions, Effect, Job, Link, Worker};
 
 impl Worker {
@@ -25,7 +25,12 @@ impl Worker {
                 Some(("anonymous is everybody's and cannot be registered".to_owned(), false))
             }
             () if !register.secret.is_acceptable() => Some(("a secret has 1 to 256 bytes".to_owned(), false)),
-            () if self.users.get(&username).is_some() => Some((format!("{username} is registered"), false)),
+            () if self.users.get(&username).is_some() => {
+                if self.is_busy() {
+                    return self.deny_registration(now, link, BUSY, true, out);
+                }
+                return self.verify(link, username, register.secret, Purpose::Register, out);
+            }
             () if self.registrations.is_held(&username) => {
                 Some((format!("{username} is being registered"), true))
             }
@@ -43,7 +48,7 @@ impl Worker {
             self.registrations.hold(username.clone(), link, job),
             "a name that is held was refused above"
         );
-        self.session(link).enter(Phase::Registering { username });
+        self.session(link).enter(Phase::Registering { username, secret: register.secret.clone() });
         out.push(Action::Effect(Effect::Hash { job, secret: register.secret }));
     }
 
@@ -65,20 +70,50 @@ impl Worker {
 
     pub(super) fn lock_allowed(&mut self, now: Now, allowed: LockAllowed, out: &mut Actions) {
         let LockAllowed { username, user, durability } = allowed;
-        self.users.upsert(username.clone(), user);
+        self.learn_user(now, username.clone(), user, out);
         let Some(link) = self.registrations.answered(&username) else { return };
+        let info = format!("{username} is registered");
+        self.confirm(now, link, RegisterSuccess { info, durability: Some(durability), existing: false }, out);
+    }
+
+    /// The name is registered already, with the secret that the client gave.
+    pub(super) fn registered_already(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        username: &Username,
+        out: &mut Actions,
+    ) {
+        let info = format!("{username} is registered already, with this secret; log in");
+        self.confirm(now, link, RegisterSuccess { info, durability: None, existing: true }, out);
+    }
+
+    /// Tells a client that the name is its own. It may log in next.
+    fn confirm(&mut self, now: Now, link: LinkId, success: RegisterSuccess, out: &mut Actions) {
         let until = now.time + self.config.limits.login_deadline;
         if let Some(Link::Client(session)) = self.links.get_mut(link) {
             session.enter(Phase::Fresh { until });
-            let info = format!("{username} is registered");
-            self.reply(now, link, RegisterSuccess { info, durability: Some(durability) }, out);
+            self.reply(now, link, success, out);
         }
     }
 
+    /// The name is not to be had. Where that is because it is registered, the client may be the very user, who has not heard so.
     pub(super) fn lock_denied(&mut self, now: Now, denied: LockDenied, out: &mut Actions) {
-        if let Some(link) = self.registrations.answered(&denied.username) {
-            let LockDenied { info, retry_after, .. } = denied;
-            self.close(now, link, Some(RegisterFailed { info, retry_after }.into()), out);
+        let LockDenied { username, info, retry_after, user } = denied;
+        let registered = user.is_some();
+        if let Some(user) = user {
+            self.learn_user(now, username.clone(), user, out);
+        }
+        let Some(link) = self.registrations.answered(&username) else { return };
+        match self.links.get(link) {
+            Some(Link::Client(session)) if registered => {
+                let Phase::Registering { secret, .. } = session.phase() else {
+                    unreachable!("a session goes nowhere while it registers")
+                };
+                let secret = secret.clone();
+                self.verify(link, username, secret, Purpose::Register, out);
+            }
+            _ => self.close(now, link, Some(RegisterFailed { info, retry_after }.into()), out),
         }
     }
 
@@ -89,7 +124,7 @@ impl Worker {
         self.deny_registration(now, link, info, true, out);
     }
 
-    fn deny_registration(
+    pub(super) fn deny_registration(
         &mut self,
         now: Now,
         link: LinkId,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::outbox::{Outbox, OutboxFull};
 use common::time::Time;
-use common::user::{Secret, Username};
+use common::user::{Secret, Stamp, Username};
 use common::wire::{ActivityMessage, Message};
 
 use super::log::{Log, Position};
@@ -50,21 +50,36 @@ pub(super) enum Phase {
     Verifying {
         /// Who the client wants to be.
         username: Username,
-        /// The secret's digest, for later.
-        digest: Digest,
+        /// What it wants.
+        purpose: Purpose,
+        /// When the user's record had last changed; `None` where there is no such user.
+        changed: Option<Stamp>,
     },
     /// Its registration is under way.
     Registering {
         /// The wanted name.
         username: Username,
+        /// With which secret.
+        secret: Secret,
     },
     /// It receives and may publish.
     LoggedIn {
         /// Who it is.
         username: Username,
+        /// The registration that it is logged in by; none for the anonymous user.
+        registration: Option<Stamp>,
         /// The digest of its secret, where it logged in by one.
         digest: Option<Digest>,
     },
+}
+
+/// What a secret is verified for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Purpose {
+    /// To log in, with the secret's digest for later.
+    LogIn(Digest),
+    /// To register again what is registered.
+    Register,
 }
 
 /// Why a session needs attention.
@@ -103,8 +118,14 @@ impl Session {
     }
 
     /// It has logged in; what is appended to the log from `cursor` on is for it.
-    pub(super) fn log_in(&mut self, username: Username, digest: Option<Digest>, cursor: Position) {
-        self.phase = Phase::LoggedIn { username, digest };
+    pub(super) fn log_in(
+        &mut self,
+        username: Username,
+        registration: Option<Stamp>,
+        digest: Option<Digest>,
+        cursor: Position,
+    ) {
+        self.phase = Phase::LoggedIn { username, registration, digest };
         self.cursor = Some(cursor);
     }
 
@@ -122,7 +143,7 @@ impl Session {
         message: &ActivityMessage,
         digests: &Digests,
     ) -> Result<&Username, &'static str> {
-        let Phase::LoggedIn { username, digest } = &self.phase else {
+        let Phase::LoggedIn { username, digest, .. } = &self.phase else {
             return Err("log in first: ACTIVITY_MESSAGE comes after LOGIN_SUCCESS");
         };
         if let Some(claimed) = &message.username {

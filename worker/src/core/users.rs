@@ -1,23 +1,22 @@
 //! The worker's copy of the coordinators' common state: the users' records and the key of the tokens. It lets users log in while
 //! no coordinator answers.
 //!
-//! **Invariant.** All records belong to one network, and of each name the record that changed last is kept, in whatever order
-//! they came.
-
-use std::collections::BTreeMap;
+//! **Invariant.** All records belong to one network. What has come in its turn is remembered as such, so that a coordinator tells us
+//! the rest and no more.
 
 use common::time::WallMillis;
 use common::token::TokenKey;
 use common::user::{Stamp, UserRecord, Username};
+use common::users::{self, Seen};
 
-/// Records by name, and the key.
+/// The directory, and the key.
 #[derive(Debug, Default)]
 pub(super) struct Users {
     network: Option<String>,
     token_key: Option<TokenKey>,
-    records: BTreeMap<Username, UserRecord>,
-    /// Up to where the coordinator's feed has told us everything.
-    told_up_to: Option<Stamp>,
+    directory: users::Users,
+    /// Up to where coordinators have told us everything.
+    told: Seen,
 }
 
 impl Users {
@@ -25,42 +24,51 @@ impl Users {
     pub(super) fn join(&mut self, network: String, token_key: TokenKey) {
         if self.network.as_ref().is_some_and(|known| *known != network) {
             tracing::warn!(%network, "the coordinator belongs to another network than before; forgetting the users");
-            self.records.clear();
-            self.told_up_to = None;
+            self.directory = users::Users::default();
+            self.told = Seen::default();
         }
         self.network = Some(network);
         self.token_key = Some(token_key);
     }
 
-    /// Takes a record that came in its turn: the coordinator tells changes in their order, so that all earlier ones are here too.
-    pub(super) fn follow(&mut self, username: Username, record: UserRecord) {
-        if self.told_up_to.as_ref().is_none_or(|stamp| *stamp < record.changed) {
-            self.told_up_to = Some(record.changed.clone());
-        }
-        self.upsert(username, record);
+    /// Takes a record that came in its turn: the coordinator tells what each wrote in the order of writing, so that all before it are
+    /// here too. See [`merge`](Self::merge).
+    pub(super) fn follow(&mut self, username: Username, record: UserRecord) -> bool {
+        self.told.advance(&record.changed);
+        self.merge(username, record)
     }
 
-    /// Takes a record, unless a later one is here.
-    pub(super) fn upsert(&mut self, username: Username, record: UserRecord) {
-        match self.records.get(&username) {
-            Some(known) if known.changed >= record.changed => {}
-            _ => {
-                self.records.insert(username, record);
+    /// Takes a record. Says whether a session or token of the name may have lost its registration by it: not where one user
+    /// registered the name and is the user still, which is what nearly all records say.
+    pub(super) fn merge(&mut self, username: Username, record: UserRecord) -> bool {
+        let changed = self.directory.merge(username.clone(), record);
+        changed && !matches!(self.directory.registrations(&username), [only] if !only.is_removed())
+    }
+
+    /// The user of this name.
+    pub(super) fn get(&self, username: &Username) -> Option<&UserRecord> {
+        self.directory.get(username)
+    }
+
+    /// Why `registration` of `username` does not count, where it does not: it is removed, or an earlier one has the name. One that we
+    /// have not heard of counts where nobody else has the name: a coordinator knows more than we.
+    pub(super) fn lost(&self, username: &Username, registration: &Stamp) -> Option<String> {
+        match self.directory.get(username) {
+            Some(user) if user.registration == *registration => None,
+            Some(_) => Some(format!("{username} is registered to somebody else")),
+            None => {
+                let removed = self.directory.registration(username, registration).is_some();
+                removed.then(|| format!("{username} was removed from this network"))
             }
         }
     }
 
-    /// The record of `username`.
-    pub(super) fn get(&self, username: &Username) -> Option<&UserRecord> {
-        self.records.get(username)
+    /// Up to where everything is here. What came ahead of its turn (in answer to a question) does not count.
+    pub(super) fn told(&self) -> &Seen {
+        &self.told
     }
 
-    /// Up to which change everything is here. What came ahead of its turn (in answer to a question) does not count.
-    pub(super) fn told_up_to(&self) -> Option<&Stamp> {
-        self.told_up_to.as_ref()
-    }
-
-    /// Whether `token` lets `username` in.
+    /// Whether `token` lets `username` in, and for which registration: none for the anonymous user.
     ///
     /// # Errors
     /// Why not, in words for the client.
@@ -69,7 +77,7 @@ impl Users {
         token: &str,
         username: &Username,
         now: WallMillis,
-    ) -> Result<(), String> {
+    ) -> Result<Option<Stamp>, String> {
         let key = self
             .token_key
             .as_ref()
@@ -78,11 +86,10 @@ impl Users {
         if claims.username != *username {
             return Err("the token is another user's".to_owned());
         }
-        match self.records.get(username) {
-            Some(record) if claims.registration.as_ref() != Some(&record.registration) => {
-                Err("the token is for another registration of this name".to_owned())
-            }
-            _ => Ok(()),
+        match &claims.registration {
+            Some(registration) if self.lost(username, registration).is_none() => Ok(claims.registration),
+            None if self.directory.get(username).is_none() => Ok(None),
+            _ => Err("the token is for another registration of this name".to_owned()),
         }
     }
 }
@@ -98,7 +105,7 @@ mod tests {
         UserRecord {
             registration: registration.parse().unwrap(),
             changed: changed.parse().unwrap(),
-            secret: PasswordHash(changed.to_owned()),
+            secret: Some(PasswordHash::new(changed)),
         }
     }
 
@@ -106,24 +113,50 @@ mod tests {
         "ann".parse().unwrap()
     }
 
+    fn removed(registration: &str, changed: &str) -> UserRecord {
+        UserRecord { secret: None, ..record(registration, changed) }
+    }
+
+    fn told(users: &Users) -> Vec<String> {
+        users.told().stamps().map(|stamp| stamp.to_string()).collect()
+    }
+
     #[test]
-    fn the_later_change_wins_in_either_order() {
-        let (earlier, later) = (record("1.0@c", "1.0@c"), record("1.0@c", "2.0@c"));
-        for order in [[&earlier, &later], [&later, &earlier]] {
-            let mut users = Users::default();
-            order.into_iter().for_each(|record| users.upsert(ann(), record.clone()));
-            assert_eq!(users.get(&ann()), Some(&later));
-        }
+    fn only_a_removal_or_a_second_registration_may_cost_anybody_its_session() {
+        let mut users = Users::default();
+        assert!(!users.merge(ann(), record("5.0@c", "5.0@c")), "the first");
+        assert!(!users.merge(ann(), record("5.0@c", "6.0@c")), "another secret");
+        assert!(users.merge(ann(), record("4.0@d", "4.0@d")), "an earlier one");
+        assert!(!users.merge(ann(), record("4.0@d", "4.0@d")), "nothing new");
+        assert!(users.merge(ann(), removed("4.0@d", "7.0@c")), "its removal");
+        let mut users = Users::default();
+        assert!(users.merge(ann(), removed("5.0@c", "6.0@c")), "whose session may be here by a token");
+    }
+
+    #[test]
+    fn a_registration_is_lost_by_removal_or_to_an_earlier_one() {
+        let mut users = Users::default();
+        let [five, six] = ["5.0@c", "6.0@d"].map(|stamp| stamp.parse::<Stamp>().unwrap());
+        assert_eq!(users.lost(&ann(), &five), None, "not heard of yet");
+        users.merge(ann(), record("5.0@c", "5.0@c"));
+        users.merge(ann(), record("6.0@d", "6.0@d"));
+        assert_eq!(users.lost(&ann(), &five), None);
+        assert!(users.lost(&ann(), &six).unwrap().contains("somebody else"));
+        users.merge(ann(), removed("5.0@c", "7.0@c"));
+        assert_eq!(users.lost(&ann(), &six), None);
+        users.merge(ann(), removed("6.0@d", "8.0@c"));
+        assert!(users.lost(&ann(), &six).unwrap().contains("removed"));
     }
 
     #[test]
     fn what_came_ahead_of_its_turn_does_not_say_that_the_rest_is_here() {
         let mut users = Users::default();
         users.follow("bob".parse().unwrap(), record("1.0@c", "1.0@c"));
-        users.upsert(ann(), record("9.0@c", "9.0@c"));
-        assert_eq!(users.told_up_to(), "1.0@c".parse().ok().as_ref());
+        users.merge(ann(), record("9.0@c", "9.0@c"));
+        assert_eq!(told(&users), ["1.0@c"]);
         users.follow(ann(), record("9.0@c", "9.0@c"));
-        assert_eq!(users.told_up_to(), "9.0@c".parse().ok().as_ref());
+        users.follow("cy".parse().unwrap(), record("3.0@d", "3.0@d"));
+        assert_eq!(told(&users), ["9.0@c", "3.0@d"]);
     }
 
     #[test]
@@ -135,7 +168,7 @@ mod tests {
         users.join("one".into(), key.clone());
         assert!(users.get(&ann()).is_some());
         users.join("two".into(), key);
-        assert_eq!((users.get(&ann()), users.told_up_to()), (None, None));
+        assert!(users.get(&ann()).is_none() && users.told().is_empty());
     }
 
     #[test]
@@ -149,12 +182,14 @@ mod tests {
         let mut users = Users::default();
         assert!(users.check_token(&token, &ann(), WallMillis(0)).is_err(), "no key yet");
         users.join("one".into(), key);
-        assert_eq!(users.check_token(&token, &ann(), WallMillis(0)), Ok(()));
-        users.upsert(ann(), record("1.0@c", "5.0@c"));
-        assert_eq!(users.check_token(&token, &ann(), WallMillis(100)), Ok(()));
+        assert!(users.check_token(&token, &ann(), WallMillis(0)).is_ok());
+        users.merge(ann(), record("1.0@c", "5.0@c"));
+        assert_eq!(users.check_token(&token, &ann(), WallMillis(100)), Ok("1.0@c".parse().ok()));
         assert!(users.check_token(&token, &ann(), WallMillis(101)).is_err());
         assert!(users.check_token(&token, &"bob".parse().unwrap(), WallMillis(0)).is_err());
-        users.upsert(ann(), record("7.0@c", "7.0@c"));
-        assert!(users.check_token(&token, &ann(), WallMillis(0)).is_err());
+        users.merge(ann(), removed("1.0@c", "6.0@c"));
+        assert!(users.check_token(&token, &ann(), WallMillis(0)).is_err(), "removed");
+        users.merge(ann(), record("7.0@c", "7.0@c"));
+        assert!(users.check_token(&token, &ann(), WallMillis(0)).is_err(), "somebody else's now");
     }
 }

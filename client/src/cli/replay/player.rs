@@ -106,7 +106,7 @@ impl Player {
                     self.tell(News::Seen);
                 }
             }
-            Event::Registered => self.tell(News::Registered),
+            Event::Registered { existing: false } => self.tell(News::Registered),
             Event::LoggedIn { server, address } => {
                 let server = server.map_or_else(|| address.to_string(), |server| server.to_string());
                 let before = self.server.replace(server.clone());
@@ -117,7 +117,7 @@ impl Player {
                 let live = std::mem::replace(&mut self.live, false);
                 self.tell(News::Disconnected { reason, live });
             }
-            Event::Refused { .. } => {}
+            Event::Registered { existing: true } | Event::Refused { .. } => {}
         }
     }
 

@@ -1,6 +1,7 @@
 //! Conversations with a coordinator, through a driver that is as small as one can be.
 
 mod abuse;
+mod changing;
 mod draining;
 mod logging_in;
 mod placing;
@@ -16,6 +17,7 @@ use common::password;
 use common::time::{Now, Time, WallMillis};
 use common::token::TokenKey;
 use common::user::{PasswordHash, Secret, UserRecord, Username};
+use common::users::Users;
 use common::wire::{Message, UserRegisterResult};
 use slotmap::SlotMap;
 
@@ -58,7 +60,11 @@ impl Net {
             seed: 1,
             limits,
         };
-        let recovered = Recovered { network: "net".to_owned(), token_key: TokenKey::new(KEY), users };
+        let recovered = Recovered {
+            network: "net".to_owned(),
+            token_key: TokenKey::new(KEY),
+            users: Users::from_iter(users),
+        };
         let now = Now { time: Time::from_micros(1), wall: WallMillis(1_000_000) };
         Net {
             coordinator: Coordinator::new(now, config, recovered),
@@ -112,8 +118,22 @@ impl Net {
         self.say(link, &format!(r#"{{"command":"LOGIN","username":"{name}","secret":"{secret}"}}"#));
     }
 
+    fn change_secret(&mut self, link: LinkId, name: &str, secret: &str, new: &str) {
+        self.say(
+            link,
+            &format!(
+                r#"{{"command":"CHANGE_SECRET","username":"{name}","secret":"{secret}","new_secret":"{new}"}}"#
+            ),
+        );
+    }
+
+    fn remove(&mut self, link: LinkId, name: &str) {
+        self.say(link, &format!(r#"{{"command":"REMOVE_USER","username":"{name}","secret":"{SECRET}"}}"#));
+    }
+
     fn lock(&mut self, link: LinkId, name: &str) {
-        let hash = password::decoy().0;
+        let hash = password::decoy();
+        let hash = hash.text();
         self.say(link, &format!(r#"{{"command":"LOCK_REQUEST","username":"{name}","secret":"{hash}"}}"#));
     }
 
@@ -159,6 +179,7 @@ impl Net {
             Message::AuthenticationFail(m) => (&m.info, false),
             Message::RegisterFailed(m) => (&m.info, m.retry_after.is_some()),
             Message::LoginFailed(m) => (&m.info, m.retry_after.is_some()),
+            Message::ChangeSecretFailed(m) => (&m.info, m.retry_after.is_some()),
             other => panic!("{other:?} is no refusal"),
         };
         (message.command(), info.clone(), retry)
@@ -281,7 +302,7 @@ impl Peer {
 }
 
 fn fake_hash(secret: &Secret) -> PasswordHash {
-    PasswordHash(format!("hash of {}", secret.expose()))
+    PasswordHash::new(&format!("hash of {}", secret.expose()))
 }
 
 /// The name in a USER_REGISTER_RESULT.

@@ -37,7 +37,8 @@ fn of_two_simultaneous_registrations_one_wins_and_the_other_hears_why() {
     net.answer();
     assert_eq!(net.commands(first), ["REGISTER_SUCCESS"]);
     let fourth = net.connect();
-    net.register(fourth, "ann", "one");
+    net.register(fourth, "ann", "two");
+    net.answer();
     assert_eq!(net.refusal(fourth), ("REGISTER_FAILED", "ann is registered".to_owned(), false));
 }
 
@@ -46,7 +47,7 @@ fn two_spellings_of_one_name_are_one_registration() {
     let mut net = Net::new();
     net.has_registered("Zo\u{eb}", "s");
     let other = net.connect();
-    net.register(other, "Zoe\u{308}", "s");
+    net.register(other, "Zoe\u{308}", "t");
     assert_eq!(net.refusal(other).1, "Zo\u{eb} is registered");
 }
 
@@ -201,6 +202,7 @@ fn a_worker_may_have_a_name_whose_secret_it_has_hashed() {
     net.lock(other, "ann");
     let Message::LockDenied(denied) = net.hear(other) else { panic!("granted twice") };
     assert_eq!((denied.info.as_str(), denied.retry_after), ("ann is registered", None));
+    assert_eq!(denied.user, Some(allowed.user), "so that the worker can see whether its client is the user");
 }
 
 #[test]
@@ -242,4 +244,32 @@ fn no_more_names_are_held_than_may_be() {
     }
     let Message::LockDenied(denied) = net.hear(worker) else { panic!("granted") };
     assert_eq!((denied.username.as_str(), denied.retry_after.is_some()), ("cy", true));
+}
+
+#[test]
+fn whoever_has_not_heard_the_answer_may_register_again_and_logs_in_without_a_second_hash() {
+    let mut net = Net::new();
+    net.worker("w1");
+    net.has_registered("ann", "s");
+    let again = net.connect();
+    net.register(again, "ann", "s");
+    let Message::RegisterSuccess(success) = net.hear(again) else { panic!("refused as its own double") };
+    assert!(success.existing && success.durability.is_some());
+    net.hold_effects();
+    net.login(again, "ann", "s");
+    assert_eq!(net.commands(again), ["LOGIN_SUCCESS", "REDIRECT"]);
+    assert_eq!(net.coordinator.status().users, 1);
+}
+
+#[test]
+fn a_registration_again_that_cannot_be_verified_in_time_is_told_to_come_back() {
+    let mut net = Net::new();
+    net.has_registered("ann", "s");
+    net.hold_effects();
+    let again = net.connect();
+    net.register(again, "ann", "s");
+    net.pass(Duration::from_secs(12));
+    let (command, _, retry) = net.refusal(again);
+    assert_eq!((command, retry), ("REGISTER_FAILED", true));
+    net.answer();
 }

@@ -11,7 +11,7 @@ fn users(count: u64) -> Vec<(Username, UserRecord)> {
     let user = |n: u64| {
         let stamp: Stamp = format!("{n}.0@c1").parse().unwrap();
         let record =
-            UserRecord { registration: stamp.clone(), changed: stamp, secret: PasswordHash("h".into()) };
+            UserRecord { registration: stamp.clone(), changed: stamp, secret: Some(PasswordHash::new("h")) };
         (format!("user-{n}").parse().unwrap(), record)
     };
     (0..count).map(user).collect()
@@ -65,7 +65,7 @@ fn workers_hear_of_each_other() {
     // It returns to another address.
     net.vanish(w2);
     let moved = net.connect();
-    net.say(moved, &authenticate("w2", SECRET, r#","users_after":null"#));
+    net.say(moved, &authenticate("w2", SECRET, r#","users_after":[]"#));
     let Message::SynchronisedNewServer(news) = net.hear(w1) else { panic!("not told") };
     assert_eq!(news.server.address.port, 9);
 }
@@ -116,9 +116,11 @@ fn a_worker_is_told_all_users_in_bounded_pieces_and_only_what_it_lacks_when_it_r
         .collect();
     assert_eq!(sizes, [500, 500, 201]);
     net.vanish(w1);
-    for (after, expected) in [("1198.0@c1", 2), ("1200.0@c1", 0), ("77.0@c9", 1_201)] {
+    for (after, expected) in
+        [("1198.0@c1", 2), ("1200.0@c1", 0), ("77.0@c9", 1_201), ("77.0@c9\",\"1198.0@c1", 2)]
+    {
         let back = net.connect();
-        net.say(back, &authenticate("w1", SECRET, &format!(r#","users_after":"{after}""#)));
+        net.say(back, &authenticate("w1", SECRET, &format!(r#","users_after":["{after}"]"#)));
         let told: usize = net
             .hear_all(back)
             .iter()

@@ -4,6 +4,7 @@ mod clients;
 mod mesh;
 mod servers;
 mod slow;
+mod users;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -200,11 +201,11 @@ impl Node {
 
 /// What the tests' shell makes of a secret.
 fn hash_of(secret: &str) -> PasswordHash {
-    PasswordHash(format!("hash of {secret}"))
+    PasswordHash::new(&format!("hash of {secret}"))
 }
 
 fn record(secret: &str) -> String {
-    format!(r#"{{"registration":"1.0@c","changed":"1.0@c","secret":"{}"}}"#, hash_of(secret).0)
+    format!(r#"{{"registration":"1.0@c","changed":"1.0@c","secret":"{}"}}"#, hash_of(secret).text())
 }
 
 fn token_key() -> TokenKey {
@@ -242,6 +243,8 @@ fn tell(line: &str) -> String {
         Message::LoginFailed(it) => format!("{command} {}{}", it.info, retry(&it.retry_after)),
         Message::RegisterSuccess(it) => format!("{command} {}", it.info),
         Message::RegisterFailed(it) => format!("{command} {}{}", it.info, retry(&it.retry_after)),
+        Message::ChangeSecretFailed(it) => format!("{command} {}{}", it.info, retry(&it.retry_after)),
+        Message::RemoveUserFailed(it) => format!("{command} {}{}", it.info, retry(&it.retry_after)),
         Message::InvalidMessage(it) => format!("{command} {}", it.info),
         Message::AuthenticationFail(it) => format!("{command} {}", it.info),
         Message::Authenticate(it) => format!("{command} {} {:?}", it.id, it.load),
@@ -249,7 +252,7 @@ fn tell(line: &str) -> String {
         Message::DeLoad(it) => format!("{command} {}", it.load),
         Message::ServerLoad(it) => format!("{command} {}", it.load),
         Message::UserQuery(it) => format!("{command} {}", it.username),
-        Message::LockRequest(it) => format!("{command} {} {}", it.username, it.secret.0),
+        Message::LockRequest(it) => format!("{command} {} {}", it.username, it.secret.text()),
         Message::ActivityBroadcast(it) => it.activity.get().to_owned(),
         Message::Neighbours(it) => {
             format!(

@@ -1,0 +1,64 @@
+//! Asking a coordinator one thing, on a connection of its own, without a session: how it is, or to change a user.
+
+use std::io;
+use std::ops::ControlFlow;
+
+use common::limits;
+use common::user::Secret;
+use common::wire::{self, Address, Lines, Message, PartialBudget, StatusReport};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// Nobody was asked; somebody may be, later.
+    #[error("{0}")]
+    Unreachable(String),
+    /// Somebody was asked, and did not answer. What was asked for may have happened.
+    #[error("{0}")]
+    Unanswered(String),
+    /// Somebody said no.
+    #[error("refused: {0}")]
+    Refused(String),
+}
+
+/// Asks the coordinator once how it is; who is no operator of its network is refused.
+///
+/// # Errors
+/// See [`AskError`].
+pub async fn status(coordinator: &Address, secret: &Secret) -> Result<StatusReport, AskError> {
+    match ask(coordinator, &wire::Status { secret: secret.clone() }.into()).await? {
+        Message::StatusReport(report) => Ok(report),
+        other => Err(AskError::Refused(format!("it answered with {}", other.command()))),
+    }
+}
+
+/// Asks the coordinator once. AUTHENTICATION_FAIL and INVALID_MESSAGE are no answers but refusals.
+pub(crate) async fn ask(coordinator: &Address, question: &Message) -> Result<Message, AskError> {
+    let unreachable = |error: io::Error| AskError::Unreachable(error.to_string());
+    let unanswered = |error: io::Error| AskError::Unanswered(error.to_string());
+    let mut stream =
+        TcpStream::connect((coordinator.hostname.as_str(), coordinator.port)).await.map_err(unreachable)?;
+    stream.write_all(&question.encode()).await.map_err(unanswered)?;
+    // A report names every worker, so it may be longer than what clients send.
+    let mut lines = Lines::new(limits::SERVER_OUTBOX_BYTES, PartialBudget::default());
+    let (mut buffer, mut answer) = (vec![0; 16 << 10], None);
+    while answer.is_none() {
+        let count = stream.read(&mut buffer).await.map_err(unanswered)?;
+        if count == 0 {
+            return Err(AskError::Unanswered("the connection was closed without an answer".to_owned()));
+        }
+        let fed = lines.feed(&buffer[..count], |line| {
+            answer = Some(Message::decode(line));
+            ControlFlow::Break(())
+        });
+        fed.map_err(|error| AskError::Refused(error.to_string()))?;
+    }
+    match answer.expect("the loop ended") {
+        Ok(Message::AuthenticationFail(failed)) => Err(AskError::Refused(failed.info)),
+        Ok(Message::InvalidMessage(invalid)) => Err(AskError::Refused(invalid.info)),
+        Ok(answer) => Ok(answer),
+        Err(error) => Err(AskError::Refused(error.to_string())),
+    }
+}

@@ -1,0 +1,204 @@
+//! The directory of users, as every server keeps it: coordinators and workers alike.
+//!
+//! It is a map from a name to the registrations of that name that were ever made, and it merges (Shapiro, Preguiça, Baquero,
+//! Zawirski, "Conflict-free Replicated Data Types", 2011): two sides of a cut go on by themselves, exchange records afterwards in
+//! any order, any grouping and any number of times, and know the same. [`Seen`] says how much of it somebody knows, so that only
+//! the rest is told.
+//!
+//! **Invariants.** Nothing is forgotten: a removed registration stays as a record without a secret, and never comes back. Of a name's
+//! live registrations the earliest is *the user*; the others are *conflicts*, kept aside. Every record is found under the stamp
+//! of its last change, by the coordinator that wrote it.
+//!
+//! What is *not* here: whether a change may be made. That is decided before a record is written.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::ServerId;
+use crate::time::WallMillis;
+use crate::user::{Stamp, UserRecord, Username};
+
+/// When something was written, within what one coordinator writes.
+type Tick = (WallMillis, u32);
+
+/// The directory. A million users take some 300 MB: names are shared between the tables, coordinators' ids among all stamps.
+#[derive(Debug, Default)]
+pub struct Users {
+    /// The registrations of each name, the earliest first.
+    names: BTreeMap<Username, Vec<UserRecord>>,
+    /// By writer, what was changed when. The name belongs to the key because two writers may bear one id by mistake.
+    changes: BTreeMap<ServerId, BTreeSet<(Tick, Username)>>,
+    /// One copy of every id that occurs in a stamp.
+    ids: BTreeSet<ServerId>,
+    /// Names that have a user.
+    len: usize,
+}
+
+impl Users {
+    /// Takes a record in, unless the directory knows as much already. Says whether it did not.
+    pub fn merge(&mut self, username: Username, mut record: UserRecord) -> bool {
+        record.registration.coordinator = self.intern(record.registration.coordinator);
+        record.changed.coordinator = self.intern(record.changed.coordinator);
+        let username = self.names.get_key_value(&username).map_or(username, |(known, _)| known.clone());
+        let registrations = self.names.entry(username.clone()).or_default();
+        let had_user = user(registrations).is_some();
+        let changed = record.changed.clone();
+        match registrations.binary_search_by(|known| known.registration.cmp(&record.registration)) {
+            Ok(at) => {
+                if !record.supersedes(&registrations[at]) {
+                    return false;
+                }
+                let before = std::mem::replace(&mut registrations[at], record).changed;
+                if registrations.iter().all(|other| other.changed != before)
+                    && let Some(changes) = self.changes.get_mut(&before.coordinator)
+                {
+                    changes.remove(&((before.wall, before.counter), username.clone()));
+                }
+            }
+            Err(at) => {
+                // Nearly every name has one registration for ever.
+                registrations.reserve_exact(1);
+                registrations.insert(at, record);
+            }
+        }
+        self.len = self.len + usize::from(user(registrations).is_some()) - usize::from(had_user);
+        let changes = self.changes.entry(changed.coordinator).or_default();
+        changes.insert(((changed.wall, changed.counter), username));
+        true
+    }
+
+    /// The user of this name: of its live registrations the earliest.
+    pub fn get(&self, username: &Username) -> Option<&UserRecord> {
+        user(self.registrations(username))
+    }
+
+    /// All registrations of this name, live and removed, the earliest first.
+    pub fn registrations(&self, username: &Username) -> &[UserRecord] {
+        self.names.get(username).map_or(&[], Vec::as_slice)
+    }
+
+    /// The registration with this id.
+    pub fn registration(&self, username: &Username, id: &Stamp) -> Option<&UserRecord> {
+        self.registrations(username).iter().find(|record| record.registration == *id)
+    }
+
+    /// The live registrations that lost their name to an earlier one.
+    pub fn conflicts(&self) -> impl Iterator<Item = (&Username, &UserRecord)> {
+        self.names.iter().flat_map(|(name, registrations)| {
+            let live = registrations.iter().filter(|record| !record.is_removed());
+            live.skip(1).map(move |record| (name, record))
+        })
+    }
+
+    /// How many names have a user.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether no name has a user.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Every record that is not covered by `seen`: writer by writer, each writer's in the order in which they were written.
+    pub fn beyond<'a>(&'a self, seen: &Seen) -> impl Iterator<Item = (&'a Username, &'a UserRecord)> {
+        let range = |(writer, changes): (&'a ServerId, &'a BTreeSet<(Tick, Username)>)| {
+            let after = seen.0.get(writer).copied();
+            let from = (after.unwrap_or_default(), Username::before_all());
+            changes
+                .range(from..)
+                .filter(move |(tick, _)| Some(*tick) > after)
+                .map(move |change| (writer, change))
+        };
+        // Few writers: their ranges are made at once, and walked one after the other.
+        let ranges: Vec<_> = self.changes.iter().map(range).collect();
+        ranges.into_iter().flatten().flat_map(|(writer, (tick, name))| {
+            let is_it = move |record: &&UserRecord| {
+                (record.changed.wall, record.changed.counter) == *tick
+                    && record.changed.coordinator == *writer
+            };
+            self.registrations(name).iter().filter(is_it).map(move |record| (name, record))
+        })
+    }
+
+    /// The latest stamp of each writer.
+    pub fn latest(&self) -> Seen {
+        let last = |(writer, changes): (&ServerId, &BTreeSet<(Tick, Username)>)| {
+            Some((writer.clone(), changes.last()?.0))
+        };
+        Seen(self.changes.iter().filter_map(last).collect())
+    }
+
+    fn intern(&mut self, id: ServerId) -> ServerId {
+        match self.ids.get(&id) {
+            Some(known) => known.clone(),
+            None => {
+                self.ids.insert(id.clone());
+                id
+            }
+        }
+    }
+}
+
+impl FromIterator<(Username, UserRecord)> for Users {
+    fn from_iter<I: IntoIterator<Item = (Username, UserRecord)>>(records: I) -> Self {
+        let mut users = Users::default();
+        for (username, record) in records {
+            users.merge(username, record);
+        }
+        users
+    }
+}
+
+fn user(registrations: &[UserRecord]) -> Option<&UserRecord> {
+    registrations.iter().find(|record| !record.is_removed())
+}
+
+/// How much of the directory somebody knows: for each writer, everything up to a stamp. On the wire a list of stamps, one a writer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<Stamp>", into = "Vec<Stamp>")]
+pub struct Seen(BTreeMap<ServerId, Tick>);
+
+impl Seen {
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// From now on everything that this writer wrote up to `stamp` is known.
+    pub fn advance(&mut self, stamp: &Stamp) {
+        let tick = (stamp.wall, stamp.counter);
+        match self.0.get_mut(&stamp.coordinator) {
+            Some(known) => *known = tick.max(*known),
+            None => _ = self.0.insert(stamp.coordinator.clone(), tick),
+        }
+    }
+
+    /// The stamps up to which everything is known, one a writer.
+    pub fn stamps(&self) -> impl Iterator<Item = Stamp> {
+        self.0.iter().map(|(writer, (wall, counter))| Stamp {
+            wall: *wall,
+            counter: *counter,
+            coordinator: writer.clone(),
+        })
+    }
+}
+
+impl From<Vec<Stamp>> for Seen {
+    fn from(stamps: Vec<Stamp>) -> Self {
+        let mut seen = Seen::default();
+        stamps.iter().for_each(|stamp| seen.advance(stamp));
+        seen
+    }
+}
+
+impl From<Seen> for Vec<Stamp> {
+    fn from(seen: Seen) -> Self {
+        seen.stamps().collect()
+    }
+}
+
+#[cfg(test)]
+#[path = "users_tests.rs"]
+mod tests;

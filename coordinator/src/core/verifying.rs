@@ -1,0 +1,112 @@
+//! A secret against the hash of a user: to log in, to register again what is registered, to change the secret.
+//!
+//! Whoever has just registered or changed a secret on this connection is known by a digest and costs no second hash. An unknown name is
+//! verified against a decoy, so that refusing it takes as long as refusing a wrong secret.
+
+use common::id::LinkId;
+use common::machine::{Action, JobId};
+use common::password;
+use common::user::{Secret, UserRecord, Username};
+use tracing::debug;
+
+use super::config::Effect;
+use super::jobs::{HashJob, Verification};
+use super::links::{Party, Proven, Purpose};
+use super::refusals::Refusal;
+use super::secrets::Digest;
+use super::{Coordinator, Turn};
+
+impl Coordinator {
+    /// Has `secret` verified for what the link wants.
+    pub(super) fn verify(
+        &mut self,
+        turn: &mut Turn<'_>,
+        link: LinkId,
+        username: Username,
+        secret: Secret,
+        purpose: Purpose,
+    ) {
+        if self.jobs.hashes() >= self.config.limits.hash_queue {
+            return self.refuse(turn, link, purpose.asked(), &Refusal::Busy);
+        }
+        let user = self.registry.get(&username);
+        let hash = user.and_then(|user| user.secret.clone()).unwrap_or_else(password::decoy);
+        let changed = user.map(|user| user.changed.clone());
+        let job = self.jobs.start(HashJob::Verify(Verification { link, username, changed }));
+        if let Some(known) = self.links.get_mut(link) {
+            let deadline = turn.now.time + self.config.limits.login_deadline;
+            known.party = Party::Verifying { deadline, purpose };
+        }
+        turn.actions.push(Action::Effect(Effect::Verify { job, secret, hash }));
+    }
+
+    /// The verdict on a secret has come.
+    pub(super) fn verified(&mut self, turn: &mut Turn<'_>, job: JobId, matches: bool) {
+        let HashJob::Verify(Verification { link, username, changed }) = self.jobs.finish(job) else {
+            unreachable!("what is hashed is not verified")
+        };
+        let Some(known) = self.links.get_mut(link) else { return };
+        let idle = Party::Stranger { deadline: turn.now.time, proven: None };
+        let Party::Verifying { purpose, .. } = std::mem::replace(&mut known.party, idle) else {
+            unreachable!("a link goes nowhere while its secret is verified")
+        };
+        let user = self.registry.get(&username);
+        let refusal = match () {
+            // An unknown name fails whatever the decoy says.
+            () if changed.is_none() || !matches => match purpose {
+                Purpose::Register(_) => {
+                    Refusal::Unavailable(super::registry::Unavailable::Registered(username))
+                }
+                Purpose::LogIn | Purpose::ChangeSecret(_) => Refusal::Wrong,
+            },
+            () if user.map(|user| &user.changed) != changed.as_ref() => Refusal::Changed(username),
+            () => {
+                let user = user.expect("it is the one that was verified").clone();
+                return self.proven(turn, link, username, user, purpose);
+            }
+        };
+        self.refuse(turn, link, purpose.asked(), &refusal);
+    }
+
+    /// The client at the other end is this user.
+    fn proven(
+        &mut self,
+        turn: &mut Turn<'_>,
+        link: LinkId,
+        username: Username,
+        user: UserRecord,
+        purpose: Purpose,
+    ) {
+        match purpose {
+            Purpose::LogIn => self.admit(turn, link, username, Some(user.registration)),
+            Purpose::Register(digest) => {
+                debug!(%username, "registered again, with the same secret");
+                self.confirm_registration(turn, link, username, user.changed, digest, true);
+            }
+            Purpose::ChangeSecret(new) => self.start_change(turn, link, username, user.registration, new),
+        }
+    }
+
+    /// The client has shown on this connection that it is this user: it may log in next, without a hash.
+    pub(super) fn remember(&mut self, turn: &Turn<'_>, link: LinkId, proven: Proven) {
+        let deadline = turn.now.time + self.config.limits.login_deadline;
+        if let Some(known) = self.links.get_mut(link) {
+            known.party = Party::Stranger { deadline, proven: Some(proven) };
+        }
+    }
+
+    /// The user who has proven on this very connection to have this secret, where its record is still the same.
+    pub(super) fn remembered(
+        &self,
+        link: LinkId,
+        username: &Username,
+        secret: &Secret,
+    ) -> Option<&UserRecord> {
+        let Party::Stranger { proven: Some(proven), .. } = &self.links.get(link)?.party else { return None };
+        let user = self.registry.get(username)?;
+        let matches = proven.username == *username
+            && proven.changed == user.changed
+            && Digest::matches(&proven.secret, secret);
+        matches.then_some(user)
+    }
+}

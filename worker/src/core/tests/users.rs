@@ -1,0 +1,120 @@
+use common::token::Claims;
+use common::user::Stamp;
+
+use super::*;
+
+fn told(registration: &str, changed: &str, secret: Option<&str>) -> String {
+    let secret = secret.map_or("null".to_owned(), |secret| format!("\"hash of {secret}\""));
+    format!(
+        r#"{{"command":"USER_REGISTER_RESULT","username":"ann","registration":"{registration}","changed":"{changed}","secret":{secret}}}"#
+    )
+}
+
+fn log_in(node: &mut Node, secret: &str) -> LinkId {
+    let link = node.connect();
+    node.say(link, &format!(r#"{{"command":"LOGIN","username":"ann","secret":"{secret}"}}"#));
+    node.hash();
+    link
+}
+
+fn by_token(node: &mut Node, registration: &str) -> LinkId {
+    let registration: Option<Stamp> = registration.parse().ok();
+    let claims = Claims { username: "ann".parse().unwrap(), registration, expires: WallMillis(u64::MAX) };
+    let link = node.connect();
+    let token = token_key().sign(&claims);
+    node.say(link, &format!(r#"{{"command":"LOGIN","username":"ann","token":"{token}"}}"#));
+    link
+}
+
+#[test]
+fn a_removed_users_sessions_end_with_the_reason_and_its_token_is_worthless() {
+    let (mut node, coordinator) = Node::joined();
+    node.say(coordinator, &told("5.0@c", "5.0@c", Some("s")));
+    let other = node.client();
+    let sessions = [log_in(&mut node, "s"), by_token(&mut node, "5.0@c")];
+    sessions.iter().for_each(|link| assert_eq!(node.hear(*link), ["LOGIN_SUCCESS logged in as ann"]));
+    node.say(coordinator, &told("5.0@c", "6.0@c", None));
+    for link in sessions {
+        let expected = "AUTHENTICATION_FAIL ann was removed from this network";
+        assert_eq!(node.hear(link), [expected, "(closed)"]);
+    }
+    assert_eq!((node.hear(other).len(), node.worker.load()), (0, 1), "others stay");
+    let late = by_token(&mut node, "5.0@c");
+    assert!(node.hear(late)[0].starts_with("LOGIN_FAILED "));
+}
+
+#[test]
+fn a_session_by_a_token_that_came_before_its_record_ends_with_the_removal_too() {
+    let (mut node, coordinator) = Node::joined();
+    let link = by_token(&mut node, "5.0@c");
+    assert_eq!(node.hear(link), ["LOGIN_SUCCESS logged in as ann"]);
+    node.say(coordinator, &told("5.0@c", "6.0@c", None));
+    assert_eq!(node.hear(link).last().unwrap(), "(closed)");
+}
+
+#[test]
+fn who_loses_the_name_to_an_earlier_registration_is_logged_out_and_the_earlier_one_logs_in() {
+    let (mut node, coordinator) = Node::joined();
+    node.say(coordinator, &told("5.0@c", "5.0@c", Some("later")));
+    let loser = log_in(&mut node, "later");
+    node.hear(loser);
+    node.say(coordinator, &told("4.0@d", "4.0@d", Some("earlier")));
+    assert_eq!(node.hear(loser), ["AUTHENTICATION_FAIL ann is registered to somebody else", "(closed)"]);
+    let winner = log_in(&mut node, "earlier");
+    assert_eq!(node.hear(winner), ["LOGIN_SUCCESS logged in as ann"]);
+}
+
+#[test]
+fn a_changed_secret_keeps_sessions_and_lets_nobody_else_in_by_the_old_one() {
+    let (mut node, coordinator) = Node::joined();
+    node.say(coordinator, &told("5.0@c", "5.0@c", Some("s")));
+    let session = log_in(&mut node, "s");
+    let verifying = node.connect();
+    node.say(verifying, r#"{"command":"LOGIN","username":"ann","secret":"s"}"#);
+    node.say(coordinator, &told("5.0@c", "6.0@c", Some("t")));
+    node.hash();
+    assert_eq!(
+        node.hear(verifying),
+        ["LOGIN_FAILED ann has changed just now; try again (again)", "(closed)"],
+        "it was verified against what no longer holds"
+    );
+    assert_eq!(node.hear(session), ["LOGIN_SUCCESS logged in as ann"]);
+    let (old, new) = (log_in(&mut node, "s"), log_in(&mut node, "t"));
+    assert_eq!(node.hear(old), ["LOGIN_FAILED wrong name or secret", "(closed)"]);
+    assert_eq!(node.hear(new), ["LOGIN_SUCCESS logged in as ann"]);
+}
+
+#[test]
+fn whoever_registers_again_what_is_registered_needs_the_same_secret() {
+    let (mut node, coordinator) = Node::joined();
+    node.say(coordinator, &told("5.0@c", "5.0@c", Some("s")));
+    let [same, another] = ["s", "t"].map(|secret| {
+        let link = node.connect();
+        node.say(link, &format!(r#"{{"command":"REGISTER","username":"ann","secret":"{secret}"}}"#));
+        link
+    });
+    node.hash();
+    let success = "REGISTER_SUCCESS ann is registered already, with this secret; log in";
+    assert_eq!(node.hear(same), [success]);
+    assert_eq!(node.hear(another), ["REGISTER_FAILED ann is registered", "(closed)"]);
+    assert_eq!(node.hear(coordinator), [] as [&str; 0], "nobody was asked");
+}
+
+#[test]
+fn a_worker_that_lags_verifies_against_the_record_that_comes_with_the_refusal() {
+    let (mut node, coordinator) = Node::joined();
+    let denied = r#"{"command":"LOCK_DENIED","username":"ann","info":"ann is registered","user":{"registration":"5.0@c","changed":"5.0@c","secret":"hash of s"}}"#;
+    for (secret, expected) in
+        [("s", "REGISTER_SUCCESS ann is registered already"), ("t", "REGISTER_FAILED ann is registered")]
+    {
+        let (mut node, coordinator) = Node::joined();
+        let link = node.connect();
+        node.say(link, &format!(r#"{{"command":"REGISTER","username":"ann","secret":"{secret}"}}"#));
+        node.hash();
+        node.say(coordinator, denied);
+        node.hash();
+        assert!(node.hear(link)[0].starts_with(expected));
+    }
+    node.say(coordinator, denied);
+    assert!(node.worker.upstream(), "an answer that nobody waits for does no harm");
+}
