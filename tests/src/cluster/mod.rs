@@ -48,6 +48,7 @@ pub fn start(workers: usize) -> Cluster {
     let network = Network::start(binaries, setup).expect("the network starts");
     let cluster = Cluster { network, directory };
     cluster.await_workers(workers);
+    cluster.await_mesh();
     cluster
 }
 
@@ -96,6 +97,16 @@ impl Cluster {
         let mut peer = self.coordinator();
         peer.say(&serde_json::json!({"command": "STATUS", "secret": self.secret()}));
         peer.hear("STATUS_REPORT")
+    }
+
+    /// Waits until every worker has a link to every other. A worker takes clients as soon as the coordinator has it; what is published
+    /// before it is linked stays where it is.
+    fn await_mesh(&self) {
+        let workers = &self.network.workers;
+        eventually("the workers have linked", || {
+            let links = |log: String| log.matches("linked with a worker").count();
+            workers.iter().all(|worker| links(worker.log_tail(usize::MAX)) >= workers.len() - 1)
+        });
     }
 
     /// Waits until the coordinator has that many workers connected.
