@@ -28,7 +28,7 @@ pub enum AskError {
 /// # Errors
 /// See [`AskError`].
 pub async fn status(coordinator: &Address, secret: &Secret) -> Result<StatusReport, AskError> {
-    match ask(coordinator, &wire::Status { secret: secret.clone() }.into()).await? {
+    match ask(coordinator, &wire::Status { secret: secret.clone(), conflicts: false }.into()).await? {
         Message::StatusReport(report) => Ok(report),
         other => Err(AskError::Refused(format!("it answered with {}", other.command()))),
     }

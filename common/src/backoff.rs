@@ -18,12 +18,16 @@ pub struct Backoff {
 
 impl Default for Backoff {
     fn default() -> Self {
-        let (first, longest) = limits::RECONNECT;
-        Backoff { first, longest, attempts: 0 }
+        Backoff::within(limits::RECONNECT)
     }
 }
 
 impl Backoff {
+    /// Pauses that are bounded by the first of these durations to begin with, and by the second in the end.
+    pub fn within((first, longest): (Duration, Duration)) -> Self {
+        Backoff { first, longest, attempts: 0 }
+    }
+
     /// How long to wait before the next attempt.
     pub fn next(&mut self, rng: &mut fastrand::Rng) -> Duration {
         let bound = self.first.saturating_mul(1 << self.attempts.min(20)).min(self.longest);

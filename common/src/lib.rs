@@ -9,6 +9,7 @@
 
 pub mod backoff;
 pub mod boot;
+pub mod epoch;
 pub mod id;
 pub mod limits;
 pub mod machine;

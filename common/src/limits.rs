@@ -91,6 +91,38 @@ pub const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long a server may be silent before it is taken for gone (seed `001`: 20 seconds).
 pub const SERVER_SILENCE: Duration = Duration::from_secs(20);
 
+/// How often coordinators tell each other, and the main one its workers, that they live (`--heartbeat`).
+pub const PULSE: Duration = Duration::from_millis(500);
+
+/// After how long a silent coordinator is suspected to be gone (`--failure-timeout`). A closed connection is noticed at once; this is
+/// for cut cables and stopped processes.
+pub const FAILURE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long the main coordinator waits for a backup to confirm an update. One that does not leaves the BACKUP_LIST, and is waited for no
+/// longer.
+pub const SYNC_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// First and longest pause between a coordinator's attempts to reach another one of its group, with full jitter.
+pub const REDIAL: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// Coordinators of a group. Beyond: BACKUP_AUTHENTICATION_FAIL.
+pub const MEMBERS: usize = 16;
+
+/// Epochs that the history keeps, the latest ones.
+pub const HISTORY: usize = 50;
+
+/// Conflicts that one STATUS_REPORT lists.
+pub const CONFLICTS: usize = 1_000;
+
+/// Updates of users that a backup may be sent ahead of its confirmation while it catches up.
+pub const SYNC_WINDOW: u64 = 16;
+
+/// Workers that a backup asks whether they hear the main coordinator.
+pub const ASKED_WORKERS: usize = 16;
+
+/// Clients whose request waits for a takeover to be over. Beyond: they are told to try again.
+pub const PARKED: usize = 4_096;
+
 /// Workers of a network. Beyond: AUTHENTICATION_FAIL.
 pub const WORKERS: usize = 1_000;
 

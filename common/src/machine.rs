@@ -15,6 +15,7 @@
 
 use std::net::IpAddr;
 
+use crate::epoch::Epoch;
 use crate::id::LinkId;
 use crate::time::{Now, Time};
 use crate::wire::{Address, Message, WireError};
@@ -74,6 +75,8 @@ pub enum Event<I> {
         link: LinkId,
         /// The message. Its fields are of the right types; whether they make sense is the machine's to judge.
         message: Message,
+        /// The epoch that it carries; `None` where it carries none. Only a server's word counts.
+        epoch: Option<Epoch>,
     },
     /// Something arrived that is no message. The driver reads no more from this link; the machine closes it.
     Malformed {

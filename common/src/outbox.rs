@@ -1,5 +1,6 @@
 //! Bytes that wait to be written to one link: whole frames, in order, within a bound.
 
+use crate::epoch::Epoch;
 use crate::time::Time;
 use crate::wire::Message;
 
@@ -32,8 +33,13 @@ impl Outbox {
 
     /// Queues a message.
     pub fn push(&mut self, now: Time, message: &Message) -> Result<(), OutboxFull> {
+        self.push_at(now, message, None)
+    }
+
+    /// Queues a message for a server: it carries the highest epoch that this one has seen.
+    pub fn push_at(&mut self, now: Time, message: &Message, epoch: Option<&Epoch>) -> Result<(), OutboxFull> {
         let before = self.bytes.len();
-        message.encode_into(&mut self.bytes);
+        message.encode_at(epoch, &mut self.bytes);
         if self.len() > self.limit {
             self.bytes.truncate(before);
             return Err(OutboxFull { limit: self.limit });
@@ -96,10 +102,15 @@ impl Outbox {
     }
 
     /// Takes everything that waits and `last`, regardless of the limit: what a closing link says.
-    pub fn farewell(mut self, last: Option<&Message>) -> Vec<u8> {
+    pub fn farewell(self, last: Option<&Message>) -> Vec<u8> {
+        self.farewell_at(last, None)
+    }
+
+    /// The same for a server: the last words carry the highest epoch that this one has seen.
+    pub fn farewell_at(mut self, last: Option<&Message>, epoch: Option<&Epoch>) -> Vec<u8> {
         self.bytes.drain(..self.written);
         if let Some(message) = last {
-            message.encode_into(&mut self.bytes);
+            message.encode_at(epoch, &mut self.bytes);
         }
         self.bytes
     }

@@ -175,6 +175,33 @@ impl Seen {
         }
     }
 
+    /// From now on everything is known that `other` knows, too.
+    pub fn merge(&mut self, other: &Seen) {
+        for (writer, tick) in &other.0 {
+            match self.0.get_mut(writer) {
+                Some(known) => *known = *tick.max(known),
+                None => _ = self.0.insert(writer.clone(), *tick),
+            }
+        }
+    }
+
+    /// Whether this record of a change is known.
+    pub fn covers(&self, stamp: &Stamp) -> bool {
+        self.0.get(&stamp.coordinator).is_some_and(|known| *known >= (stamp.wall, stamp.counter))
+    }
+
+    /// Whether everything is known that `other` knows.
+    pub fn covers_all(&self, other: &Seen) -> bool {
+        other.0.iter().all(|(writer, tick)| self.0.get(writer).is_some_and(|known| known >= tick))
+    }
+
+    /// What both know for certain: of each writer the lesser stamp.
+    pub fn meet(&self, other: &Seen) -> Seen {
+        let both =
+            |(writer, tick): (&ServerId, &Tick)| Some((writer.clone(), *tick.min(other.0.get(writer)?)));
+        Seen(self.0.iter().filter_map(both).collect())
+    }
+
     /// The stamps up to which everything is known, one a writer.
     pub fn stamps(&self) -> impl Iterator<Item = Stamp> {
         self.0.iter().map(|(writer, (wall, counter))| Stamp {

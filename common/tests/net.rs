@@ -28,14 +28,16 @@ impl Machine for Echo {
             Event::Accepted { link, .. } => {
                 self.links.insert(link, Outbox::new(64 << 20));
             }
-            Event::Received { link, message: Message::InvalidMessage(message) } if message.info == "bye" => {
+            Event::Received { link, message: Message::InvalidMessage(message), .. }
+                if message.info == "bye" =>
+            {
                 let outbox = self.links.remove(&link).unwrap();
                 actions.push(Action::Close { link, farewell: outbox.farewell(Some(&message.into())) });
             }
             Event::Received { message: Message::InvalidMessage(message), .. } if message.info == "stop" => {
                 actions.push(Action::Exit(Err("stopped".into())));
             }
-            Event::Received { link, message } => {
+            Event::Received { link, message, .. } => {
                 self.links.get_mut(&link).unwrap().push(now.time, &message).unwrap();
                 actions.push(Action::Flush(link));
             }

@@ -8,7 +8,7 @@ use crate::display::escape;
 
 pub(super) async fn run(connection: Connection, command: Status) -> Result<(), String> {
     let secret = network_secret(&connection)?;
-    match ask_within(&connection, command.timeout, wire::Status { secret }, true).await? {
+    match ask_within(&connection, command.timeout, wire::Status { secret, conflicts: false }, true).await? {
         Message::StatusReport(report) => {
             print!("{}", if command.json { json(&report) } else { table(&report) });
             Ok(())

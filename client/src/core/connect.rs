@@ -67,7 +67,10 @@ impl Client {
             }
             Step::LoggingIn => {
                 let token = target.token().map(str::to_owned);
-                (Some(Login { username, secret, token }.into()), self.config.limits.login_silence)
+                (
+                    Some(Login { username, secret, token, capabilities: Vec::new() }.into()),
+                    self.config.limits.login_silence,
+                )
             }
             Step::AwaitingRedirect => (None, self.config.limits.redirect_wait),
         };

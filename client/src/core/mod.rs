@@ -126,7 +126,7 @@ impl Machine for Client {
                     self.connection_lost(now, error.to_string(), actions);
                 }
             }
-            Event::Received { link, message } if self.is_current(link) => {
+            Event::Received { link, message, .. } if self.is_current(link) => {
                 self.received(now, message, actions)
             }
             Event::Malformed { link, error } if self.is_current(link) => {

@@ -103,7 +103,8 @@ impl World {
 
     fn say(&mut self, line: &str) {
         let link = self.link.expect("a connection stands");
-        self.tell(Event::Received { link, message: Message::decode(line.as_bytes()).unwrap() });
+        let message = Message::decode(line.as_bytes()).unwrap();
+        self.tell(Event::Received { link, message, epoch: None });
     }
 
     fn lose_connection(&mut self) {

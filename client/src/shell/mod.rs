@@ -245,8 +245,8 @@ impl Session {
                         return ControlFlow::Continue(());
                     }
                 }
-                let event = match Message::decode(line) {
-                    Ok(message) => Event::Received { link, message },
+                let event = match Message::decode_with_epoch(line) {
+                    Ok((message, epoch)) => Event::Received { link, message, epoch },
                     Err(error) => Event::Malformed { link, error },
                 };
                 let before = actions.len();

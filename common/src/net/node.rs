@@ -199,8 +199,8 @@ impl<M: Machine + 'static> Node<M> {
         let mut lines = std::mem::replace(&mut link.lines, idle);
         let mut malformed = false;
         let fed = lines.feed(bytes, |line| {
-            match Message::decode(line) {
-                Ok(message) => self.handle(Event::Received { link: id, message }),
+            match Message::decode_with_epoch(line) {
+                Ok((message, epoch)) => self.handle(Event::Received { link: id, message, epoch }),
                 Err(error) => {
                     malformed = true;
                     self.handle(Event::Malformed { link: id, error });

@@ -95,6 +95,9 @@ pub struct Login {
     /// What a REDIRECT gave; spares the worker a password hash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
+    /// What the client understands beyond the classic commands; a classic client declares nothing. `backup_list`: BACKUP_LIST.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<String>,
 }
 
 /// Welcome. From a coordinator a REDIRECT follows.

@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::client::*;
 use super::codec::{WireError, check_nesting};
 use super::server::*;
+use crate::epoch::Epoch;
 
 macro_rules! messages {
     ($($variant:ident = $command:literal $(| $spelling:literal)*,)+) => {
@@ -83,6 +85,17 @@ messages! {
     UserAnswer = "USER_ANSWER",
     SyncUser = "SYNC_USER",
     BackupList = "BACKUP_LIST",
+    BackupAuthenticate = "BACKUP_AUTHENTICATE",
+    BackupAuthenticationSuccess = "BACKUP_AUTHENTICATION_SUCCESS",
+    BackupAuthenticationFail = "BACKUP_AUTHENTICATION_FAIL",
+    Heartbeat = "HEARTBEAT",
+    SynchroniseServerAddresses = "SYNCHRONISE_SERVER_ADDRESSES",
+    SynchroniseServerLoad = "SYNCHRONISE_SERVER_LOAD",
+    SynchroniseUserStore = "SYNCHRONISE_USER_STORE",
+    Synchronised = "SYNCHRONISED",
+    MainQuery = "MAIN_QUERY",
+    MainAnswer = "MAIN_ANSWER",
+    Promote = "PROMOTE",
     Neighbours = "NEIGHBOURS",
     Status = "STATUS",
     StatusReport = "STATUS_REPORT",
@@ -97,10 +110,20 @@ impl Message {
     /// # Errors
     /// Says what is wrong in words for the peer. Nothing of a refused line is kept.
     pub fn decode(line: &[u8]) -> Result<Self, WireError> {
+        Self::decode_with_epoch(line).map(|(message, _)| message)
+    }
+
+    /// Reads a message, and the epoch that it carries where a server sent it. What is no epoch is none: clients may send what they like.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn decode_with_epoch(line: &[u8]) -> Result<(Self, Option<Epoch>), WireError> {
         #[derive(Deserialize)]
         struct Envelope<'a> {
             #[serde(borrow)]
             command: Option<Cow<'a, str>>,
+            #[serde(borrow)]
+            epoch: Option<&'a RawValue>,
         }
 
         let line = std::str::from_utf8(line).map_err(|_| WireError::NotUtf8)?;
@@ -118,14 +141,24 @@ impl Message {
             _ => WireError::NotJson(error.to_string()),
         })?;
         let command = envelope.command.ok_or(WireError::NoCommand)?;
-        Self::decode_body(&command, line)
+        let epoch = envelope.epoch.and_then(|epoch| serde_json::from_str(epoch.get()).ok());
+        Ok((Self::decode_body(&command, line)?, epoch))
     }
 
     /// Appends the message as a line, line end included.
     pub fn encode_into(&self, out: &mut Vec<u8>) {
+        self.encode_at(None, out);
+    }
+
+    /// Appends the message as a line that carries an epoch, line end included: what servers say to each other.
+    pub fn encode_at(&self, epoch: Option<&Epoch>, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"command\":\"");
         out.extend_from_slice(self.command().as_bytes());
         out.push(b'"');
+        if let Some(epoch) = epoch {
+            // Neither a number nor a server's name needs an escape.
+            out.extend_from_slice(format!(",\"epoch\":\"{epoch}\"").as_bytes());
+        }
         let body = out.len();
         self.encode_body(out).expect("messages serialise, and a Vec takes all that is written");
         // Splice the body's own object into ours: `{"command":"X"` + `,"a":1}`.

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::fields::{Address, Millis, maybe_number, number};
+use crate::epoch::{Epoch, Reign};
 use crate::id::{Incarnation, Seq, ServerId};
+use crate::time::WallMillis;
 use crate::token::TokenKey;
-use crate::user::{PasswordHash, Secret, UserRecord, Username};
+use crate::user::{PasswordHash, Secret, Stamp, UserRecord, Username};
 use crate::users::Seen;
 
 /// Worker → coordinator, worker → worker: who I am, where clients and workers reach me, and that I belong here.
@@ -51,6 +53,9 @@ pub struct AuthenticateSuccess {
     /// From a coordinator: the other workers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub servers: Vec<ServerEntry>,
+    /// From a coordinator: how much of the users it knows. A worker that knows more says so with SYNC_USER.
+    #[serde(default, skip_serializing_if = "Seen::is_empty")]
+    pub seen: Seen,
 }
 
 /// A worker and where it listens.
@@ -97,19 +102,25 @@ pub struct ServerLoad {
     pub load: u64,
 }
 
-/// Coordinator → workers: a worker has joined, or has moved.
+/// Main coordinator → workers, backups: a worker has joined, or has moved.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SynchronisedNewServer {
     /// Which, and where it listens: `id`, `hostname`, `port`.
     #[serde(flatten)]
     pub server: ServerEntry,
+    /// To a backup: the number of this update, to be confirmed.
+    #[serde(default, deserialize_with = "maybe_number", skip_serializing_if = "Option::is_none")]
+    pub update: Option<u64>,
 }
 
-/// Coordinator → workers: a worker is gone.
+/// Main coordinator → workers, backups: a worker is gone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RemoveServer {
     /// Which.
     pub id: ServerId,
+    /// To a backup: the number of this update, to be confirmed.
+    #[serde(default, deserialize_with = "maybe_number", skip_serializing_if = "Option::is_none")]
+    pub update: Option<u64>,
 }
 
 /// Worker → coordinator: somebody wants to register this name with me.
@@ -176,23 +187,33 @@ pub struct UserAnswer {
     pub user: Option<UserRecord>,
 }
 
-/// Coordinator → worker: users that the worker does not know yet, a bounded number a message.
+/// Coordinator ↔ worker, backup → main: users that the receiver does not know yet, a bounded number a message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SyncUser {
     /// Records by name.
     pub users: BTreeMap<Username, UserRecord>,
+    /// How much of the users the receiver knows with this message, if it got those before. With `override`: how much the sender knows.
+    #[serde(default, skip_serializing_if = "Seen::is_empty")]
+    pub seen: Seen,
+    /// Answer with what the sender lacks, by what it `seen`s.
+    #[serde(default, rename = "override", skip_serializing_if = "std::ops::Not::not")]
+    pub r#override: bool,
 }
 
-/// Coordinator → workers, every few seconds: the coordinators, in the order in which to try them. It is a sign of life too.
+/// Main coordinator → workers and backups, worker → capable clients, every few seconds and on change: where to go, in this order, when a
+/// server fails. Workers and clients keep it on disk.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BackupList {
-    /// The first is the main one.
+    /// To a server: the main coordinator, then the backups in the order in which they take over. To a client: other workers, then these.
     pub servers: Vec<BackupEntry>,
 }
 
 /// A server of the BACKUP_LIST.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackupEntry {
+    /// Its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<ServerId>,
     /// Where it listens: `hostname` and `port`.
     #[serde(flatten)]
     pub address: Address,
@@ -206,11 +227,151 @@ pub struct BackupEntry {
 pub enum Role {
     /// The main coordinator.
     Main,
-    /// A standby.
+    /// A backup coordinator, which follows the main one.
     Backup,
+    /// A coordinator that knows of no main one, and looks for it or is about to become it.
+    Seeking,
     /// A worker.
     Worker,
 }
+
+/// What a coordinator says of itself to the others, in several messages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// What it is.
+    pub role: Role,
+    /// Its place in the BACKUP_LIST that it heard last: 0 is the main one. Absent where it is not listed.
+    #[serde(default, deserialize_with = "maybe_number", skip_serializing_if = "Option::is_none")]
+    pub rank: Option<u64>,
+    /// Whose updates it follows: the main coordinator that it hears, itself where it is the main one. Absent where it hears none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub main: Option<ServerId>,
+}
+
+/// Coordinator → coordinator: who I am, where I listen, and that I belong to this group.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackupAuthenticate {
+    /// The sender's name.
+    pub id: ServerId,
+    /// Where it listens: `hostname` and `port`.
+    #[serde(flatten)]
+    pub address: Address,
+    /// The network secret.
+    pub secret: Secret,
+    /// Which start of the sender this is.
+    pub incarnation: Incarnation,
+    /// The network that it keeps users of; absent where it has none yet, and would join any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    /// What it is: `role`, `rank`, `main`.
+    #[serde(flatten)]
+    pub standing: Standing,
+}
+
+/// Coordinator → coordinator: you belong here; and the same of myself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackupAuthenticationSuccess {
+    /// The answering coordinator's name.
+    pub id: ServerId,
+    /// Which start of it this is.
+    pub incarnation: Incarnation,
+    /// The network that it keeps users of; absent where it has none yet, and would join any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    /// What it is: `role`, `rank`, `main`.
+    #[serde(flatten)]
+    pub standing: Standing,
+}
+
+/// Coordinator → coordinator: you do not belong here. The connection closes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackupAuthenticationFail {
+    /// Why.
+    #[serde(default)]
+    pub info: String,
+}
+
+/// Coordinator → coordinators, main coordinator → workers: I live, and this is what I am.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// `role`, `rank`, `main`.
+    #[serde(flatten)]
+    pub standing: Standing,
+}
+
+/// Main coordinator → backup, first and on change: the group and its servers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SynchroniseServerAddresses {
+    /// The number of this update, to be confirmed.
+    #[serde(deserialize_with = "number")]
+    pub update: u64,
+    /// The network's id.
+    pub network: String,
+    /// The key that tokens are signed with.
+    pub token_key: TokenKey,
+    /// The workers.
+    pub servers: Vec<ServerEntry>,
+    /// The members of the group: every coordinator that has joined it and was not forgotten.
+    pub members: Vec<ServerEntry>,
+    /// The history of epochs, oldest first.
+    pub history: Vec<Reign>,
+    /// How much of the users the main coordinator knows. A backup that knows more says so with SYNC_USER.
+    #[serde(default, skip_serializing_if = "Seen::is_empty")]
+    pub seen: Seen,
+}
+
+/// Main coordinator → backup: the workers' loads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SynchroniseServerLoad {
+    /// The number of this update, to be confirmed.
+    #[serde(deserialize_with = "number")]
+    pub update: u64,
+    /// Clients that each worker carries.
+    pub loads: BTreeMap<ServerId, u64>,
+}
+
+/// Main coordinator → backup: users, on joining all that the backup lacks, then every change before it counts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SynchroniseUserStore {
+    /// The number of this update, to be confirmed when it is on disk.
+    #[serde(deserialize_with = "number")]
+    pub update: u64,
+    /// Records by name.
+    pub users: BTreeMap<Username, UserRecord>,
+    /// How much of the users the backup knows with this update. What lies beyond it is proposed, and counts when the main coordinator
+    /// says so in a later update, or does not live to say it.
+    #[serde(default, skip_serializing_if = "Seen::is_empty")]
+    pub seen: Seen,
+}
+
+/// Backup → main coordinator: all updates up to this one are taken in, and those of users on disk.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Synchronised {
+    /// The number of the update.
+    #[serde(deserialize_with = "number")]
+    pub update: u64,
+}
+
+/// Backup → worker: do you hear the main coordinator, which I do not hear?
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MainQuery {
+    /// The asking coordinator.
+    pub id: ServerId,
+    /// The network secret.
+    pub secret: Secret,
+}
+
+/// Worker → backup: the answer to MAIN_QUERY. The connection stays open for the next.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MainAnswer {
+    /// The main coordinator that the worker hears; absent where it hears none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub main: Option<ServerId>,
+}
+
+/// Main coordinator → first backup: I am about to leave; take over now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Promote {}
 
 /// Worker → worker, first on every link, then every few seconds and on change: the workers that I have a working link to, and how
 /// far my own activities go. Who receives an activity passes it on to those neighbours that do not have it from its origin:
@@ -228,6 +389,9 @@ pub struct Neighbours {
 pub struct Status {
     /// The network secret.
     pub secret: Secret,
+    /// List the conflicts too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub conflicts: bool,
 }
 
 /// Coordinator → operator: the answer to STATUS. The connection stays open for the next.
@@ -237,11 +401,75 @@ pub struct StatusReport {
     pub id: ServerId,
     /// The network's id.
     pub network: String,
+    /// What the answering coordinator is.
+    pub role: Role,
+    /// The highest epoch that it has seen; absent where there was none yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub highest_epoch: Option<Epoch>,
+    /// `NORMAL` or `RECOVERING`.
+    pub state: State,
+    /// Why it is RECOVERING: sentences for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<String>,
     /// Registered users.
     #[serde(deserialize_with = "number")]
     pub users: u64,
+    /// The coordinators of the group, in the order of the BACKUP_LIST, then those that are not listed.
+    #[serde(default)]
+    pub coordinators: Vec<CoordinatorStatus>,
     /// The workers, by id.
     pub workers: Vec<WorkerStatus>,
+    /// The latest epochs, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Reign>,
+    /// How many registrations lost their name to an earlier one.
+    #[serde(deserialize_with = "number")]
+    pub conflict_count: u64,
+    /// The first of them, where they were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conflicts: Vec<Conflict>,
+}
+
+/// How the network is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum State {
+    /// Everything is as it should be.
+    Normal,
+    /// A server was lost and has not been replaced: a takeover, a reconnection, a merge or a catch-up is under way.
+    Recovering,
+}
+
+/// What a coordinator knows of one of the group, itself included.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CoordinatorStatus {
+    /// Which, and where it listens: `id`, `hostname`, `port`.
+    #[serde(flatten)]
+    pub server: ServerEntry,
+    /// What it is, as far as is known; absent where it is not connected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// The highest epoch that was heard from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard_epoch: Option<Epoch>,
+    /// Whether it is in the BACKUP_LIST: it holds all that was acknowledged.
+    pub listed: bool,
+    /// Updates that it has been sent and has not confirmed; absent where the answering coordinator does not send it any.
+    #[serde(default, deserialize_with = "maybe_number", skip_serializing_if = "Option::is_none")]
+    pub behind: Option<u64>,
+}
+
+/// A registration that lost its name to an earlier one, made elsewhere while the two could not see each other. It is kept aside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conflict {
+    /// The name.
+    pub username: Username,
+    /// The registration that lost.
+    pub registration: Stamp,
+    /// The registration that has the name.
+    pub lost_to: Stamp,
+    /// When the one that lost was made, by its coordinator's clock.
+    pub registered: WallMillis,
 }
 
 /// What a coordinator knows of a worker.

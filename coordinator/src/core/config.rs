@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use common::id::ServerId;
+use common::epoch::{Epoch, Reign};
+use common::id::{Incarnation, ServerId};
 use common::limits;
 use common::machine::JobId;
 use common::token::TokenKey;
 use common::user::{PasswordHash, Secret, UserRecord, Username};
-use common::users::Users;
-use common::wire::Address;
+use common::users::{Seen, Users};
+use common::wire::{Address, ServerEntry};
+use serde::{Deserialize, Serialize};
 
 /// Who this coordinator is.
 #[derive(Clone, Debug)]
@@ -19,6 +21,12 @@ pub struct Config {
     pub address: Address,
     /// The network secret, by which it knows its servers.
     pub secret: Secret,
+    /// Other coordinators of the group, as the operator named them.
+    pub backups: Vec<Address>,
+    /// How many backups must hold a registration before it is acknowledged: with fewer it is refused.
+    pub require_backups: usize,
+    /// Which start of it this is.
+    pub incarnation: Incarnation,
     /// Where its randomness starts.
     pub seed: u64,
     /// Its bounds.
@@ -28,12 +36,27 @@ pub struct Config {
 /// What the store held when this coordinator started.
 #[derive(Debug)]
 pub struct Recovered {
+    /// The group that it belongs to.
+    pub group: Group,
+    /// How much of the users it knows for certain; what lies beyond was proposed by a main coordinator and never settled.
+    pub seen: Seen,
+    /// The users.
+    pub users: Users,
+}
+
+/// What a coordinator keeps of its group. All of it is written together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Group {
     /// The network's id.
     pub network: String,
     /// The key that tokens are signed with.
     pub token_key: TokenKey,
-    /// The users.
-    pub users: Users,
+    /// The highest epoch that it has seen; `None` before the first.
+    pub epoch: Option<Epoch>,
+    /// The latest epochs, oldest first.
+    pub history: Vec<Reign>,
+    /// Every coordinator that has joined and was not forgotten, this one included, by name.
+    pub members: Vec<ServerEntry>,
 }
 
 /// The bounds of a coordinator; [`common::limits`] says for each why it is what it is by default.
@@ -63,8 +86,24 @@ pub struct Limits {
     pub token_life: Duration,
     /// How far ahead of our clock the stamps of others are followed.
     pub stamp_ahead: Duration,
-    /// How often workers hear from us.
+    /// How often workers hear the BACKUP_LIST.
     pub heartbeat: Duration,
+    /// How often the other coordinators and the workers hear that this one lives.
+    pub pulse: Duration,
+    /// After how long a silent coordinator is suspected to be gone.
+    pub failure_timeout: Duration,
+    /// How long an update may take to be confirmed by a backup.
+    pub sync_timeout: Duration,
+    /// First and longest pause between attempts to reach another coordinator.
+    pub redial: (Duration, Duration),
+    /// Coordinators of a group.
+    pub members: usize,
+    /// Updates that a backup which catches up may be sent ahead of its confirmation.
+    pub sync_window: u64,
+    /// Workers that are asked whether they hear the main coordinator.
+    pub asked_workers: usize,
+    /// Clients whose request waits for a takeover to be over.
+    pub parked: usize,
     /// How long a worker may be silent.
     pub server_silence: Duration,
     /// Workers at once.
@@ -93,6 +132,14 @@ impl Default for Limits {
             token_life: limits::TOKEN_LIFE,
             stamp_ahead: limits::STAMP_AHEAD,
             heartbeat: limits::HEARTBEAT,
+            pulse: limits::PULSE,
+            failure_timeout: limits::FAILURE_TIMEOUT,
+            sync_timeout: limits::SYNC_TIMEOUT,
+            redial: limits::REDIAL,
+            members: limits::MEMBERS,
+            sync_window: limits::SYNC_WINDOW,
+            asked_workers: limits::ASKED_WORKERS,
+            parked: limits::PARKED,
             server_silence: limits::SERVER_SILENCE,
             workers: limits::WORKERS,
             sync_users: limits::SYNC_USERS,
@@ -119,12 +166,12 @@ pub enum Input {
         /// Whether the secret is the one that was hashed.
         matches: bool,
     },
-    /// The answer to [`Effect::Persist`]: the batch is on disk and survives a crash from now on.
+    /// The answer to [`Effect::Persist`]: the change is on disk and survives a crash from now on.
     Persisted {
         /// Which job.
         job: JobId,
     },
-    /// The other answer to [`Effect::Persist`]: nothing of the batch may be relied upon.
+    /// The other answer to [`Effect::Persist`]: nothing of the change may be relied upon.
     PersistFailed {
         /// Which job.
         job: JobId,
@@ -154,11 +201,22 @@ pub enum Effect {
         /// What it should match.
         hash: PasswordHash,
     },
-    /// Write these users to disk, all or none, and have them survive a crash before answering. At most one batch is outstanding.
+    /// Write this to disk, all or none, and have it survive a crash before answering. At most one change is outstanding.
     Persist {
         /// Which job.
         job: JobId,
-        /// The users.
-        users: Vec<(Username, UserRecord)>,
+        /// What.
+        change: Change,
     },
+}
+
+/// A change of what is on disk.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Change {
+    /// Users to be written, each in place of what was kept of the same registration.
+    pub users: Vec<(Username, UserRecord)>,
+    /// What is known for certain from now on; `None`: as before.
+    pub seen: Option<Seen>,
+    /// The group from now on; `None`: as before.
+    pub group: Option<Group>,
 }

@@ -49,7 +49,7 @@ impl Cursor {
         match users.len() {
             0 => None,
             1 => users.pop_first().map(|(username, user)| fresh(username, user)),
-            _ => Some(SyncUser { users }.into()),
+            _ => Some(SyncUser { users, seen: Default::default(), r#override: false }.into()),
         }
     }
 

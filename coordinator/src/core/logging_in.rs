@@ -64,7 +64,7 @@ impl Coordinator {
     }
 
     fn check_token(&self, turn: &Turn<'_>, username: &Username, token: &str) -> Result<Stamp, Refusal> {
-        let claims = self.token_key.verify(token, turn.now.wall);
+        let claims = self.group.token_key.verify(token, turn.now.wall);
         let claims = claims.map_err(|error| Refusal::Unacceptable(error.to_string()))?;
         let registration = self.registry.get(username).map(|record| &record.registration);
         match claims.registration {
@@ -91,7 +91,7 @@ impl Coordinator {
         let welcome =
             LoginSuccess { info: format!("logged in as {username}"), server: Some(self.config.id.clone()) };
         let expires = turn.now.wall + self.config.limits.token_life;
-        let token = self.token_key.sign(&Claims { username, registration, expires });
+        let token = self.group.token_key.sign(&Claims { username, registration, expires });
         self.say(turn, link, welcome);
         self.dismiss(turn, link, Redirect { address, token: Some(token) });
     }

@@ -35,11 +35,12 @@ mod tests;
 use common::id::{LinkId, ServerId};
 use common::machine::{Action, Event, Machine};
 use common::time::{Now, Time};
-use common::token::TokenKey;
-use common::wire::{AuthenticationFail, InvalidMessage, LoginFailed, Message, Millis, StatusReport};
+use common::wire::{
+    AuthenticationFail, InvalidMessage, LoginFailed, Message, Millis, Role, State, StatusReport,
+};
 use tracing::{debug, info, warn};
 
-pub use config::{Config, Effect, Input, Limits, Recovered};
+pub use config::{Change, Config, Effect, Group, Input, Limits, Recovered};
 
 use jobs::Jobs;
 use links::{Links, Party};
@@ -50,8 +51,7 @@ use registry::Registry;
 #[derive(Debug)]
 pub struct Coordinator {
     config: Config,
-    network: String,
-    token_key: TokenKey,
+    group: Group,
     rng: fastrand::Rng,
     links: Links,
     registry: Registry,
@@ -75,8 +75,7 @@ impl Coordinator {
     pub fn new(now: Now, config: Config, recovered: Recovered) -> Self {
         let limits = &config.limits;
         Coordinator {
-            network: recovered.network,
-            token_key: recovered.token_key,
+            group: recovered.group,
             rng: fastrand::Rng::with_seed(config.seed),
             links: Links::new(limits.clone()),
             registry: Registry::new(config.id.clone(), now.wall, recovered.users, limits),
@@ -93,9 +92,17 @@ impl Coordinator {
     pub fn status(&self) -> StatusReport {
         StatusReport {
             id: self.config.id.clone(),
-            network: self.network.clone(),
+            network: self.group.network.clone(),
+            role: Role::Main,
+            highest_epoch: self.group.epoch.clone(),
+            state: State::Normal,
+            reasons: Vec::new(),
             users: self.registry.len() as u64,
+            coordinators: Vec::new(),
             workers: self.placement.status(),
+            history: self.group.history.clone(),
+            conflict_count: 0,
+            conflicts: Vec::new(),
         }
     }
 
@@ -119,7 +126,7 @@ impl Machine for Coordinator {
         let turn = &mut Turn { now, actions };
         match event {
             Event::Accepted { link, peer } => self.accepted(turn, link, peer),
-            Event::Received { link, message } => self.received(turn, link, message),
+            Event::Received { link, message, .. } => self.received(turn, link, message),
             Event::Malformed { link, error } => self.invalid(turn, link, error.to_string()),
             Event::Wrote { link, bytes } => {
                 self.links.wrote(now.time, link, bytes);

@@ -43,7 +43,7 @@ impl Coordinator {
         self.links.promote(link, Party::Worker(Box::new(WorkerLink { id: server.id.clone(), cursor })));
         self.welcome(turn, link, &server.id);
         if arrival.is_news {
-            self.tell_others(turn, link, &SynchronisedNewServer { server }.into());
+            self.tell_others(turn, link, &SynchronisedNewServer { server, update: None }.into());
         }
     }
 
@@ -52,9 +52,10 @@ impl Coordinator {
         let welcome = AuthenticateSuccess {
             id: self.config.id.clone(),
             incarnation: None,
-            network: Some(self.network.clone()),
-            token_key: Some(self.token_key.clone()),
+            network: Some(self.group.network.clone()),
+            token_key: Some(self.group.token_key.clone()),
             servers: self.placement.others(id),
+            seen: Default::default(),
         };
         self.say(turn, link, welcome);
         let coordinators = self.backup_list();
@@ -131,7 +132,7 @@ impl Coordinator {
             if let Some(link) = link {
                 self.invalid(turn, link, format!("nothing was heard from this server for {silence} s"));
             }
-            self.tell_workers(turn, &RemoveServer { id }.into());
+            self.tell_workers(turn, &RemoveServer { id, update: None }.into());
         }
     }
 
@@ -142,7 +143,13 @@ impl Coordinator {
     }
 
     fn backup_list(&self) -> BackupList {
-        BackupList { servers: vec![BackupEntry { address: self.config.address.clone(), role: Role::Main }] }
+        BackupList {
+            servers: vec![BackupEntry {
+                id: Some(self.config.id.clone()),
+                address: self.config.address.clone(),
+                role: Role::Main,
+            }],
+        }
     }
 
     fn tell_workers(&mut self, turn: &mut Turn<'_>, message: &Message) {

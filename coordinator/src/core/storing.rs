@@ -10,7 +10,7 @@ use common::wire::{
 };
 use tracing::{debug, error, info};
 
-use super::config::Effect;
+use super::config::{Change, Effect};
 use super::jobs::HashJob;
 use super::links::Proven;
 use super::refusals::{Asked, Refusal};
@@ -35,7 +35,8 @@ impl Coordinator {
     pub(super) fn write_next(&mut self, turn: &mut Turn<'_>) {
         let job = self.jobs.number();
         if let Some(users) = self.registry.next_batch(turn.now.wall, job) {
-            turn.actions.push(Action::Effect(Effect::Persist { job, users }));
+            let change = Change { users, ..Change::default() };
+            turn.actions.push(Action::Effect(Effect::Persist { job, change }));
         }
     }
 

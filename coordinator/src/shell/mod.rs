@@ -9,6 +9,7 @@ mod store;
 pub use store::{Opened, Store, StoreError};
 
 use common::boot;
+use common::id::Incarnation;
 use common::net::{self, Hasher, Options};
 use common::wire::Address;
 use tokio::sync::mpsc::{self, UnboundedSender};
@@ -37,6 +38,9 @@ pub async fn run(config: Config) -> Result<(), String> {
         id: id.clone(),
         address: address.clone(),
         secret: config.secret,
+        backups: Vec::new(),
+        require_backups: 0,
+        incarnation: Incarnation(boot::random_seed()),
         seed: boot::random_seed(),
         limits: Limits::default(),
     };
@@ -66,7 +70,7 @@ fn perform(effect: Effect, hasher: &Hasher, disk: &Disk, inputs: &UnboundedSende
         Effect::Verify { job, secret, hash } => {
             hasher.verify(secret, hash, move |matches| answer(Input::Verified { job, matches }));
         }
-        Effect::Persist { job, users } => disk.write(job, users),
+        Effect::Persist { job, change } => disk.write(job, change.users),
     }
 }
 

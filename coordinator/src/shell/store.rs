@@ -23,7 +23,7 @@ use common::user::{UserRecord, Username, UsernameError};
 use common::users::Users;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
-use crate::core::Recovered;
+use crate::core::{Group, Recovered};
 
 const REGISTRATIONS: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("registrations");
 /// Where format 1 kept users, by name.
@@ -264,7 +264,8 @@ fn read(path: &Path, database: &Database) -> Result<Opened, StoreError> {
         migrate(path, database)?;
     }
     let users = read_users(path, database)?;
-    Ok(Opened { id, recovered: Recovered { network: network?, token_key, users } })
+    let group = Group { network: network?, token_key, epoch: None, history: Vec::new(), members: Vec::new() };
+    Ok(Opened { id, recovered: Recovered { group, seen: users.latest(), users } })
 }
 
 fn read_meta(database: &Database) -> Result<[Option<String>; 4], redb::Error> {

@@ -8,8 +8,9 @@ use common::id::{Incarnation, ServerId};
 use common::time::Now;
 use common::token::TokenKey;
 use common::user::{Secret, Username};
+use common::users::Users;
 use common::wire::Address;
-use coordinator::core::{Coordinator, Recovered};
+use coordinator::core::{Coordinator, Group, Recovered};
 use worker::core::Worker;
 
 use super::classic::{self, Classic};
@@ -251,18 +252,25 @@ impl Cast {
             id: server_id("c1"),
             address,
             secret: Secret::new(NETWORK_SECRET),
+            backups: Vec::new(),
+            require_backups: 0,
+            incarnation: Incarnation(seed),
             seed,
             limits,
         };
-        let recovered = Recovered {
+        let users: Users = disk
+            .users()
+            .beyond(&Default::default())
+            .map(|(name, record)| (name.clone(), record.clone()))
+            .collect();
+        let group = Group {
             network: "simulated".to_owned(),
             token_key: self.token_key.clone(),
-            users: disk
-                .users()
-                .beyond(&Default::default())
-                .map(|(name, record)| (name.clone(), record.clone()))
-                .collect(),
+            epoch: None,
+            history: Vec::new(),
+            members: Vec::new(),
         };
+        let recovered = Recovered { group, seen: users.latest(), users };
         Node::Coordinator(Box::new(Coordinator::new(now, config, recovered)))
     }
 

@@ -253,7 +253,7 @@ impl Machine for Classic {
             Event::DialFailed { .. } if matches!(self.state, State::Dialling { .. }) => {
                 self.pause(now, Duration::ZERO)
             }
-            Event::Received { link, message } if self.is_current(link) => {
+            Event::Received { link, message, .. } if self.is_current(link) => {
                 self.received(now, link, message, actions)
             }
             Event::Malformed { link, .. } if self.is_current(link) => {

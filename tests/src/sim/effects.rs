@@ -17,7 +17,9 @@ impl Scenario {
         use worker::core::{Effect as OfWorker, Input as ToWorker};
         let input = match effect {
             Effect::Client(_) => return,
-            Effect::Coordinator(OfCoordinator::Persist { job, users }) => return self.write(at, job, users),
+            Effect::Coordinator(OfCoordinator::Persist { job, change }) => {
+                return self.write(at, job, change.users);
+            }
             Effect::Coordinator(OfCoordinator::Hash { job, secret }) => {
                 Input::Coordinator(ToCoordinator::Hashed { job, hash: self.hash(&secret) })
             }

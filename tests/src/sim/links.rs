@@ -147,9 +147,9 @@ impl<M: Machine> World<M> {
         if end.deaf {
             return;
         }
-        let mut arrived: Vec<Result<Message, WireError>> = Vec::new();
+        let mut arrived = Vec::new();
         let fed = end.lines.feed(bytes, |line| {
-            arrived.push(Message::decode(line));
+            arrived.push(Message::decode_with_epoch(line));
             if matches!(arrived.last(), Some(Err(_))) {
                 ControlFlow::Break(())
             } else {
@@ -165,9 +165,10 @@ impl<M: Machine> World<M> {
                 break;
             }
             match message {
-                Ok(message) => {
-                    self.seen.push(Seen::Received { at, from, conn, message: message.clone() });
-                    self.handle(at, Event::Received { link, message }, &mut flush);
+                Ok((message, epoch)) => {
+                    let seen = (message.clone(), epoch.clone());
+                    self.seen.push(Seen::Received { at, from, conn, message: seen.0, epoch: seen.1 });
+                    self.handle(at, Event::Received { link, message, epoch }, &mut flush);
                 }
                 Err(error) => {
                     self.seen.push(Seen::Malformed { at, from, conn, error: error.clone() });

@@ -217,7 +217,7 @@ impl Machine for Mischief {
                 _ => {}
             },
             Event::Dialled { link, .. } => self.dialled(link, actions),
-            Event::Received { link, message } => self.received(now.time, link, message, actions),
+            Event::Received { link, message, .. } => self.received(now.time, link, message, actions),
             Event::Wrote { bytes, .. } => _ = self.waiting.drain(..bytes),
             Event::Closed { .. } | Event::DialFailed { .. } => self.state = State::Done,
             Event::Malformed { link, .. } => {

@@ -45,6 +45,7 @@ pub use trace::Trace;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Index, IndexMut};
 
+use common::epoch::Epoch;
 use common::id::LinkId;
 use common::machine::{Action, DialError, DialId, Event, Machine};
 use common::time::{Now, Time};
@@ -64,7 +65,7 @@ pub struct ProcessId(usize);
 )]
 pub enum Seen<E> {
     /// A message arrived; the machine at `at` was told.
-    Received { at: ProcessId, from: ProcessId, conn: ConnId, message: Message },
+    Received { at: ProcessId, from: ProcessId, conn: ConnId, message: Message, epoch: Option<Epoch> },
     /// Something arrived that is no message.
     Malformed { at: ProcessId, from: ProcessId, conn: ConnId, error: WireError },
     /// The machine at `by` closed a connection.

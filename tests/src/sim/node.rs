@@ -129,7 +129,7 @@ fn run<M: Machine>(
         Event::Accepted { link, peer } => Event::Accepted { link, peer },
         Event::Dialled { dial, link } => Event::Dialled { dial, link },
         Event::DialFailed { dial, error } => Event::DialFailed { dial, error },
-        Event::Received { link, message } => Event::Received { link, message },
+        Event::Received { link, message, epoch } => Event::Received { link, message, epoch },
         Event::Malformed { link, error } => Event::Malformed { link, error },
         Event::Wrote { link, bytes } => Event::Wrote { link, bytes },
         Event::Closed { link } => Event::Closed { link },

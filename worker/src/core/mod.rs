@@ -300,7 +300,7 @@ impl Machine for Worker {
             Event::Accepted { link, .. } => self.accepted(now, link, actions),
             Event::Dialled { dial, link } => self.dialled(now, dial, link, actions),
             Event::DialFailed { dial, error } => self.dial_failed(now, dial, error),
-            Event::Received { link, message } => self.received(now, link, message, actions),
+            Event::Received { link, message, .. } => self.received(now, link, message, actions),
             Event::Malformed { link, error } => self.refuse(now, link, error.to_string(), actions),
             Event::Wrote { link, bytes } => {
                 self.wrote(now, link, bytes);

@@ -53,6 +53,7 @@ impl Worker {
             network: None,
             token_key: None,
             servers: Vec::new(),
+            seen: Default::default(),
         };
         self.links.insert(link, Link::Neighbour);
         let server = ServerEntry { id: theirs.id, address: theirs.address };

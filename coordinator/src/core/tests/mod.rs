@@ -11,7 +11,7 @@ mod servers;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use common::id::LinkId;
+use common::id::{Incarnation, LinkId};
 use common::machine::{Action, Event, Machine};
 use common::password;
 use common::time::{Now, Time, WallMillis};
@@ -21,7 +21,7 @@ use common::users::Users;
 use common::wire::{Message, UserRegisterResult};
 use slotmap::SlotMap;
 
-use super::{Config, Coordinator, Effect, Input, Limits, Recovered};
+use super::{Config, Coordinator, Effect, Group, Input, Limits, Recovered};
 
 const SECRET: &str = "the network's secret";
 const KEY: [u8; 32] = [7; 32];
@@ -57,14 +57,21 @@ impl Net {
             id: "c1".parse().unwrap(),
             address: "127.0.0.1:3780".parse().unwrap(),
             secret: Secret::new(SECRET),
+            backups: Vec::new(),
+            require_backups: 0,
+            incarnation: Incarnation(1),
             seed: 1,
             limits,
         };
-        let recovered = Recovered {
+        let users = Users::from_iter(users);
+        let group = Group {
             network: "net".to_owned(),
             token_key: TokenKey::new(KEY),
-            users: Users::from_iter(users),
+            epoch: None,
+            history: Vec::new(),
+            members: Vec::new(),
         };
+        let recovered = Recovered { group, seen: users.latest(), users };
         let now = Now { time: Time::from_micros(1), wall: WallMillis(1_000_000) };
         Net {
             coordinator: Coordinator::new(now, config, recovered),
@@ -103,8 +110,8 @@ impl Net {
     }
 
     fn say(&mut self, link: LinkId, line: &str) {
-        let event = match Message::decode(line.as_bytes()) {
-            Ok(message) => Event::Received { link, message },
+        let event = match Message::decode_with_epoch(line.as_bytes()) {
+            Ok((message, epoch)) => Event::Received { link, message, epoch },
             Err(error) => Event::Malformed { link, error },
         };
         self.event(event);

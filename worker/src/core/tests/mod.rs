@@ -116,8 +116,8 @@ impl Node {
 
     fn say(&mut self, link: LinkId, line: &str) {
         assert!(self.links.contains_key(link), "{line} is said on a closed link");
-        match Message::decode(line.as_bytes()) {
-            Ok(message) => self.event(Event::Received { link, message }),
+        match Message::decode_with_epoch(line.as_bytes()) {
+            Ok((message, epoch)) => self.event(Event::Received { link, message, epoch }),
             Err(error) => self.event(Event::Malformed { link, error }),
         }
     }
