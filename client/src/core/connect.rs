@@ -9,11 +9,14 @@ use common::machine::{DialId, Machine};
 use common::outbox::Outbox;
 use common::time::Time;
 use common::user::Secret;
-use common::wire::{Login, Message, Redirect, Register};
+use common::wire::{Address, Login, Message, Redirect, Register};
 
 use super::login::{self, Step, Verdict};
 use super::route::Target;
 use super::{Action, Client, Effect, RegisterMode, State};
+
+/// What we understand beyond the classic commands.
+const CAPABILITIES: [&str; 1] = ["backup_list"];
 
 impl Client {
     pub(super) fn deadline_passed(&mut self, now: Time, actions: &mut Vec<Action>) {
@@ -60,20 +63,19 @@ impl Client {
     fn say(&mut self, now: Time, link: LinkId, target: Target, step: Step, actions: &mut Vec<Action>) {
         let username = self.config.username.to_string();
         let secret = self.config.secret.clone();
-        let (message, patience): (Option<Message>, Duration) = match step {
+        let message: Option<Message> = match step {
             Step::Registering => {
                 let secret = secret.unwrap_or_else(|| Secret::new(""));
-                (Some(Register { username, secret }.into()), self.config.limits.login_silence)
+                Some(Register { username, secret }.into())
             }
             Step::LoggingIn => {
                 let token = target.token().map(str::to_owned);
-                (
-                    Some(Login { username, secret, token, capabilities: Vec::new() }.into()),
-                    self.config.limits.login_silence,
-                )
+                let capabilities = CAPABILITIES.map(str::to_owned).into();
+                Some(Login { username, secret, token, capabilities }.into())
             }
-            Step::AwaitingRedirect => (None, self.config.limits.redirect_wait),
+            Step::AwaitingRedirect => None,
         };
+        let patience = self.patience(&target, step);
         let mut outbox = Outbox::new(limits::LINE_BYTES);
         if let Some(message) = message {
             if outbox.push(now, &message).is_err() {
@@ -83,6 +85,17 @@ impl Client {
             actions.push(Action::Flush(link));
         }
         self.state = State::LoggingIn { link, target, step, outbox, until: now + patience };
+    }
+
+    /// How long the other side may take to answer.
+    fn patience(&self, target: &Target, step: Step) -> Duration {
+        let limits = &self.config.limits;
+        let first_round = self.backoff.attempts() == 0;
+        match step {
+            Step::AwaitingRedirect => limits.redirect_wait,
+            _ if target.is_coordinator() && first_round && self.route.has_a_choice() => limits.first_silence,
+            _ => limits.login_silence,
+        }
     }
 
     pub(super) fn received(&mut self, now: Time, message: Message, actions: &mut Vec<Action>) {
@@ -137,9 +150,14 @@ impl Client {
                 }
                 actions.push(Action::Flush(link));
             }
-            Verdict::GoTo(redirect) => self.follow(now, link, redirect, actions),
+            // A main coordinator says LOGIN_SUCCESS first, or at least gives us a token.
+            Verdict::SentOn(redirect) if target.is_coordinator() && redirect.token.is_none() => {
+                self.sent_on(now, link, &target, redirect.address, actions);
+            }
+            Verdict::SentOn(redirect) | Verdict::GoTo(redirect) => self.follow(now, link, redirect, actions),
             Verdict::Later(info, wait) => {
                 actions.push(Action::Close { link, farewell: Vec::new() });
+                self.route.pass(&target);
                 self.pause(now, info, wait, actions);
             }
             Verdict::Refused(info) | Verdict::NotRegistered(info) if target.is_coordinator() => {
@@ -154,7 +172,19 @@ impl Client {
 
     pub(super) fn follow(&mut self, now: Time, link: LinkId, redirect: Redirect, actions: &mut Vec<Action>) {
         actions.push(Action::Close { link, farewell: Vec::new() });
-        match self.route.redirected(redirect) {
+        let next = self.route.redirected(redirect);
+        self.go_on(now, next, actions);
+    }
+
+    /// To the main coordinator, where what was to be done at `from` is done from the beginning.
+    fn sent_on(&mut self, now: Time, link: LinkId, from: &Target, to: Address, actions: &mut Vec<Action>) {
+        actions.push(Action::Close { link, farewell: Vec::new() });
+        let next = self.route.sent_on(from, to);
+        self.go_on(now, next, actions);
+    }
+
+    fn go_on(&mut self, now: Time, next: Option<Target>, actions: &mut Vec<Action>) {
+        match next {
             Some(target) => self.dial(target, actions),
             None => self.pause(now, "we are sent round in circles".to_owned(), Duration::ZERO, actions),
         }

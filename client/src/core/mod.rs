@@ -1,5 +1,6 @@
 //! One session as a state machine: dial a coordinator, register where asked to, log in, follow the REDIRECT, log in at the
-//! worker by token, publish and receive; and begin again, with full jitter, when something breaks.
+//! worker by token, publish and receive; and begin again, with full jitter, when something breaks. Where there are several
+//! coordinators they are tried in turn without a pause; one that is not the main one sends us to it, and there we begin anew.
 //!
 //! **Invariants.** At most one connection at a time; events of an older one mean nothing. A coordinator's refusal is final. A
 //! worker's is not: it may not have heard of the user yet, so it counts as a failed attempt.
@@ -34,6 +35,7 @@ pub use config::{Config, Effect, Input, Limits, RegisterMode};
 use login::Step;
 use queue::Queue;
 pub use queue::one_line;
+pub use route::coordinators;
 use route::{Route, Target};
 
 type Action = machine::Action<Effect>;
@@ -173,6 +175,11 @@ impl Client {
         match message {
             Message::ActivityBroadcast(broadcast) => {
                 actions.push(Action::Effect(Effect::Activity(broadcast)))
+            }
+            Message::BackupList(list) => {
+                if let Some(servers) = self.route.learn(list.servers) {
+                    actions.push(Action::Effect(Effect::Servers(servers.to_vec())));
+                }
             }
             Message::Redirect(redirect) => {
                 self.queue.connection_lost(now);
