@@ -104,7 +104,10 @@ async fn follow(user: String, mut session: Client, board: Rc<RefCell<Board>>) {
     while let Some(event) = session.event().await {
         let mut board = board.borrow_mut();
         match event {
-            Event::Registered { .. } | Event::Activity(_) | Event::LoggedIn { server: None, .. } => {}
+            Event::Registered { .. }
+            | Event::Servers(_)
+            | Event::Activity(_)
+            | Event::LoggedIn { server: None, .. } => {}
             Event::LoggedIn { server: Some(server), .. } => {
                 board.places.insert(user.clone(), server);
             }
