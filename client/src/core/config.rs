@@ -42,9 +42,11 @@ pub enum RegisterMode {
 pub struct Limits {
     /// How long a server may say nothing while we log in. Longer: this attempt is given up. As long as a server gives us.
     pub login_silence: Duration,
-    /// How long a coordinator may say nothing while there is another one and neither has been waited for yet. Longer: the next one.
-    /// It suffices for a takeover from one that fell silent. Where no other answered either, they all may be busy, and are given
-    /// `login_silence`.
+    /// How long a coordinator may take to accept a connection while there is another one to try, in the first round of attempts.
+    /// Longer: the next one. Later rounds wait as long as the driver does.
+    pub first_dial: Duration,
+    /// How long a coordinator may say nothing then: about as long as a takeover from one that fell silent takes. In later rounds they
+    /// may all be busy rather than gone, and are given `login_silence`.
     pub first_silence: Duration,
     /// How long a coordinator may take from LOGIN_SUCCESS to REDIRECT. It sends both at once, so a longer wait means that the other
     /// side is no coordinator.
@@ -65,7 +67,8 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             login_silence: limits::LOGIN_DEADLINE,
-            first_silence: limits::FAILURE_TIMEOUT + Duration::from_secs(1),
+            first_dial: Duration::from_secs(1),
+            first_silence: limits::FAILURE_TIMEOUT + limits::PULSE,
             redirect_wait: Duration::from_secs(5),
             redirects: 4,
             longest_retry: Duration::from_secs(60),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use common::id::LinkId;
 use common::limits;
-use common::machine::{DialId, Machine};
+use common::machine::{DialError, DialId, Machine};
 use common::outbox::Outbox;
 use common::time::Time;
 use common::user::Secret;
@@ -26,27 +26,29 @@ impl Client {
         match &self.state {
             State::Pausing { .. } => {
                 let target = self.route.begin();
-                self.dial(target, actions);
+                self.dial(now, target, actions);
             }
             State::LoggingIn { step: Step::AwaitingRedirect, .. } => {
                 self.hang_up(now, login::NO_REDIRECT.to_owned(), actions);
             }
             State::LoggingIn { .. } => self.hang_up(now, "it does not answer".to_owned(), actions),
             State::Live { .. } => self.hang_up(now, "the server takes nothing any more".to_owned(), actions),
-            State::Dialling { .. } | State::Done => {}
+            State::Dialling { .. } => self.hang_up(now, DialError::Unreachable.to_string(), actions),
+            State::Done => {}
         }
     }
 
-    pub(super) fn dial(&mut self, target: Target, actions: &mut Vec<Action>) {
+    pub(super) fn dial(&mut self, now: Time, target: Target, actions: &mut Vec<Action>) {
         self.dials += 1;
         let dial = DialId(self.dials);
         actions.push(Action::Dial { dial, address: target.address().clone() });
-        self.state = State::Dialling { dial, target };
+        let until = self.may_pass(&target).then(|| now + self.config.limits.first_dial);
+        self.state = State::Dialling { dial, target, until };
     }
 
     pub(super) fn dialled(&mut self, now: Time, dial: DialId, link: LinkId, actions: &mut Vec<Action>) {
         match &self.state {
-            State::Dialling { dial: current, target } if *current == dial => {
+            State::Dialling { dial: current, target, .. } if *current == dial => {
                 let target = target.clone();
                 let step = if target.is_coordinator() && self.register != RegisterMode::No {
                     Step::Registering
@@ -90,12 +92,16 @@ impl Client {
     /// How long the other side may take to answer.
     fn patience(&self, target: &Target, step: Step) -> Duration {
         let limits = &self.config.limits;
-        let first_round = self.backoff.attempts() == 0;
         match step {
             Step::AwaitingRedirect => limits.redirect_wait,
-            _ if target.is_coordinator() && first_round && self.route.has_a_choice() => limits.first_silence,
+            _ if self.may_pass(target) => limits.first_silence,
             _ => limits.login_silence,
         }
+    }
+
+    /// Whether to leave this one soon for another: a coordinator among several, in the first round since the last session.
+    fn may_pass(&self, target: &Target) -> bool {
+        target.is_coordinator() && self.route.has_a_choice() && self.backoff.attempts() == 0
     }
 
     pub(super) fn received(&mut self, now: Time, message: Message, actions: &mut Vec<Action>) {
@@ -133,7 +139,7 @@ impl Client {
                 self.register = RegisterMode::No;
                 self.not_registered = Some(info);
                 actions.push(Action::Close { link, farewell: Vec::new() });
-                self.dial(target, actions);
+                self.dial(now, target, actions);
             }
             Verdict::Welcome(_) if target.is_coordinator() => {
                 self.say(now, link, target, Step::AwaitingRedirect, actions);
@@ -185,7 +191,7 @@ impl Client {
 
     fn go_on(&mut self, now: Time, next: Option<Target>, actions: &mut Vec<Action>) {
         match next {
-            Some(target) => self.dial(target, actions),
+            Some(target) => self.dial(now, target, actions),
             None => self.pause(now, "we are sent round in circles".to_owned(), Duration::ZERO, actions),
         }
     }

@@ -61,7 +61,7 @@ pub struct Client {
 #[derive(Debug)]
 enum State {
     Pausing { until: Time },
-    Dialling { dial: DialId, target: Target },
+    Dialling { dial: DialId, target: Target, until: Option<Time> },
     LoggingIn { link: LinkId, target: Target, step: Step, outbox: Outbox, until: Time },
     Live { link: LinkId, since: Time },
     Done,
@@ -156,7 +156,8 @@ impl Machine for Client {
             State::Live { since, .. } => {
                 self.queue.stalled_since().map(|stalled| stalled.max(*since) + self.config.limits.write_stall)
             }
-            State::Dialling { .. } | State::Done => None,
+            State::Dialling { until, .. } => *until,
+            State::Done => None,
         }
     }
 
@@ -255,7 +256,7 @@ impl Client {
             State::Dialling { target, .. } | State::LoggingIn { target, .. } => {
                 let reason = format!("{}: {reason}", target.address());
                 match self.route.unreachable(&target.clone()) {
-                    Some(next) => self.dial(next, actions),
+                    Some(next) => self.dial(now, next, actions),
                     None => self.pause(now, reason, Duration::ZERO, actions),
                 }
             }

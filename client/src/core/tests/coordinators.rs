@@ -108,7 +108,7 @@ fn being_told_to_come_later_means_at_the_next_coordinator() {
 #[test]
 fn a_silent_coordinator_is_left_for_another_soon_and_waited_for_when_all_are_silent() {
     let mut world = with(&[COORDINATOR, SECOND], RegisterMode::No);
-    let soon = limits::FAILURE_TIMEOUT + Duration::from_secs(1);
+    let soon = limits::FAILURE_TIMEOUT + limits::PULSE;
     for address in [COORDINATOR, SECOND] {
         world.answer_dial(address);
         assert_eq!(world.client.deadline(), Some(world.time + soon));
@@ -117,6 +117,23 @@ fn a_silent_coordinator_is_left_for_another_soon_and_waited_for_when_all_are_sil
     world.wait_for_deadline();
     world.answer_dial(COORDINATOR);
     assert_eq!(world.client.deadline(), Some(world.time + limits::LOGIN_DEADLINE));
+}
+
+#[test]
+fn a_coordinator_that_does_not_even_connect_is_left_sooner_and_only_while_there_is_another() {
+    let mut world = with(&[COORDINATOR, SECOND], RegisterMode::No);
+    let late = world.dialling.take().unwrap().0;
+    world.wait_for_deadline();
+    assert_eq!(world.time, Time::ZERO + Duration::from_secs(1));
+    // It connects after all, and is not needed any more.
+    let link = world.links.insert(());
+    world.link = Some(link);
+    world.tell(Event::Dialled { dial: late, link });
+    assert_eq!(world.link, None);
+    world.answer_dial(SECOND);
+
+    let world = with(&[COORDINATOR], RegisterMode::No);
+    assert_eq!((world.dialling.is_some(), world.client.deadline()), (true, None));
 }
 
 #[test]
