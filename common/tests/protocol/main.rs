@@ -33,8 +33,33 @@ fn every_example_and_transcript_is_what_is_sent_byte_for_byte() {
     let lines = page::lines(page::PAGE);
     assert!(lines.len() > Message::COMMANDS.len(), "the page's examples were not found");
     for line in lines {
-        let message = Message::decode(line.as_bytes()).unwrap_or_else(|error| panic!("{error}: {line}"));
-        assert_eq!(String::from_utf8(message.encode()).unwrap().trim_end(), line);
+        let (message, epoch) =
+            Message::decode_with_epoch(line.as_bytes()).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let mut again = Vec::new();
+        message.encode_at(epoch.as_ref(), &mut again);
+        assert_eq!(String::from_utf8(again).unwrap().trim_end(), line);
+    }
+}
+
+#[test]
+fn on_the_page_servers_tell_each_other_their_epoch_and_nobody_else() {
+    let epoch = |line: &str| Message::decode_with_epoch(line.as_bytes()).unwrap().1;
+    let steps = page::transcripts();
+    assert!(!steps.is_empty(), "the page's transcripts were not found");
+    for step in steps {
+        let among_servers =
+            !step.parties.iter().any(|party| party.contains("client") || party.contains("operator"));
+        let message = Message::decode(step.line.as_bytes()).unwrap();
+        // Who starts for the first time has heard of none.
+        let first = matches!(message, Message::Authenticate(_) | Message::BackupAuthenticate(_))
+            && epoch(step.line).is_none();
+        let expected = among_servers && !first && !matches!(message, Message::ActivityBroadcast(_));
+        assert_eq!(epoch(step.line).is_some(), expected, "{}", step.line);
+    }
+    for chapter in ["Among servers", "Among coordinators"] {
+        for line in page::lines(page::chapter(chapter).body) {
+            assert!(epoch(line).is_some(), "{line}");
+        }
     }
 }
 
@@ -67,10 +92,20 @@ fn every_field_table_names_the_fields_their_types_and_which_are_required() {
             .into_iter()
             .map(|(path, kind)| {
                 let required = Message::decode(without(&whole, &path).to_string().as_bytes()).is_err();
+                // A server's id has no angle brackets; the page has them around what stands for any.
+                let path = path.replace(&format!(".{}", samples::id()), ".<id>");
                 (path, kind.to_owned(), if required { "yes" } else { "no" }.to_owned())
             })
             .collect();
         assert_eq!(described, typed, "{command}: the page's table on the left, the type on the right");
+    }
+}
+
+#[test]
+fn no_message_has_a_field_of_its_own_where_its_epoch_stands() {
+    for sample in samples::all() {
+        let whole: Value = serde_json::from_slice(&sample.encode()).unwrap();
+        assert!(whole.get("epoch").is_none(), "{} has a field called epoch", sample.command());
     }
 }
 
@@ -139,6 +174,32 @@ proptest! {
         let line = message.encode();
         prop_assert_eq!(line.iter().filter(|&&byte| byte == b'\n').count(), 1);
         prop_assert_eq!(Message::decode(line.strip_suffix(b"\n").unwrap()), Ok(message));
+    }
+
+    #[test]
+    fn every_message_carries_every_epoch_and_nothing_else_of_it_changes(
+        message in arbitrary::message(),
+        epoch in arbitrary::epoch(),
+    ) {
+        let mut line = Vec::new();
+        message.encode_at(Some(&epoch), &mut line);
+        prop_assert_eq!(line.iter().filter(|&&byte| byte == b'\n').count(), 1);
+        let line = line.strip_suffix(b"\n").unwrap();
+        prop_assert_eq!(Message::decode(line), Ok(message.clone()));
+        prop_assert_eq!(Message::decode_with_epoch(line), Ok((message.clone(), Some(epoch))));
+        let plain = message.encode();
+        prop_assert_eq!(Message::decode_with_epoch(plain.strip_suffix(b"\n").unwrap()), Ok((message, None)));
+    }
+
+    #[test]
+    fn an_epoch_that_is_none_is_an_unknown_key_whatever_it_is(
+        message in arbitrary::message(),
+        foreign in arbitrary::json(),
+    ) {
+        let envelope = format!(r#"{{"epoch":{foreign},"#);
+        let line = String::from_utf8(message.encode()).unwrap().replacen('{', &envelope, 1);
+        let epoch = foreign.as_str().and_then(|text| text.parse().ok());
+        prop_assert_eq!(Message::decode_with_epoch(line.trim_end().as_bytes()), Ok((message, epoch)));
     }
 
     #[test]
@@ -259,6 +320,16 @@ fn limits() -> Vec<(&'static str, String)> {
         ("HEARTBEAT", time(limits::HEARTBEAT)),
         ("SERVER_SILENCE", time(limits::SERVER_SILENCE)),
         ("WORKERS", limits::WORKERS.to_string()),
+        ("PULSE", time(limits::PULSE)),
+        ("FAILURE_TIMEOUT", time(limits::FAILURE_TIMEOUT)),
+        ("SYNC_TIMEOUT", time(limits::SYNC_TIMEOUT)),
+        ("REDIAL", format!("{} to {}", time(limits::REDIAL.0), time(limits::REDIAL.1))),
+        ("MEMBERS", limits::MEMBERS.to_string()),
+        ("HISTORY", limits::HISTORY.to_string()),
+        ("CONFLICTS", limits::CONFLICTS.to_string()),
+        ("SYNC_WINDOW", limits::SYNC_WINDOW.to_string()),
+        ("ASKED_WORKERS", limits::ASKED_WORKERS.to_string()),
+        ("PARKED", limits::PARKED.to_string()),
         ("SYNC_USERS", limits::SYNC_USERS.to_string()),
         ("FEED_BYTES", bytes(limits::FEED_BYTES)),
         ("RETRY_AFTER", time(limits::RETRY_AFTER)),
