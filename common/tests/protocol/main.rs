@@ -5,11 +5,11 @@
 //! cannot.
 
 mod arbitrary;
+mod bounds;
 mod page;
 mod samples;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use common::limits;
 use common::user::Username;
@@ -46,7 +46,8 @@ fn on_the_page_servers_tell_each_other_their_epoch_and_nobody_else() {
     let read = |line: &str| Message::decode_with_epoch(line.as_bytes()).unwrap();
     // Who starts for the first time has heard of none, and who is not let in is told none.
     let may_lack_it = |message: &Message| {
-        let refusal = matches!(message, Message::AuthenticationFail(_) | Message::BackupAuthenticationFail(_));
+        let refusal =
+            matches!(message, Message::AuthenticationFail(_) | Message::BackupAuthenticationFail(_));
         refusal || matches!(message, Message::Authenticate(_) | Message::BackupAuthenticate(_))
     };
     let steps = page::transcripts();
@@ -152,10 +153,10 @@ fn every_limit_is_on_the_page_with_its_default() {
     let names = source.lines().filter_map(|line| Some(line.strip_prefix("pub const ")?.split_once(':')?.0));
     let names: BTreeSet<_> = names.map(str::to_owned).collect();
     assert_eq!(described.keys().cloned().collect::<BTreeSet<_>>(), names);
-    for (name, value) in limits() {
+    for (name, value) in bounds::all() {
         assert_eq!(described[name], value, "{name}");
     }
-    assert_eq!(limits().len(), names.len(), "every limit is compared");
+    assert_eq!(bounds::all().len(), names.len(), "every limit is compared");
 }
 
 #[test]
@@ -282,66 +283,4 @@ fn without(whole: &Value, path: &str) -> Value {
     let removed = parent.as_object_mut().and_then(|object| object.remove(last));
     assert!(removed.is_some(), "{path} is not there");
     changed
-}
-
-fn limits() -> Vec<(&'static str, String)> {
-    fn bytes(bytes: usize) -> String {
-        match bytes {
-            bytes if bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
-            bytes if bytes.is_multiple_of(1 << 10) => format!("{} KiB", bytes >> 10),
-            bytes => format!("{bytes} bytes"),
-        }
-    }
-    fn time(duration: Duration) -> String {
-        humantime::format_duration(duration).to_string()
-    }
-    vec![
-        ("LINE_BYTES", bytes(limits::LINE_BYTES)),
-        ("ENVELOPE_BYTES", bytes(limits::ENVELOPE_BYTES)),
-        ("NESTING", limits::NESTING.to_string()),
-        ("PARTIAL_LINES_BYTES", bytes(limits::PARTIAL_LINES_BYTES)),
-        ("PARTIAL_LINE_FREE_BYTES", bytes(limits::PARTIAL_LINE_FREE_BYTES)),
-        ("SERVER_ID_BYTES", bytes(limits::SERVER_ID_BYTES)),
-        ("USERNAME_CHARS", limits::USERNAME_CHARS.to_string()),
-        ("SECRET_BYTES", bytes(limits::SECRET_BYTES)),
-        ("LOGIN_DEADLINE", time(limits::LOGIN_DEADLINE)),
-        ("CONNECTIONS", limits::CONNECTIONS.to_string()),
-        ("CLIENT_OUTBOX_BYTES", bytes(limits::CLIENT_OUTBOX_BYTES)),
-        ("SERVER_OUTBOX_BYTES", bytes(limits::SERVER_OUTBOX_BYTES)),
-        ("WRITE_STALL", time(limits::WRITE_STALL)),
-        ("BACKLOG", limits::BACKLOG.to_string()),
-        ("UNSENT_BYTES", bytes(limits::UNSENT_BYTES as usize)),
-        ("KEEPALIVE", time(limits::KEEPALIVE)),
-        ("KEEPALIVE_PROBE", time(limits::KEEPALIVE_PROBE)),
-        ("KEEPALIVE_PROBES", limits::KEEPALIVE_PROBES.to_string()),
-        ("LINGER", time(limits::LINGER)),
-        ("HASH_QUEUE", limits::HASH_QUEUE.to_string()),
-        ("REGISTRATION_HOLD", time(limits::REGISTRATION_HOLD)),
-        ("UNDER_REGISTRATION", limits::UNDER_REGISTRATION.to_string()),
-        ("REDIRECT_RESERVATION", time(limits::REDIRECT_RESERVATION)),
-        ("RESERVATIONS", limits::RESERVATIONS.to_string()),
-        ("TOKEN_LIFE", time(limits::TOKEN_LIFE)),
-        ("STAMP_AHEAD", time(limits::STAMP_AHEAD)),
-        ("HEARTBEAT", time(limits::HEARTBEAT)),
-        ("SERVER_SILENCE", time(limits::SERVER_SILENCE)),
-        ("WORKERS", limits::WORKERS.to_string()),
-        ("PULSE", time(limits::PULSE)),
-        ("FAILURE_TIMEOUT", time(limits::FAILURE_TIMEOUT)),
-        ("SYNC_TIMEOUT", time(limits::SYNC_TIMEOUT)),
-        ("REDIAL", format!("{} to {}", time(limits::REDIAL.0), time(limits::REDIAL.1))),
-        ("MEMBERS", limits::MEMBERS.to_string()),
-        ("HISTORY", limits::HISTORY.to_string()),
-        ("CONFLICTS", limits::CONFLICTS.to_string()),
-        ("SYNC_WINDOW", limits::SYNC_WINDOW.to_string()),
-        ("ASKED_WORKERS", limits::ASKED_WORKERS.to_string()),
-        ("PARKED", limits::PARKED.to_string()),
-        ("SYNC_USERS", limits::SYNC_USERS.to_string()),
-        ("FEED_BYTES", bytes(limits::FEED_BYTES)),
-        ("RETRY_AFTER", time(limits::RETRY_AFTER)),
-        ("RECONNECT", format!("{} to {}", time(limits::RECONNECT.0), time(limits::RECONNECT.1))),
-        ("DIAL_TIMEOUT", time(limits::DIAL_TIMEOUT)),
-        ("LOG_BYTES", bytes(limits::LOG_BYTES)),
-        ("ORDERING_PERIOD", time(limits::ORDERING_PERIOD)),
-        ("HELD_BYTES", bytes(limits::HELD_BYTES)),
-    ]
 }
