@@ -209,6 +209,7 @@ fn a_coordinator_that_asks_for_what_it_lacks_is_told() {
 fn in_another_network_a_worker_knows_nobody_and_claims_nothing() {
     let (mut node, coordinator) = settled();
     node.say(coordinator, &sync(&[user("ann", "1.0@c")], r#""1.0@c""#));
+    node.say(coordinator, &at("5@c", r#"{"command":"HEARTBEAT","role":"main"}"#));
     node.hang_up(coordinator);
     node.wait(Duration::ZERO);
     let link = node.answer_dial();
@@ -221,6 +222,8 @@ fn in_another_network_a_worker_knows_nobody_and_claims_nothing() {
     node.wait(Duration::ZERO);
     assert_eq!(node.dialling(), "d:3780");
     let link = node.answer_dial();
+    let greeting = String::from_utf8(node.worker.output(link).to_vec()).unwrap();
+    assert_eq!(epoch_of(greeting.trim_end()), None, "nor does the other network's epoch");
     node.say(link, &at("1@d", &success("other", "")));
     assert_eq!(node.hear(link)[..2], ["AUTHENTICATE w1 Some(0)", "SERVER_LOAD 0"]);
 }
