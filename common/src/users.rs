@@ -141,6 +141,14 @@ impl Users {
         Seen(self.changes.iter().filter_map(last).collect())
     }
 
+    /// Every record, in the order of names.
+    pub fn into_records(self) -> Vec<(Username, UserRecord)> {
+        let records = |(name, records): (Username, Vec<UserRecord>)| {
+            records.into_iter().map(move |record| (name.clone(), record))
+        };
+        self.names.into_iter().flat_map(records).collect()
+    }
+
     fn intern(&mut self, id: ServerId) -> ServerId {
         match self.ids.get(&id) {
             Some(known) => known.clone(),

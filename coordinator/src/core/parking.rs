@@ -82,8 +82,8 @@ impl Coordinator {
             Message::ChangeSecret(_) => Asked::ChangeSecret,
             Message::RemoveUser(_) => Asked::RemoveUser,
             Message::Authenticate(_) => {
-                let info = refusal.to_string();
-                return self.dismiss(turn, link, AuthenticationFail { info });
+                let (info, retry_after) = (refusal.to_string(), Some(self.retry_after()));
+                return self.dismiss(turn, link, AuthenticationFail { info, retry_after });
             }
             _ => Asked::LogIn,
         };

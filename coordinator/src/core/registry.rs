@@ -317,6 +317,12 @@ impl Registry {
         seen
     }
 
+    /// Whether nothing newer is known of this registration.
+    pub(super) fn is_news(&self, username: &Username, record: &UserRecord) -> bool {
+        let known = self.users.registration(username, &record.registration);
+        known.is_none_or(|known| record.supersedes(known))
+    }
+
     /// Records that have been written count from now on, and so does what is known for certain with them.
     pub(super) fn take_in(&mut self, wall: WallMillis, users: Vec<Entry>, seen: &Seen) {
         let mut latest = seen.clone();

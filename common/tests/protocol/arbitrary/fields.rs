@@ -109,11 +109,8 @@ pub(crate) fn reign() -> impl Strategy<Value = Reign> {
 }
 
 pub(crate) fn standing() -> impl Strategy<Value = Standing> {
-    (role(), option::of(any::<u64>()), option::of(id())).prop_map(|(role, rank, main)| Standing {
-        role,
-        rank,
-        main,
-    })
+    (role(), option::of(any::<u64>()), option::of(id()), option::of(text()))
+        .prop_map(|(role, rank, main, network)| Standing { role, rank, main, network })
 }
 
 pub(crate) fn coordinator() -> impl Strategy<Value = CoordinatorStatus> {
