@@ -7,15 +7,14 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
 use common::machine::JobId;
-use common::user::{UserRecord, Username};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use super::store::{Store, StoreError};
-use crate::core::Input;
+use crate::core::{Change, Input};
 
-/// Users to be written together.
-type Batch = (JobId, Vec<(Username, UserRecord)>);
+/// A change, and which job it is.
+type Batch = (JobId, Change);
 
 /// A handle to the thread.
 #[derive(Debug)]
@@ -31,16 +30,16 @@ impl Disk {
         let (alive, ended) = oneshot::channel::<()>();
         let thread = thread::spawn(move || {
             let _alive = alive;
-            serve(&incoming, &answers, |batches| store.write(batches.iter().flat_map(|(_, users)| users)));
+            serve(&incoming, &answers, |batches| store.write(batches.iter().map(|(_, change)| change)));
         });
         (Disk { batches: Some(batches), thread: Some(thread) }, ended)
     }
 
-    /// Writes a batch; the answer is an input.
-    pub(super) fn write(&self, job: JobId, users: Vec<(Username, UserRecord)>) {
+    /// Writes a change; the answer is an input.
+    pub(super) fn write(&self, job: JobId, change: Change) {
         if let Some(batches) = &self.batches {
             // Fails where the thread has ended, which ends the process.
-            drop(batches.send((job, users)));
+            drop(batches.send((job, change)));
         }
     }
 
@@ -82,7 +81,7 @@ mod tests {
         let (batches, incoming) = mpsc::channel();
         let (answers, mut answered) = tokio::sync::mpsc::unbounded_channel();
         for job in 1..=50 {
-            batches.send((JobId(job), Vec::new())).unwrap();
+            batches.send((JobId(job), Change::default())).unwrap();
         }
         drop(batches);
         let mut commits = Vec::new();
@@ -101,12 +100,12 @@ mod tests {
     fn a_failure_is_the_answer_to_every_batch_of_the_commit_and_to_none_after() {
         let (batches, incoming) = mpsc::channel();
         let (answers, mut answered) = tokio::sync::mpsc::unbounded_channel();
-        batches.send((JobId(1), Vec::new())).unwrap();
-        batches.send((JobId(2), Vec::new())).unwrap();
+        batches.send((JobId(1), Change::default())).unwrap();
+        batches.send((JobId(2), Change::default())).unwrap();
         let mut later = Some(batches);
         serve(&incoming, &answers, |_| match later.take() {
             Some(batches) => {
-                batches.send((JobId(3), Vec::new())).unwrap();
+                batches.send((JobId(3), Change::default())).unwrap();
                 Err(StoreError::Busy("/data".into()))
             }
             None => Ok(()),

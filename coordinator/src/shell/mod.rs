@@ -3,10 +3,13 @@
 //! Hashing runs on a bounded pool of threads, the disk on a thread of its own; both answer with an input. What is *not* here:
 //! any decision.
 
+mod commands;
 mod disk;
 mod store;
+mod transfer;
+mod users_file;
 
-pub use store::{Opened, Store, StoreError};
+pub use commands::{export, import};
 
 use common::boot;
 use common::id::Incarnation;
@@ -16,8 +19,9 @@ use tokio::sync::mpsc::{self, UnboundedSender};
 use tracing::info;
 
 use crate::config::Config;
-use crate::core::{self, Coordinator, Effect, Input, Limits};
+use crate::core::{self, Coordinator, Effect, Input};
 use disk::Disk;
+use store::Store;
 
 /// Runs a coordinator until it is told to end. Must be called inside a `LocalSet`.
 ///
@@ -38,11 +42,11 @@ pub async fn run(config: Config) -> Result<(), String> {
         id: id.clone(),
         address: address.clone(),
         secret: config.secret,
-        backups: Vec::new(),
-        require_backups: 0,
+        backups: config.backups,
+        require_backups: config.require_backups,
         incarnation: Incarnation(boot::random_seed()),
         seed: boot::random_seed(),
-        limits: Limits::default(),
+        limits: config.limits,
     };
     let coordinator = Coordinator::new(clock.now(), settings, opened.recovered);
     let (inputs, results) = mpsc::unbounded_channel();
@@ -70,7 +74,7 @@ fn perform(effect: Effect, hasher: &Hasher, disk: &Disk, inputs: &UnboundedSende
         Effect::Verify { job, secret, hash } => {
             hasher.verify(secret, hash, move |matches| answer(Input::Verified { job, matches }));
         }
-        Effect::Persist { job, change } => disk.write(job, change.users),
+        Effect::Persist { job, change } => disk.write(job, change),
     }
 }
 
