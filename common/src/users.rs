@@ -33,6 +33,8 @@ pub struct Users {
     ids: BTreeSet<ServerId>,
     /// Names that have a user.
     len: usize,
+    /// Registrations that are live.
+    live: usize,
 }
 
 impl Users {
@@ -41,20 +43,22 @@ impl Users {
         let record = self.with_known_ids(record);
         let username = self.names.get_key_value(&username).map_or(username, |(known, _)| known.clone());
         let registrations = self.names.entry(username.clone()).or_default();
-        let had_user = user(registrations).is_some();
+        let before = live(registrations);
         let changed = record.changed.clone();
         match take_in(registrations, record) {
             Taken::Known => return false,
             Taken::New => {}
-            Taken::InsteadOf(before) => {
-                if registrations.iter().all(|other| other.changed != before)
-                    && let Some(changes) = self.changes.get_mut(&before.coordinator)
+            Taken::InsteadOf(old) => {
+                if registrations.iter().all(|other| other.changed != old)
+                    && let Some(changes) = self.changes.get_mut(&old.coordinator)
                 {
-                    changes.remove(&((before.wall, before.counter), username.clone()));
+                    changes.remove(&((old.wall, old.counter), username.clone()));
                 }
             }
         }
-        self.len = self.len + usize::from(user(registrations).is_some()) - usize::from(had_user);
+        let after = live(registrations);
+        self.len = self.len + usize::from(after > 0) - usize::from(before > 0);
+        self.live = self.live + after - before;
         let changes = self.changes.entry(changed.coordinator).or_default();
         changes.insert(((changed.wall, changed.counter), username));
         true
@@ -86,6 +90,11 @@ impl Users {
             let live = registrations.iter().filter(|record| !record.is_removed());
             live.skip(1).map(move |record| (name, record))
         })
+    }
+
+    /// How many [`conflicts`](Self::conflicts) there are.
+    pub fn conflict_count(&self) -> usize {
+        self.live - self.len
     }
 
     /// How many names have a user.
@@ -162,7 +171,8 @@ impl FromIterator<(Username, UserRecord)> for Users {
         }
         let mut changes: BTreeMap<ServerId, Vec<(Tick, Username)>> = BTreeMap::new();
         for (name, registrations) in &names {
-            users.len += usize::from(user(registrations).is_some());
+            users.len += usize::from(live(registrations) > 0);
+            users.live += live(registrations);
             for Stamp { wall, counter, coordinator } in registrations.iter().map(|record| &record.changed) {
                 changes.entry(coordinator.clone()).or_default().push(((*wall, *counter), name.clone()));
             }
@@ -174,6 +184,10 @@ impl FromIterator<(Username, UserRecord)> for Users {
         }
         users
     }
+}
+
+fn live(registrations: &[UserRecord]) -> usize {
+    registrations.iter().filter(|record| !record.is_removed()).count()
 }
 
 /// What became of a record among the registrations of its name.

@@ -273,6 +273,9 @@ pub struct BackupAuthenticate {
 pub struct BackupAuthenticationSuccess {
     /// The answering coordinator's name.
     pub id: ServerId,
+    /// Where it listens: `hostname` and `port`.
+    #[serde(flatten)]
+    pub address: Address,
     /// Which start of it this is.
     pub incarnation: Incarnation,
     /// The network that it keeps users of; absent where it has none yet, and would join any.
