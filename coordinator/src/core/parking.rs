@@ -81,6 +81,7 @@ impl Coordinator {
             Message::Register(_) => Asked::Register,
             Message::ChangeSecret(_) => Asked::ChangeSecret,
             Message::RemoveUser(_) => Asked::RemoveUser,
+            Message::Import(_) => Asked::Import,
             Message::Authenticate(_) => {
                 let info = refusal.to_string();
                 return self.dismiss(turn, link, AuthenticationFail { info });

@@ -212,6 +212,7 @@ impl Coordinator {
         for (username, asker) in asked {
             self.deny(turn, username, &asker, &Refusal::SteppedDown);
         }
+        self.fail_imports(turn, &Refusal::SteppedDown);
         for link in self.links.which(|party| matches!(party, Party::Worker(_))) {
             let info = "this is no longer the main coordinator".to_owned();
             self.dismiss(turn, link, AuthenticationFail { info });

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use common::time::WallMillis;
 use common::user::{UserRecord, Username};
+use common::wire::Registration;
 use common::{limits, password};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -33,14 +34,6 @@ pub(super) struct Header {
     pub(super) network: String,
     /// When they were exported.
     exported: WallMillis,
-}
-
-/// A line between.
-#[derive(Serialize, Deserialize)]
-struct Registration {
-    username: Username,
-    #[serde(flatten)]
-    user: UserRecord,
 }
 
 /// The last line.
@@ -259,6 +252,9 @@ fn parse(line: &[u8]) -> Result<(Username, UserRecord), String> {
     let Registration { username, user } = serde_json::from_slice(line).map_err(|error| error.to_string())?;
     if username.is_anonymous() {
         return Err("nobody can be registered as anonymous".to_owned());
+    }
+    if user.changed < user.registration {
+        return Err("it changed before it was registered".to_owned());
     }
     match &user.secret {
         Some(hash) if !password::is_well_formed(hash) => Err("its secret is no Argon2id hash".to_owned()),

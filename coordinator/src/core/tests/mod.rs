@@ -7,6 +7,7 @@ mod logging_in;
 mod placing;
 mod registering;
 mod servers;
+mod transferring;
 
 use std::collections::VecDeque;
 use std::time::Duration;
