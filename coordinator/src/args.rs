@@ -37,7 +37,7 @@ Examples:
   coordinator export users.jsonl
   coordinator export --data-dir /var/lib/freshet /backup/users.jsonl
 
-The file holds names and Argon2id hashes, no secrets; keep it private all the same. It appears as a whole or not at all, and ends with a \
+The coordinator may be running or not. The file holds names and Argon2id hashes, no secrets; keep it private all the same. It appears as a whole or not at all, and ends with a \
 checksum. To have one made by the running coordinator time and again, see --export-every.";
 
 const IMPORT_EXAMPLES: &str = "\
@@ -45,7 +45,7 @@ Examples:
   coordinator import users.jsonl
   coordinator import --data-dir /var/lib/freshet /backup/users.jsonl
 
-Users that are known stay as they are, unless the file knows of a later change; a name that somebody else has taken since goes to whoever \
+The coordinator may be running or not; every coordinator of its network and all workers learn of the users. Users that are known stay as they are, unless the file knows of a later change; a name that somebody else has taken since goes to whoever \
 registered it first. A user that was removed does not come back. A file that is damaged or cut off changes nothing, and what was imported \
 once is not imported twice.";
 
@@ -94,6 +94,10 @@ pub struct StoreArgs {
     /// The coordinator's data directory [default: freshet/coordinator in your data directory, ~/.local/share on Linux]
     #[arg(long, value_name = "DIR", env = "FRESHET_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
+
+    /// A file with the network secret, for a coordinator that is running [default: as it finds it]
+    #[arg(long, value_name = "FILE")]
+    pub secret_file: Option<PathBuf>,
 }
 
 /// How a coordinator runs.

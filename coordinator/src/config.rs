@@ -64,12 +64,23 @@ impl Config {
     }
 }
 
-/// Where the store of a coordinator is that does not run.
-///
-/// # Errors
-/// A sentence that says what to do.
-pub fn store_dir(args: StoreArgs) -> Result<PathBuf, String> {
-    data_dir(args.data_dir)
+/// Whose users are exported or imported.
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    /// Where its store is.
+    pub data_dir: PathBuf,
+    /// A file with the network secret, which is needed where the coordinator is running.
+    pub secret_file: Option<PathBuf>,
+}
+
+impl StoreConfig {
+    /// Finds what the arguments refer to.
+    ///
+    /// # Errors
+    /// A sentence that says what to do.
+    pub fn new(args: StoreArgs) -> Result<Self, String> {
+        Ok(StoreConfig { data_dir: data_dir(args.data_dir)?, secret_file: args.secret_file })
+    }
 }
 
 fn data_dir(named: Option<PathBuf>) -> Result<PathBuf, String> {

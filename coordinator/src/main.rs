@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use coordinator::args::{Command, CommandLine};
-use coordinator::config::{Config, store_dir};
+use coordinator::config::{Config, StoreConfig};
 use coordinator::shell;
 
 // Each password hash takes 19 MiB for some 20 ms. The system's allocator keeps such blocks once it has met them, on every thread
@@ -19,9 +19,9 @@ fn main() -> ExitCode {
                 common::boot::init_logging(&run.server.log)?;
                 shell::run(Config::new(run)?).await
             }
-            Some(Command::Export { file, store }) => shell::export(&store_dir(store)?, &file),
+            Some(Command::Export { file, store }) => shell::export(&StoreConfig::new(store)?, &file),
             Some(Command::Import { file, other_network, store }) => {
-                shell::import(&store_dir(store)?, &file, other_network)
+                shell::import(&StoreConfig::new(store)?, &file, other_network)
             }
         }
     })

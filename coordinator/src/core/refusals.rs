@@ -56,7 +56,9 @@ pub(super) enum Refusal {
     SteppedDown,
     #[error("fewer than {0} backups are in step (--require-backups); try again in a moment")]
     TooFewBackups(usize),
-    #[error("these are users of {theirs}, and this is {ours}")]
+    #[error(
+        "the file holds users of {theirs}, this coordinator belongs to {ours}: to have both in one network, say --other-network"
+    )]
     OtherNetwork { theirs: String, ours: String },
     #[error(
         "this registration of {name} lost its name to an earlier one, made at another coordinator while the two could not see each other. \

@@ -5,11 +5,15 @@
 
 mod commands;
 mod disk;
+mod exports;
+mod remote;
 mod store;
 mod transfer;
 mod users_file;
 
 pub use commands::{export, import};
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use common::boot;
 use common::id::Incarnation;
@@ -21,6 +25,7 @@ use tracing::info;
 use crate::config::Config;
 use crate::core::{self, Coordinator, Effect, Input};
 use disk::Disk;
+use exports::Exports;
 use store::Store;
 
 /// Runs a coordinator until it is told to end. Must be called inside a `LocalSet`.
@@ -34,8 +39,10 @@ pub async fn run(config: Config) -> Result<(), String> {
         .local_addr()
         .map_err(|error| format!("cannot tell where this coordinator listens: {error}"))?;
     let address = config.advertise.unwrap_or_else(|| Address::from(bound));
-    let (store, opened) = Store::open(&config.data_dir, config.id).map_err(|error| error.to_string())?;
+    let (mut store, opened) = Store::open(&config.data_dir, config.id).map_err(|error| error.to_string())?;
     let (id, users) = (opened.id, opened.recovered.users.len());
+    store.announce(&reachable(bound)).map_err(|error| error.to_string())?;
+    let exports = config.export.map(|(path, every)| Exports::new(path, every));
 
     let clock = boot::Clock::start();
     let settings = core::Config {
@@ -50,7 +57,7 @@ pub async fn run(config: Config) -> Result<(), String> {
     };
     let coordinator = Coordinator::new(clock.now(), settings, opened.recovered);
     let (inputs, results) = mpsc::unbounded_channel();
-    let (mut disk, disk_ended) = Disk::start(store, inputs.clone());
+    let (mut disk, disk_ended) = Disk::start(store, exports, inputs.clone());
     tokio::task::spawn_local(drain_on_signal(inputs.clone()));
 
     info!(%id, %address, users, data_dir = %config.data_dir.display(), "the coordinator is ready");
@@ -76,6 +83,17 @@ fn perform(effect: Effect, hasher: &Hasher, disk: &Disk, inputs: &UnboundedSende
         }
         Effect::Persist { job, change } => disk.write(job, change),
     }
+}
+
+/// Where somebody on this machine reaches what listens there.
+fn reachable(bound: SocketAddr) -> Address {
+    let mut address = bound;
+    match bound.ip() {
+        ip if !ip.is_unspecified() => {}
+        IpAddr::V4(_) => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(_) => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+    }
+    Address::from(address)
 }
 
 async fn drain_on_signal(inputs: UnboundedSender<Input>) {

@@ -12,6 +12,7 @@ use common::id::ServerId;
 use common::limits;
 use common::time::WallMillis;
 use common::user::{Stamp, UserRecord, Username};
+use common::wire::Registration;
 
 use super::store::{Draft, Opened, Snapshot, Store, StoreError};
 use super::users_file::{FileError, Reader, Writer};
@@ -59,8 +60,8 @@ pub(super) fn export(
 ) -> Result<u64, TransferError> {
     let mut file = Writer::create(path, snapshot.group()?.network, now)?;
     for (count, user) in (1..).zip(snapshot.users()?) {
-        let (username, record) = user?;
-        file.add(username, record)?;
+        let (username, user) = user?;
+        file.add(&Registration { username, user })?;
         progress(count);
     }
     Ok(file.finish()?)
@@ -86,8 +87,8 @@ pub(super) fn import(
         group.iter().try_for_each(|group| draft.put_group(group))?;
         let (length, mut read) = (file.length(), 0);
         while let Some(user) = file.next() {
-            let (username, record) = user?;
-            receiver.take(draft, username, record)?;
+            let Registration { username, user } = user?;
+            receiver.take(draft, username, user)?;
             read += file.line_length();
             progress(read, length);
         }
@@ -116,8 +117,8 @@ impl Receiver {
 
     /// Whether users of this network may be taken in; with the group as it is then, where that changes it.
     fn admit(&self, network: &str, other_network: bool) -> Result<Option<Group>, TransferError> {
-        let Recovered { group, users, .. } = &self.kept;
-        let is_blank = group.epoch.is_none() && users.latest().is_empty();
+        let Recovered { group, seen, users } = &self.kept;
+        let is_blank = seen.is_empty() && users.latest().is_empty();
         if group.network == network {
             Ok(None)
         } else if is_blank {

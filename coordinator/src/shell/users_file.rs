@@ -12,7 +12,6 @@ use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use common::time::WallMillis;
-use common::user::{UserRecord, Username};
 use common::wire::Registration;
 use common::{limits, password};
 use serde::{Deserialize, Serialize};
@@ -115,9 +114,9 @@ impl Writer {
     }
 
     /// Adds a registration.
-    pub(super) fn add(&mut self, username: Username, user: UserRecord) -> Result<(), FileError> {
+    pub(super) fn add(&mut self, registration: &Registration) -> Result<(), FileError> {
         self.count += 1;
-        self.line(&Registration { username, user })
+        self.line(registration)
     }
 
     /// Puts the file into its place, and returns when it survives a crash: how many registrations it holds.
@@ -190,7 +189,7 @@ impl Reader {
         self.line.len() as u64
     }
 
-    fn registration(&mut self) -> Result<Option<(Username, UserRecord)>, FileError> {
+    fn registration(&mut self) -> Result<Option<Registration>, FileError> {
         self.read_line()?;
         if self.line.last() != Some(&b'\n') {
             let too_long = self.line.len() == limits::LINE_BYTES;
@@ -235,7 +234,7 @@ impl Reader {
 }
 
 impl Iterator for Reader {
-    type Item = Result<(Username, UserRecord), FileError>;
+    type Item = Result<Registration, FileError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.ended {
@@ -248,8 +247,9 @@ impl Iterator for Reader {
 }
 
 /// What a line says, where it is what may be kept: a name that can be registered, and an Argon2id hash.
-fn parse(line: &[u8]) -> Result<(Username, UserRecord), String> {
-    let Registration { username, user } = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+fn parse(line: &[u8]) -> Result<Registration, String> {
+    let registration: Registration = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    let Registration { username, user } = &registration;
     if username.is_anonymous() {
         return Err("nobody can be registered as anonymous".to_owned());
     }
@@ -258,7 +258,7 @@ fn parse(line: &[u8]) -> Result<(Username, UserRecord), String> {
     }
     match &user.secret {
         Some(hash) if !password::is_well_formed(hash) => Err("its secret is no Argon2id hash".to_owned()),
-        _ => Ok((username, user)),
+        _ => Ok(registration),
     }
 }
 

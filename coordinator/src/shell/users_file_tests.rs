@@ -1,28 +1,29 @@
 use std::os::unix::fs::PermissionsExt;
 
+use common::user::UserRecord;
+
 use super::*;
 
-fn record(stamp: &str) -> UserRecord {
-    let secret = Some(password::decoy());
-    UserRecord { registration: stamp.parse().unwrap(), changed: stamp.parse().unwrap(), secret }
-}
-
-fn name(text: &str) -> Username {
-    text.parse().unwrap()
+fn registration(username: &str, stamp: &str) -> Registration {
+    let (registration, changed) = (stamp.parse().unwrap(), stamp.parse().unwrap());
+    let user = UserRecord { registration, changed, secret: Some(password::decoy()) };
+    Registration { username: username.parse().unwrap(), user }
 }
 
 /// A file with two users, one of them removed.
 fn made(directory: &Path) -> PathBuf {
     let path = directory.join("users.jsonl");
     let mut file = Writer::create(&path, "net-1".to_owned(), WallMillis(7)).unwrap();
-    file.add(name("ann"), record("1.0@c1")).unwrap();
-    file.add(name("Zoë \"quoted\""), UserRecord { secret: None, ..record("2.0@c1") }).unwrap();
+    file.add(&registration("ann", "1.0@c1")).unwrap();
+    let mut removed = registration("Zoë \"quoted\"", "2.0@c1");
+    removed.user.secret = None;
+    file.add(&removed).unwrap();
     assert!(!path.exists(), "it is there only when it is whole");
     assert_eq!(file.finish().unwrap(), 2);
     path
 }
 
-fn read(path: &Path) -> Result<Vec<(Username, UserRecord)>, FileError> {
+fn read(path: &Path) -> Result<Vec<Registration>, FileError> {
     Reader::open(path)?.0.collect()
 }
 
@@ -34,8 +35,8 @@ fn what_is_written_is_read_and_private() {
     assert_eq!((header.network.as_str(), header.exported), ("net-1", WallMillis(7)));
     assert_eq!(file.length(), fs::metadata(&path).unwrap().len());
     let users = read(&path).unwrap();
-    assert_eq!(users[0], (name("ann"), record("1.0@c1")));
-    assert!(users[1].1.is_removed());
+    assert_eq!(users[0], registration("ann", "1.0@c1"));
+    assert!(users[1].user.is_removed());
     assert_eq!(users.len(), 2);
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "no draft is left");
@@ -54,7 +55,7 @@ fn what_is_not_finished_leaves_the_file_before_it_alone() {
     let directory = tempfile::tempdir().unwrap();
     let path = made(directory.path());
     let mut second = Writer::create(&path, "net-2".to_owned(), WallMillis(8)).unwrap();
-    second.add(name("bob"), record("3.0@c1")).unwrap();
+    second.add(&registration("bob", "3.0@c1")).unwrap();
     drop(second);
     assert_eq!(read(&path).unwrap().len(), 2);
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "no draft is left");

@@ -117,7 +117,7 @@ fn an_import_that_cannot_be_is_refused_and_changes_nothing() {
     let user = |name| registration(name, "5.0@c7", "6.0@c7");
     let refusals: [(&str, Import); 2] = [
         (
-            "these are users of elsewhere, and this is net",
+            "the file holds users of elsewhere, this coordinator belongs to net: to have both in one network, say --other-network",
             Import {
                 secret: Secret::new(SECRET),
                 network: Some("elsewhere".to_owned()),

@@ -10,6 +10,9 @@ use redb::{Database, Durability, WriteTransaction};
 
 use super::StoreError;
 
+/// The lock's name in its directory.
+pub(super) const LOCK: &str = "coordinator.lock";
+
 /// Memory for pages of the file. Users are read once, and written in order of arrival: there is little to gain from more.
 const CACHE_BYTES: usize = 16 << 20;
 
@@ -21,9 +24,13 @@ pub(super) fn prepare(directory: &Path) -> Result<File, StoreError> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(directory).map_err(unusable)?;
-    let lock = private_file(&directory.join("coordinator.lock")).map_err(unusable)?;
+    let lock = private_file(&directory.join(LOCK)).map_err(unusable)?;
     match lock.try_lock() {
-        Ok(()) => Ok(lock),
+        Ok(()) => {
+            // What it says is of a coordinator that runs no more.
+            lock.set_len(0).map_err(unusable)?;
+            Ok(lock)
+        }
         Err(fs::TryLockError::WouldBlock) => Err(StoreError::Busy(directory.to_owned())),
         Err(fs::TryLockError::Error(error)) => Err(unusable(error)),
     }

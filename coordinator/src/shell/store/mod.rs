@@ -17,10 +17,11 @@ mod format;
 mod upgrade;
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use common::id::ServerId;
+use common::wire::Address;
 use redb::Database;
 
 use crate::core::{Change, Recovered};
@@ -36,8 +37,8 @@ pub(super) struct Store {
     path: PathBuf,
     /// `None` after a failure, until it could be opened again.
     database: Option<Database>,
-    /// Held as long as this store is open.
-    _lock: File,
+    /// Held as long as this store is open. It says where its coordinator listens.
+    lock: File,
 }
 
 /// What a store held when it was opened.
@@ -100,6 +101,20 @@ impl Store {
         directory.join(FILE).exists()
     }
 
+    /// Where the coordinator listens that has the store in `directory` open, as far as it has said so.
+    pub(super) fn whereabouts(directory: &Path) -> Option<Address> {
+        std::fs::read_to_string(directory.join(file::LOCK)).ok()?.trim().parse().ok()
+    }
+
+    /// Says where the coordinator listens that has this store open.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub(super) fn announce(&mut self, address: &Address) -> Result<(), StoreError> {
+        let written = writeln!(self.lock, "{address}");
+        written.map_err(|error| StoreError::Io { path: self.path.with_file_name(file::LOCK), error })
+    }
+
     /// Opens the store in `directory`, and makes both where they do not exist. `id` renames the coordinator; without it, it keeps its
     /// name, or is given one.
     ///
@@ -117,7 +132,7 @@ impl Store {
             opened.id = id;
             format::write(&path, &database, |draft| draft.put_id(&opened.id))?;
         }
-        Ok((Store { path, database: Some(database), _lock: lock }, opened))
+        Ok((Store { path, database: Some(database), lock }, opened))
     }
 
     /// Writes changes in their order, all or none, and returns when they survive a crash.
@@ -156,12 +171,13 @@ impl Store {
     /// The store as it is now, to be read while others write.
     ///
     /// # Errors
-    /// [`StoreError::Io`] where the disk fails.
+    /// [`StoreError::Io`] where the disk fails, or has failed the last write.
     pub(super) fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        match &self.database {
-            Some(database) => Snapshot::of(&self.path, database),
-            None => Snapshot::of(&self.path, &file::open(&self.path)?),
-        }
+        let failed = || StoreError::Io {
+            path: self.path.clone(),
+            error: io::Error::other("the last write has failed"),
+        };
+        Snapshot::of(&self.path, self.database.as_ref().ok_or_else(failed)?)
     }
 }
 
