@@ -240,5 +240,18 @@ fn for_operators() -> Vec<BoxedStrategy<Message>> {
         kind((text(), secret()), |(username, secret)| RemoveUser { username, secret }),
         kind((text(), durability()), |(info, durability)| RemoveUserSuccess { info, durability }),
         kind((text(), option::of(millis())), |(info, retry_after)| RemoveUserFailed { info, retry_after }),
+        kind((secret(), seen()), |(secret, after)| Export { secret, after }),
+        kind((text(), vec(registration(), 0..3), seen()), |(network, users, next)| Exported {
+            network,
+            users,
+            next,
+        }),
+        kind((secret(), option::of(text()), vec(registration(), 0..3)), |(secret, network, users)| Import {
+            secret,
+            network,
+            users,
+        }),
+        kind((any::<u64>(), durability()), |(news, durability)| Imported { news, durability }),
+        kind((text(), option::of(millis())), |(info, retry_after)| ImportFailed { info, retry_after }),
     ]
 }

@@ -161,6 +161,11 @@ fn for_operators() -> Vec<Message> {
         RemoveUser { username: "ann".into(), secret: secret() }.into(),
         RemoveUserSuccess { info: "done".into(), durability: Durability::Local }.into(),
         RemoveUserFailed { info: "no".into(), retry_after: Some(Millis(1)) }.into(),
+        Export { secret: secret(), after: seen() }.into(),
+        Exported { network: "n".into(), users: vec![registration()], next: seen() }.into(),
+        Import { secret: secret(), network: Some("n".into()), users: vec![registration()] }.into(),
+        Imported { news: 1, durability: Durability::Local }.into(),
+        ImportFailed { info: "no".into(), retry_after: Some(Millis(1)) }.into(),
     ]
 }
 
@@ -200,6 +205,10 @@ fn user() -> UserRecord {
 /// A name that says what it stands for: it becomes a part of the fields' paths.
 fn users() -> BTreeMap<Username, UserRecord> {
     [(username("<username>"), user())].into()
+}
+
+fn registration() -> Registration {
+    Registration { username: username("ann"), user: user() }
 }
 
 fn seen() -> Seen {

@@ -214,6 +214,7 @@ impl Coordinator {
         for (username, asker) in asked {
             self.deny(turn, username, &asker, &Refusal::SteppedDown);
         }
+        self.fail_imports(turn, &Refusal::SteppedDown);
         for link in self.links.which(|party| matches!(party, Party::Worker(_))) {
             let info = "this is no longer the main coordinator".to_owned();
             let retry_after = Some(self.retry_after());

@@ -135,7 +135,8 @@ impl Coordinator {
             self.deny(turn, username, &asker, &refusal);
         }
         if users.is_empty() {
-            return;
+            // What they waited for may have come from elsewhere.
+            return self.confirm_imports(turn);
         }
         self.proposed = users;
         self.standbys.propose(turn.now.time);

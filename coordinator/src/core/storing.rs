@@ -54,6 +54,8 @@ impl Coordinator {
                 self.deny(turn, done.username, &done.asker, &refusal);
             }
         }
+        self.imports_settled();
+        self.confirm_imports(turn);
         self.list_ready(turn);
     }
 
@@ -123,6 +125,7 @@ impl Coordinator {
         for (username, asker) in self.registry.disown() {
             self.deny(turn, username, &asker, &Refusal::NotStored);
         }
+        self.fail_imports(turn, &Refusal::NotStored);
         self.finish_drain(turn);
     }
 

@@ -108,7 +108,7 @@ impl Coordinator {
         for write in &writes {
             for (username, record) in &write.users {
                 // What is on disk may be newer than what has come from elsewhere.
-                if self.registry.is_news(username, record) {
+                if self.registry.is_newest(username, record) {
                     users.merge(username.clone(), record.clone());
                 }
             }

@@ -90,6 +90,10 @@ pub(crate) fn users() -> impl Strategy<Value = BTreeMap<Username, UserRecord>> {
     btree_map(username(), user(), 0..3)
 }
 
+pub(crate) fn registration() -> impl Strategy<Value = Registration> {
+    (username(), user()).prop_map(|(username, user)| Registration { username, user })
+}
+
 pub(crate) fn seen() -> impl Strategy<Value = Seen> {
     vec(stamp(), 0..3).prop_map(Seen::from)
 }
