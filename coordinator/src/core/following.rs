@@ -154,6 +154,7 @@ impl Coordinator {
         let wrong = |(name, record): &&(Username, UserRecord)| {
             name.is_anonymous()
                 || record.changed < record.registration
+                || *record.written() < record.changed
                 || record.secret.as_ref().is_some_and(|hash| !password::is_well_formed(hash))
         };
         match users.iter().find(wrong) {

@@ -35,7 +35,7 @@ impl Coordinator {
             if let Asker::Worker { link } = asker
                 && let Some(worker) = self.links.worker_mut(*link)
             {
-                worker.cursor.told_apart(record.changed.clone(), self.config.limits.sync_users);
+                worker.cursor.told_apart(record.written().clone(), self.config.limits.sync_users);
             }
         }
     }
