@@ -197,6 +197,13 @@ impl Coordinator {
         }
     }
 
+    /// There is more that the main coordinator is to be told: what this one had begun to write when it was the main one itself.
+    pub(super) fn upload_again(&mut self) {
+        if let Reigning::Backup(following) = &mut self.reigning {
+            following.uploaded = false;
+        }
+    }
+
     /// An update is done here.
     pub(super) fn update_done(&mut self, turn: &mut Turn<'_>, link: LinkId, update: u64) {
         let Reigning::Backup(following) = &mut self.reigning else { return };

@@ -28,8 +28,9 @@ impl Coordinator {
     }
 
     /// The batch is written: who asked for a registration is told of it by LOCK_ALLOWED and needs to hear it only once.
-    pub(super) fn settling(&mut self, _turn: &mut Turn<'_>) {
+    pub(super) fn settling(&mut self) {
         self.standbys.settled();
+        self.upload_again();
         self.done = self.registry.settle();
         for Done { record, asker, .. } in &self.done {
             if let Asker::Worker { link } = asker
