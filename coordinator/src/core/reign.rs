@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use common::epoch::{Epoch, Reign};
 use common::id::ServerId;
 use common::time::Time;
+use common::users::Seen;
 use common::wire::{Address, AuthenticationFail, Heartbeat, Role, Standing};
 use tracing::{info, warn};
 
@@ -74,8 +75,10 @@ enum Why {
 pub(super) struct Main {
     /// Until when nothing is proposed, because backups and workers that know more are still coming.
     pub(super) gathering: Option<Time>,
-    /// Until when nothing is proposed, because a backup that follows since a moment ago may know users that this one does not.
+    /// Until when nothing is proposed, because a backup or a worker that came a moment ago may know users that this one does not.
     pub(super) merging: Option<Time>,
+    /// What workers have said that they know.
+    pub(super) known_to_workers: Seen,
     /// Workers that are still to come back.
     pub(super) expected: BTreeSet<ServerId>,
     /// The members whose users have been taken over in this reign.
@@ -391,7 +394,14 @@ impl Coordinator {
         let others = self.peers.up().next().is_some();
         let gathering = (others || !self.placement.is_empty()).then(|| now + self.config.limits.sync_timeout);
         let merged = BTreeSet::from([self.config.id.clone()]);
-        self.reigning = Reigning::Main(Main { gathering, merging: None, expected, merged, handover: None });
+        self.reigning = Reigning::Main(Main {
+            gathering,
+            merging: None,
+            known_to_workers: Seen::default(),
+            expected,
+            merged,
+            handover: None,
+        });
         let adopted = self.registry.adopt_all();
         info!(%epoch, adopted, "this is the main coordinator");
         self.announce_standing(turn);
@@ -420,10 +430,20 @@ impl Coordinator {
         matches!(&self.reigning, Reigning::Main(main) if main.gathering.is_some() || main.merging.is_some())
     }
 
+    /// A worker says how much of the users it knows: more than we do is waited for.
+    pub(super) fn expect_from_worker(&mut self, turn: &Turn<'_>, seen: &Seen) {
+        let until = turn.now.time + self.config.limits.sync_timeout;
+        let Reigning::Main(main) = &mut self.reigning else { return };
+        if !self.registry.seen().covers_all(seen) {
+            main.known_to_workers.merge(seen);
+            main.merging = Some(until);
+        }
+    }
+
     /// Ends the time of merging, where it is over.
     pub(super) fn end_merging(&mut self, turn: &mut Turn<'_>) {
-        let over = self.standbys.have_uploaded();
         let Reigning::Main(main) = &mut self.reigning else { return };
+        let over = self.standbys.have_uploaded() && self.registry.seen().covers_all(&main.known_to_workers);
         if main.merging.is_some_and(|until| until <= turn.now.time || over) {
             main.merging = None;
             self.propose_next(turn);
