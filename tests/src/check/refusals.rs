@@ -95,7 +95,9 @@ impl Check for Refusals {
                     scene.name(*at)
                 ))
             }
-            Seen::Lost { at, from, conn, clean: false } if self.calm && scene.world[*from].is_up() => {
+            Seen::Lost { at, from, conn, clean: false }
+                if self.calm && scene.health.group_since.is_some() && scene.world[*from].is_up() =>
+            {
                 Err(format!(
                     "{} lost {conn:?} to {} although nothing was wrong",
                     scene.name(*at),

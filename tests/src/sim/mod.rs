@@ -18,6 +18,7 @@ mod control;
 pub mod coverage;
 pub mod disk;
 mod effects;
+pub mod errand;
 pub mod faults;
 mod links;
 pub mod mischief;
@@ -33,10 +34,11 @@ pub mod scenario;
 #[cfg(test)]
 mod tests;
 mod trace;
+pub mod ways;
 mod workload;
 
 pub use control::Crash;
-pub use network::{ConnId, Side};
+pub use network::{ConnId, Side, Sides};
 pub use pipe::Weather;
 pub use process::Process;
 pub use queue::Queue;
@@ -66,6 +68,8 @@ pub struct ProcessId(usize);
 pub enum Seen<E> {
     /// A message arrived; the machine at `at` was told.
     Received { at: ProcessId, from: ProcessId, conn: ConnId, message: Message, epoch: Option<Epoch> },
+    /// The machine at `by`, which is overheard, has something new to say: it is in its output, and not written yet.
+    Said { by: ProcessId, to: ProcessId, conn: ConnId, message: Message, epoch: Option<Epoch> },
     /// Something arrived that is no message.
     Malformed { at: ProcessId, from: ProcessId, conn: ConnId, error: WireError },
     /// The machine at `by` closed a connection.
@@ -283,9 +287,20 @@ impl<M: Machine> World<M> {
         for action in actions {
             match action {
                 Action::Dial { dial, address } => self.dial(id, dial, address),
-                Action::Flush(link) => _ = flush.insert(link),
-                Action::FlushAll => flush.extend(self[id].links.keys()),
-                Action::Close { link, farewell } => self.close(id, link, farewell),
+                Action::Flush(link) => {
+                    self.overhear(id, link, None);
+                    flush.insert(link);
+                }
+                Action::FlushAll => {
+                    for link in self[id].links.keys().collect::<Vec<_>>() {
+                        self.overhear(id, link, None);
+                        flush.insert(link);
+                    }
+                }
+                Action::Close { link, farewell } => {
+                    self.overhear(id, link, Some(&farewell));
+                    self.close(id, link, farewell);
+                }
                 Action::StopAccepting => self[id].accepting = false,
                 Action::Effect(effect) => self.seen.push(Seen::Effect { at: id, effect }),
                 Action::Exit(outcome) => {
