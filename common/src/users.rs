@@ -33,6 +33,8 @@ pub struct Users {
     ids: BTreeSet<ServerId>,
     /// Names that have a user.
     len: usize,
+    /// Registrations that are live.
+    live: usize,
 }
 
 impl Users {
@@ -42,18 +44,20 @@ impl Users {
         record.changed.coordinator = self.intern(record.changed.coordinator);
         let username = self.names.get_key_value(&username).map_or(username, |(known, _)| known.clone());
         let registrations = self.names.entry(username.clone()).or_default();
-        let had_user = user(registrations).is_some();
+        let live =
+            |registrations: &[UserRecord]| registrations.iter().filter(|record| !record.is_removed()).count();
+        let before = live(registrations);
         let changed = record.changed.clone();
         match registrations.binary_search_by(|known| known.registration.cmp(&record.registration)) {
             Ok(at) => {
                 if !record.supersedes(&registrations[at]) {
                     return false;
                 }
-                let before = std::mem::replace(&mut registrations[at], record).changed;
-                if registrations.iter().all(|other| other.changed != before)
-                    && let Some(changes) = self.changes.get_mut(&before.coordinator)
+                let old = std::mem::replace(&mut registrations[at], record).changed;
+                if registrations.iter().all(|other| other.changed != old)
+                    && let Some(changes) = self.changes.get_mut(&old.coordinator)
                 {
-                    changes.remove(&((before.wall, before.counter), username.clone()));
+                    changes.remove(&((old.wall, old.counter), username.clone()));
                 }
             }
             Err(at) => {
@@ -62,7 +66,9 @@ impl Users {
                 registrations.insert(at, record);
             }
         }
-        self.len = self.len + usize::from(user(registrations).is_some()) - usize::from(had_user);
+        let after = live(registrations);
+        self.len = self.len + usize::from(after > 0) - usize::from(before > 0);
+        self.live = self.live + after - before;
         let changes = self.changes.entry(changed.coordinator).or_default();
         changes.insert(((changed.wall, changed.counter), username));
         true
@@ -89,6 +95,11 @@ impl Users {
             let live = registrations.iter().filter(|record| !record.is_removed());
             live.skip(1).map(move |record| (name, record))
         })
+    }
+
+    /// How many [`conflicts`](Self::conflicts) there are.
+    pub fn conflict_count(&self) -> usize {
+        self.live - self.len
     }
 
     /// How many names have a user.

@@ -43,8 +43,9 @@ impl Coordinator {
         registration: Stamp,
         new: Secret,
     ) {
-        if let Err(unavailable) = self.registry.may_hold(&username) {
-            return self.refuse(turn, link, Asked::ChangeSecret, &unavailable.into());
+        let may = self.may_change().and_then(|()| Ok(self.registry.may_hold(&username)?));
+        if let Err(refusal) = may {
+            return self.refuse(turn, link, Asked::ChangeSecret, &refusal);
         }
         let asker = Asker::Owner { link, digest: Digest::of(&new) };
         let job = self.jobs.start(HashJob::Hash { username: username.clone() });
@@ -63,7 +64,7 @@ impl Coordinator {
         match self.may_remove(&request.username) {
             Ok((username, registration)) => {
                 self.registry.hold_ready(username, Some(registration), Asker::Operator { link }, None);
-                self.write_next(turn);
+                self.propose_next(turn);
             }
             Err(refusal) => self.refuse(turn, link, Asked::RemoveUser, &refusal),
         }
@@ -73,6 +74,7 @@ impl Coordinator {
         if self.draining {
             return Err(Refusal::Draining);
         }
+        self.may_change()?;
         let username: Username = username
             .parse()
             .map_err(|error: common::user::UsernameError| Refusal::Unacceptable(error.to_string()))?;

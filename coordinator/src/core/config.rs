@@ -59,6 +59,32 @@ pub struct Group {
     pub members: Vec<ServerEntry>,
 }
 
+impl Group {
+    /// Takes a coordinator in, or takes note of where it is now. Says whether that is news.
+    pub(super) fn include(&mut self, member: ServerEntry) -> bool {
+        match self.members.binary_search_by(|known| known.id.cmp(&member.id)) {
+            Ok(at) if self.members[at] == member => false,
+            Ok(at) => {
+                self.members[at] = member;
+                true
+            }
+            Err(at) => {
+                self.members.insert(at, member);
+                true
+            }
+        }
+    }
+
+    /// Takes epochs into the history, which keeps the latest.
+    pub(super) fn remember(&mut self, reigns: Vec<Reign>) {
+        self.history.extend(reigns);
+        self.history.sort();
+        self.history.dedup();
+        let surplus = self.history.len().saturating_sub(limits::HISTORY);
+        self.history.drain(..surplus);
+    }
+}
+
 /// The bounds of a coordinator; [`common::limits`] says for each why it is what it is by default.
 #[derive(Clone, Debug)]
 pub struct Limits {

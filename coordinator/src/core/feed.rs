@@ -1,25 +1,28 @@
-//! What a worker knows of the users, and what to tell it next.
+//! What somebody knows of the users, and what to tell them next.
 //!
-//! Users lie in the registry in the order in which each coordinator changed them. A worker is a cursor into that, a stamp for each
-//! coordinator: the initial load of a million users and the one who registered just now are the same thing at different distances
-//! from the end. So what waits for a worker stays bounded, and a worker that returns hears only what it lacks.
+//! Users lie in the registry in the order in which each coordinator changed them. A worker or a backup is a cursor into that, a stamp for
+//! each coordinator: the initial load of a million users and the one who registered just now are the same thing at different
+//! distances from the end. So what waits for them stays bounded, and who returns hears only what they lack.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::user::{Stamp, UserRecord, Username};
 use common::users::Seen;
-use common::wire::{Message, SyncUser, UserRegisterResult};
 
 use super::registry::Registry;
 
-/// A worker's place in the order of changes.
+/// A place in the order of changes.
 #[derive(Debug, Default)]
 pub(super) struct Cursor {
     /// Everything up to here has been told.
     seen: Seen,
-    /// What the worker was told ahead of its turn, because it asked for that registration itself (LOCK_ALLOWED).
+    /// What was told ahead of its turn: to a worker because it asked for that registration itself (LOCK_ALLOWED), to a backup because it
+    /// was proposed.
     told: BTreeSet<Stamp>,
 }
+
+/// What is told together: one record of each name, and how much is known with them, if what was told before was heard.
+pub(super) type Chunk = (BTreeMap<Username, UserRecord>, Seen);
 
 impl Cursor {
     /// The place of a worker that says how much it knows.
@@ -34,30 +37,25 @@ impl Cursor {
         }
     }
 
-    /// The next message, of at most `limit` records and one of each name. `None`: the worker knows everything.
-    pub(super) fn next(&mut self, registry: &Registry, limit: usize) -> Option<Message> {
+    /// The next records, `limit` at the most. None: everything has been told.
+    pub(super) fn next(&mut self, registry: &Registry, limit: usize) -> Chunk {
         let mut users = BTreeMap::new();
-        for (name, record) in registry.beyond(&self.seen.clone()) {
+        let start = self.seen.clone();
+        for (name, record) in registry.beyond(&start) {
             if users.len() == limit || users.contains_key(name) {
-                break;
+                return (users, self.seen.meet(registry.seen()));
             }
             self.seen.advance(&record.changed);
             if !self.told.remove(&record.changed) {
                 users.insert(name.clone(), record.clone());
             }
         }
-        match users.len() {
-            0 => None,
-            1 => users.pop_first().map(|(username, user)| fresh(username, user)),
-            _ => Some(SyncUser { users, seen: Default::default(), r#override: false }.into()),
-        }
+        // Of what was written over there is nothing left to tell.
+        self.seen.merge(registry.seen());
+        (users, registry.seen().clone())
     }
 
     pub(super) fn assert_bounds(&self, limit: usize) {
         assert!(self.told.len() <= limit, "{} changes were told apart", self.told.len());
     }
-}
-
-fn fresh(username: Username, user: UserRecord) -> Message {
-    UserRegisterResult { username, user }.into()
 }

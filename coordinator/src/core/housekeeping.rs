@@ -1,21 +1,79 @@
-//! What time brings, and the end.
+//! What time brings.
 //!
-//! One sweep a second looks at every time-out, so that the machine has one deadline however many links it has; a time-out is
-//! late by at most that second.
+//! One sweep a second looks at every time-out of clients and workers, so that the machine has one deadline however many links it has;
+//! such a time-out is late by at most that second. Coordinators watch each other more closely: once a heartbeat.
 
 use std::time::Duration;
 
-use common::machine::Action;
+use common::time::Time;
 
-use super::links::Party;
-use super::refusals::Refusal;
+use super::reign::Reigning;
 use super::{Coordinator, Turn};
 
 /// How often time-outs are looked at.
 const SWEEP: Duration = Duration::from_secs(1);
 
 impl Coordinator {
-    pub(super) fn sweep(&mut self, turn: &mut Turn<'_>) {
+    /// Does what is due.
+    pub(super) fn attend(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now.time;
+        self.dial_peers(turn);
+        if now >= self.next_pulse {
+            self.next_pulse = now + self.config.limits.pulse;
+            self.pulse(turn);
+        }
+        if now >= self.next_sweep {
+            self.sweep(turn);
+        }
+        let timeout = self.config.limits.sync_timeout;
+        if self.standbys.deadline(timeout).is_some_and(|at| at <= now) {
+            self.delist_overdue(turn);
+        }
+        self.end_gathering(turn);
+        self.write_waiting(turn);
+        self.hand_over(turn);
+        self.decide(turn);
+    }
+
+    /// When there is something to attend to.
+    pub(super) fn next_attention(&self) -> Option<Time> {
+        let watches = !self.peers.is_empty() || (self.is_main() && self.placement.is_open());
+        let idle = self.links.is_empty() && self.placement.is_empty() && !self.registry.has_holds();
+        let reigning = match &self.reigning {
+            Reigning::Seeking(seeking) => seeking.deadline(),
+            Reigning::Main(main) => {
+                let handover = main.handover.as_ref().map(|handover| handover.deadline(self.attended));
+                [main.gathering, handover].into_iter().flatten().min()
+            }
+            Reigning::Backup(_) => None,
+        };
+        let dials = if self.draining { None } else { self.peers.deadline() };
+        [
+            watches.then_some(self.next_pulse),
+            (!idle).then_some(self.next_sweep),
+            reigning,
+            dials,
+            self.leaving,
+            self.standbys.deadline(self.config.limits.sync_timeout),
+            self.writing.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Says that we live, and sees who does not.
+    fn pulse(&mut self, turn: &mut Turn<'_>) {
+        for link in self.peers.overdue(turn.now.time, self.config.limits.failure_timeout) {
+            self.abandon(turn, link, "nothing was heard from this coordinator for too long");
+        }
+        self.announce_standing(turn);
+        self.pulse_workers(turn);
+        self.tell_changed_loads(turn);
+        self.tell_certain(turn);
+    }
+
+    fn sweep(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now.time;
         self.next_sweep = now + SWEEP;
         for (link, overdue) in self.links.overdue(now) {
@@ -23,43 +81,12 @@ impl Coordinator {
         }
         self.expire_holds(turn);
         self.placement.expire(now);
-        self.remove_silent(turn);
+        if self.is_main() {
+            self.remove_silent(turn);
+        }
         if now >= self.next_heartbeat {
             self.next_heartbeat = now + self.config.limits.heartbeat;
-            self.beat(turn);
-        }
-    }
-
-    /// Stops accepting, says goodbye to everybody but those who wait for the disk and the workers that must hear its answer, and
-    /// ends when it has come.
-    pub(super) fn drain(&mut self, turn: &mut Turn<'_>) {
-        if self.draining {
-            return;
-        }
-        tracing::info!("shutting down");
-        self.draining = true;
-        turn.actions.push(Action::StopAccepting);
-        self.release_unhashed(turn);
-        for link in self.links.which(|party| !matches!(party, Party::Worker(_))) {
-            match self.links.get(link).map(|known| &known.party) {
-                Some(Party::Verifying { purpose, .. }) => {
-                    let asked = purpose.asked();
-                    self.refuse(turn, link, asked, &Refusal::Draining);
-                }
-                _ if self.registry.is_awaited(link) => {}
-                _ => self.close(turn, link, None),
-            }
-        }
-        self.finish_drain(turn);
-    }
-
-    /// Ends, where this process is draining and nothing waits for the disk.
-    pub(super) fn finish_drain(&mut self, turn: &mut Turn<'_>) {
-        if self.draining && !self.registry.is_writing() {
-            for link in self.links.which(|_| true) {
-                self.close(turn, link, None);
-            }
-            turn.actions.push(Action::Exit(Ok(())));
+            self.tell_list(turn);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use common::id::LinkId;
 use common::machine::JobId;
-use common::user::{Stamp, Username};
+use common::user::{Secret, Stamp, Username};
 
 /// Numbers for jobs, and the password hashes among them.
 #[derive(Debug, Default)]
@@ -33,6 +33,10 @@ pub(super) struct Verification {
     pub(super) username: Username,
     /// When the user's record had last changed; `None` for an unknown name.
     pub(super) changed: Option<Stamp>,
+    /// The secret itself and which of the name's live registrations it was tried on: one that is not the user's may be that of a
+    /// registration which lost the name.
+    pub(super) secret: Secret,
+    pub(super) tried: usize,
 }
 
 impl Jobs {

@@ -3,8 +3,9 @@
 //! **Invariant:** every link is in exactly one state of [`Party`], and what waits for it is bounded by its outbox. A link that is
 //! closed is forgotten here first; nothing is said to it afterwards.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
+use common::epoch::Epoch;
 use common::id::{LinkId, ServerId};
 use common::outbox::{Outbox, OutboxFull};
 use common::time::Time;
@@ -14,6 +15,7 @@ use slotmap::SecondaryMap;
 
 use super::config::Limits;
 use super::feed::Cursor;
+use super::peers::PeerId;
 use super::refusals::Asked;
 use super::secrets::Digest;
 
@@ -41,10 +43,25 @@ pub(super) enum Party {
     Verifying { deadline: Time, purpose: Purpose },
     /// A client for whom a name is held: its registration, or its new secret, is under way.
     Holding,
+    /// A client or a worker whose request waits until it is known who reigns, which must be by `deadline`.
+    Parked { deadline: Time, message: Box<Message>, proven: Option<Proven> },
     /// Somebody who knows the network secret.
     Operator,
     /// A worker.
     Worker(Box<WorkerLink>),
+    /// Another coordinator that was dialled and has not answered.
+    Greeting(PeerId),
+    /// Another coordinator.
+    Peer(PeerId),
+    /// A worker that was dialled to be asked whether it hears the main coordinator.
+    Asked(ServerId),
+}
+
+impl Party {
+    /// Whether it is a server, to which every message carries an epoch.
+    pub(super) fn is_server(&self) -> bool {
+        matches!(self, Party::Worker(_) | Party::Greeting(_) | Party::Peer(_) | Party::Asked(_))
+    }
 }
 
 /// What a secret is verified for.
@@ -89,6 +106,8 @@ pub(super) struct WorkerLink {
 pub(super) enum Overdue {
     /// Connected, and never logged in.
     NoLogin,
+    /// It was not known in time who reigns.
+    Parked,
     /// Its secret could not be verified in time.
     Unverified(Asked),
     /// It takes nothing of what waits for it.
@@ -109,6 +128,19 @@ impl Links {
         let outbox = Outbox::new(self.limits.client_outbox_bytes);
         self.table.insert(link, Link { peer, party, outbox });
         true
+    }
+
+    /// Takes in a connection that this coordinator has made itself.
+    pub(super) fn dialled(&mut self, link: LinkId, party: Party) {
+        debug_assert!(party.is_server());
+        let (outbox, peer) =
+            (Outbox::new(self.limits.server_outbox_bytes), IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        self.table.insert(link, Link { peer, party, outbox });
+    }
+
+    /// How many requests wait until it is known who reigns.
+    pub(super) fn parked(&self) -> usize {
+        self.table.values().filter(|link| matches!(link.party, Party::Parked { .. })).count()
     }
 
     pub(super) fn get(&self, link: LinkId) -> Option<&Link> {
@@ -175,7 +207,9 @@ impl Links {
                     worker.cursor.assert_bounds(self.limits.sync_users);
                     self.limits.server_outbox_bytes
                 }
-                Party::Operator => self.limits.server_outbox_bytes,
+                Party::Operator | Party::Greeting(_) | Party::Peer(_) | Party::Asked(_) => {
+                    self.limits.server_outbox_bytes
+                }
                 _ => self.limits.client_outbox_bytes,
             };
             assert!(link.outbox.len() <= limit, "{} bytes wait for one link", link.outbox.len());
@@ -184,14 +218,39 @@ impl Links {
 }
 
 impl Link {
-    /// Queues a message.
-    pub(super) fn say(&mut self, now: Time, message: &Message) -> Result<(), OutboxFull> {
-        self.outbox.push(now, message)
+    /// Queues a message; one for a server carries the epoch.
+    pub(super) fn say(
+        &mut self,
+        now: Time,
+        message: &Message,
+        epoch: Option<&Epoch>,
+    ) -> Result<(), OutboxFull> {
+        let epoch = epoch.filter(|_| self.party.is_server());
+        self.outbox.push_at(now, message, epoch)
     }
 
     /// Everything that waits, and the last words.
-    pub(super) fn farewell(self, last: Option<&Message>) -> Vec<u8> {
-        self.outbox.farewell(last)
+    pub(super) fn farewell(self, last: Option<&Message>, epoch: Option<&Epoch>) -> Vec<u8> {
+        let server = self.party.is_server() || matches!(last, Some(Message::AuthenticationFail(_)));
+        self.outbox.farewell_at(last, epoch.filter(|_| server))
+    }
+
+    /// Keeps a request.
+    pub(super) fn park(&mut self, deadline: Time, message: Message) {
+        let proven = match &mut self.party {
+            Party::Stranger { proven, .. } => proven.take(),
+            _ => None,
+        };
+        self.party = Party::Parked { deadline, message: Box::new(message), proven };
+    }
+
+    /// Gives back the request that was kept.
+    pub(super) fn unpark(&mut self) -> Option<Message> {
+        let Party::Parked { deadline, message, proven } = &mut self.party else { return None };
+        let (deadline, proven) = (*deadline, proven.take());
+        let message = std::mem::replace(&mut **message, Message::Logout(common::wire::Logout {}));
+        self.party = Party::Stranger { deadline, proven };
+        Some(message)
     }
 
     fn overdue(&self, now: Time, limits: &Limits) -> Option<Overdue> {
@@ -200,6 +259,7 @@ impl Link {
         }
         match &self.party {
             Party::Stranger { deadline, .. } if *deadline <= now => Some(Overdue::NoLogin),
+            Party::Parked { deadline, .. } if *deadline <= now => Some(Overdue::Parked),
             Party::Verifying { deadline, purpose } if *deadline <= now => {
                 Some(Overdue::Unverified(purpose.asked()))
             }

@@ -103,6 +103,12 @@ impl Coordinator {
                 let refusal = Refusal::NoLogin(self.config.limits.login_deadline.as_secs());
                 self.refuse(turn, link, Asked::LogIn, &refusal);
             }
+            Overdue::Parked => {
+                let message = self.links.get_mut(link).and_then(|known| known.unpark());
+                if let Some(message) = message {
+                    self.refuse_request(turn, link, &message, &Refusal::NoMain);
+                }
+            }
             Overdue::Unverified(asked) => self.refuse(turn, link, asked, &Refusal::TooSlow),
             Overdue::Stalled => self.abandon(turn, link, "it takes nothing of what waits for it"),
         }

@@ -1,13 +1,17 @@
 //! The coordinator as a state machine without I/O (see [`common::machine`]).
 //!
-//! This module routes: what comes from a link goes to the conversation that it belongs to. The conversations are
-//! `registering`, `logging_in`, `changing` and `servers`, with what several of them share in `verifying` (secrets), `storing` (the disk)
-//! and `refusals`; `housekeeping` is what time brings. They alone touch more than one of the leaves, which take values and return verdicts: `links` (connections and what waits for them), `registry` (users and held names),
-//! `placement` (workers and where clients go), `feed` (what a worker is told of the users), `jobs` (what other threads
-//! were asked).
+//! This module routes: what comes from a link goes to the conversation that it belongs to. With clients these are `registering`,
+//! `logging_in` and `changing`, with workers `servers`, and what several of them share is in `verifying` (secrets), `storing` (what counts,
+//! and who hears of it), `parking` (requests that wait for a takeover) and `refusals`. With other coordinators they are `greeting` (who is
+//! there), `reign` (who is the main one), `inquiry` (do workers hear it?), `replicating` (the main one's side), `following` (a backup's side)
+//! and `handover`. `writing` is the way to the disk, `housekeeping` what time brings, `status` what an operator sees. They alone touch
+//! more than one of the leaves, which take values and return verdicts: `links` (connections and what waits for them), `registry` (users
+//! and held names), `placement` (workers and where clients go), `peers` (the other coordinators), `standbys` (how far each backup is), `feed`
+//! (what somebody is told of the users), `jobs` (what other threads were asked).
 //!
-//! **Invariants.** Nobody is told of a registration, and no log-in with its name succeeds, before the disk has confirmed it. A peer
-//! that is refused hears why before its connection closes. One peer's slowness never delays another's answer.
+//! **Invariants.** Nobody is told of a registration, and no log-in with its name succeeds, before our own disk and every listed backup have
+//! confirmed it. Nothing is done in an epoch once a higher one is known. A peer that is refused hears why before its connection
+//! closes. One peer's slowness never delays another's answer.
 //!
 //! What is *not* here: clocks, sockets, hashing, files. Hashing and the disk leave as an [`Effect`] and return as an [`Input`].
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
@@ -15,53 +19,125 @@
 mod changing;
 mod config;
 mod feed;
+mod following;
+mod greeting;
+mod handover;
 mod housekeeping;
+mod inquiry;
 mod jobs;
 mod links;
 mod logging_in;
+mod parking;
+mod peers;
 mod placement;
 mod refusals;
 mod registering;
 mod registry;
+mod reign;
+mod replicating;
 mod reservations;
 mod secrets;
 mod servers;
+mod standbys;
+mod status;
 mod storing;
 mod verifying;
+mod writing;
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
+use common::epoch::Epoch;
 use common::id::{LinkId, ServerId};
-use common::machine::{Action, Event, Machine};
+use common::machine::{Action, DialId, Event, Machine};
 use common::time::{Now, Time};
-use common::wire::{
-    AuthenticationFail, InvalidMessage, LoginFailed, Message, Millis, Role, State, StatusReport,
-};
+use common::user::{UserRecord, Username};
+use common::users::Seen;
+use common::wire::{AuthenticationFail, InvalidMessage, LoginFailed, Message, Millis};
 use tracing::{debug, info, warn};
 
 pub use config::{Change, Config, Effect, Group, Input, Limits, Recovered};
 
 use jobs::Jobs;
 use links::{Links, Party};
+use peers::{PeerId, Peers};
 use placement::Placement;
-use registry::Registry;
+use registry::{Done, Registry};
+use reign::{Lost, Reigning, Seeking};
+use standbys::Standbys;
+use writing::Writing;
 
 /// The coordinator.
 #[derive(Debug)]
 pub struct Coordinator {
     config: Config,
+    /// The group as it is on disk, or about to be.
     group: Group,
+    /// The highest epoch that this coordinator has seen, or reigns in: what it says to other servers carries it.
+    epoch: Option<Epoch>,
+    reigning: Reigning,
+    /// Its place in the BACKUP_LIST that it heard last.
+    rank: Option<u64>,
+    /// That list, by name.
+    ranks: Vec<ServerId>,
     rng: fastrand::Rng,
+    dials: Dials,
     links: Links,
+    peers: Peers,
+    standbys: Standbys,
     registry: Registry,
+    /// The batch that is proposed to backups.
+    proposed: Vec<(Username, UserRecord)>,
+    /// How many listed backups had confirmed the batch that was settled last.
+    batch_copies: usize,
+    /// What of it is still to be answered.
+    done: Vec<Done>,
+    /// What backups were told that is known for certain.
+    certain_told: Seen,
+    writing: Writing,
     placement: Placement,
     jobs: Jobs,
+    /// When this machine was attended to last.
+    attended: Time,
     /// When time-outs are looked at next.
     next_sweep: Time,
-    /// When workers hear from us next.
+    /// When coordinators and workers hear next that we live.
+    next_pulse: Time,
+    /// When workers hear the BACKUP_LIST next.
     next_heartbeat: Time,
+    /// It has handed over, and ends as soon as it follows somebody, or then.
+    leaving: Option<Time>,
     draining: bool,
+    ended: bool,
+}
+
+/// Whom an attempt to connect is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Dialled {
+    Peer(PeerId),
+    Worker(ServerId),
+}
+
+/// Attempts to connect that are under way.
+#[derive(Debug, Default)]
+struct Dials {
+    under_way: BTreeMap<DialId, Dialled>,
+    next: u64,
+}
+
+impl Dials {
+    fn insert(&mut self, whom: Dialled) -> DialId {
+        let dial = DialId(self.next);
+        self.next += 1;
+        self.under_way.insert(dial, whom);
+        dial
+    }
+
+    fn finish(&mut self, dial: DialId) -> Dialled {
+        self.under_way.remove(&dial).expect("the driver answers each attempt once")
+    }
 }
 
 /// One event being handled: when, and what is to be done about it.
@@ -74,36 +150,47 @@ impl Coordinator {
     /// A coordinator that starts now, with what its store held.
     pub fn new(now: Now, config: Config, recovered: Recovered) -> Self {
         let limits = &config.limits;
+        let Recovered { group, seen, users } = recovered;
+        let mut peers = Peers::new(limits.redial);
+        for address in &config.backups {
+            peers.note(now.time, address, None, true);
+        }
+        for member in group.members.iter().filter(|member| member.id != config.id) {
+            peers.note(now.time, &member.address, Some(&member.id), false);
+        }
         Coordinator {
-            group: recovered.group,
+            epoch: group.epoch.clone(),
+            group,
+            reigning: Reigning::Seeking(Seeking::new(now.time, Lost::default())),
+            rank: None,
+            ranks: Vec::new(),
             rng: fastrand::Rng::with_seed(config.seed),
+            dials: Dials::default(),
             links: Links::new(limits.clone()),
-            registry: Registry::new(config.id.clone(), now.wall, recovered.users, limits),
+            peers,
+            standbys: Standbys::default(),
+            registry: Registry::new(config.id.clone(), now.wall, users, seen, limits),
+            proposed: Vec::new(),
+            batch_copies: 0,
+            done: Vec::new(),
+            certain_told: Seen::default(),
+            writing: Writing::default(),
             placement: Placement::new(limits.clone()),
             jobs: Jobs::default(),
+            attended: now.time,
             next_sweep: now.time,
+            next_pulse: now.time,
             next_heartbeat: now.time + limits.heartbeat,
+            leaving: None,
             draining: false,
+            ended: false,
             config,
         }
     }
 
-    /// How it is.
-    pub fn status(&self) -> StatusReport {
-        StatusReport {
-            id: self.config.id.clone(),
-            network: self.group.network.clone(),
-            role: Role::Main,
-            highest_epoch: self.group.epoch.clone(),
-            state: State::Normal,
-            reasons: Vec::new(),
-            users: self.registry.len() as u64,
-            coordinators: Vec::new(),
-            workers: self.placement.status(),
-            history: self.group.history.clone(),
-            conflict_count: 0,
-            conflicts: Vec::new(),
-        }
+    /// The highest epoch that this coordinator has seen.
+    pub fn epoch(&self) -> Option<&Epoch> {
+        self.epoch.as_ref()
     }
 
     /// Checks that every queue and table is within its limit.
@@ -114,6 +201,12 @@ impl Coordinator {
         self.links.assert_bounds();
         self.registry.assert_bounds();
         self.placement.assert_bounds();
+        self.standbys.assert_bounds(self.config.limits.sync_users);
+        assert!(
+            self.peers.len() <= self.config.limits.members + self.config.backups.len(),
+            "{} peers",
+            self.peers.len()
+        );
         assert!(self.jobs.hashes() <= self.config.limits.hash_queue, "{} hashes", self.jobs.hashes());
     }
 }
@@ -126,29 +219,38 @@ impl Machine for Coordinator {
         let turn = &mut Turn { now, actions };
         match event {
             Event::Accepted { link, peer } => self.accepted(turn, link, peer),
-            Event::Received { link, message, .. } => self.received(turn, link, message),
+            Event::Received { link, message, epoch } => self.received(turn, link, message, epoch),
             Event::Malformed { link, error } => self.invalid(turn, link, error.to_string()),
             Event::Wrote { link, bytes } => {
                 self.links.wrote(now.time, link, bytes);
                 self.feed(turn, link);
+                self.feed_backup(turn, link);
+                self.upload(turn);
             }
-            Event::Closed { link } => self.closed(link),
+            Event::Closed { link } => _ = self.forget(turn, link),
             Event::Input(Input::Hashed { job, hash }) => self.hashed(turn, job, hash),
             Event::Input(Input::Verified { job, matches }) => self.verified(turn, job, matches),
             Event::Input(Input::Persisted { job }) => self.persisted(turn, job),
             Event::Input(Input::PersistFailed { job, reason }) => self.persist_failed(turn, job, &reason),
-            Event::Input(Input::Drain) => self.drain(turn),
-            Event::Dialled { .. } | Event::DialFailed { .. } => unreachable!("a coordinator never dials"),
+            Event::Input(Input::Drain) => self.leave(turn),
+            Event::Dialled { dial, link } => match self.dials.finish(dial) {
+                Dialled::Peer(number) => self.greet(turn, number, link),
+                Dialled::Worker(id) => self.asked_dialled(turn, &id, dial, Some(link)),
+            },
+            Event::DialFailed { dial, error } => match self.dials.finish(dial) {
+                Dialled::Peer(number) => self.peer_unreachable(turn, number, error),
+                Dialled::Worker(id) => self.asked_dialled(turn, &id, dial, None),
+            },
             Event::DeadlinePassed => {}
         }
-        if now.time >= self.next_sweep {
-            self.sweep(turn);
+        self.attended = now.time;
+        if !self.ended {
+            self.attend(turn);
         }
     }
 
     fn deadline(&self) -> Option<Time> {
-        let idle = self.links.is_empty() && self.placement.is_empty() && !self.registry.has_holds();
-        (!idle).then_some(self.next_sweep)
+        self.next_attention().filter(|_| !self.ended)
     }
 
     fn output(&self, link: LinkId) -> &[u8] {
@@ -171,18 +273,38 @@ impl Coordinator {
         turn.actions.push(Action::Close { link, farewell });
     }
 
-    fn received(&mut self, turn: &mut Turn<'_>, link: LinkId, message: Message) {
+    fn received(&mut self, turn: &mut Turn<'_>, link: LinkId, message: Message, epoch: Option<Epoch>) {
         let Some(known) = self.links.get(link) else { return };
         if let Message::InvalidMessage(complaint) = &message {
-            info!(peer = %known.peer, info = complaint.info, "a peer took us for invalid");
+            warn!(peer = %known.peer, info = complaint.info, "a peer took us for invalid");
             return self.close(turn, link, None);
         }
         match &known.party {
             Party::Worker(worker) => {
                 let id = worker.id.clone();
-                self.hear_worker(turn, link, &id, message);
+                self.hear_epoch(turn, epoch.as_ref());
+                if self.links.get(link).is_some() {
+                    self.hear_worker(turn, link, &id, message);
+                }
             }
-            Party::Holding | Party::Verifying { .. } => match message {
+            Party::Peer(number) => {
+                let number = *number;
+                self.hear_peer(turn, link, number, message, epoch);
+            }
+            Party::Greeting(number) => {
+                let number = *number;
+                self.peer_answered(turn, link, number, message, epoch);
+            }
+            Party::Asked(id) => {
+                let id = id.clone();
+                if let Message::MainAnswer(answer) = message {
+                    self.main_answer(&id, answer);
+                    self.hear_epoch(turn, epoch.as_ref());
+                } else {
+                    self.close(turn, link, None);
+                }
+            }
+            Party::Holding | Party::Verifying { .. } | Party::Parked { .. } => match message {
                 Message::Logout(_) => self.close(turn, link, None),
                 _ => self.invalid(
                     turn,
@@ -191,8 +313,8 @@ impl Coordinator {
                 ),
             },
             Party::Operator => match message {
-                Message::Status(status) => self.operator(turn, link, &status.secret),
-                Message::RemoveUser(request) => self.remove_user(turn, link, request),
+                Message::Status(status) => self.operator(turn, link, &status),
+                Message::RemoveUser(_) => self.request(turn, link, message),
                 Message::Logout(_) => self.close(turn, link, None),
                 other => self.invalid(
                     turn,
@@ -200,19 +322,27 @@ impl Coordinator {
                     format!("this connection is an operator's; {} needs another", other.command()),
                 ),
             },
-            Party::Stranger { .. } => self.hear_stranger(turn, link, message),
+            Party::Stranger { .. } => self.hear_stranger(turn, link, message, epoch),
         }
     }
 
-    fn hear_stranger(&mut self, turn: &mut Turn<'_>, link: LinkId, message: Message) {
+    fn hear_stranger(&mut self, turn: &mut Turn<'_>, link: LinkId, message: Message, epoch: Option<Epoch>) {
         match message {
-            Message::Register(request) => self.register(turn, link, request),
-            Message::Login(request) => self.login(turn, link, request),
+            Message::Authenticate(request) if !self.knows_secret(turn, link, &request.secret) => {}
+            Message::RemoveUser(request) if !self.knows_secret(turn, link, &request.secret) => {}
+            Message::Register(_)
+            | Message::Login(_)
+            | Message::ChangeSecret(_)
+            | Message::RemoveUser(_)
+            | Message::Authenticate(_) => {
+                if matches!(message, Message::Authenticate(_)) {
+                    self.hear_epoch(turn, epoch.as_ref());
+                }
+                self.request(turn, link, message);
+            }
             Message::Logout(_) => self.close(turn, link, None),
-            Message::Authenticate(request) => self.authenticate(turn, link, request),
-            Message::ChangeSecret(request) => self.change_secret(turn, link, request),
-            Message::Status(status) => self.operator(turn, link, &status.secret),
-            Message::RemoveUser(request) => self.remove_user(turn, link, request),
+            Message::Status(status) => self.operator(turn, link, &status),
+            Message::BackupAuthenticate(request) => self.admit_peer(turn, link, request, epoch),
             Message::ActivityMessage(_) => {
                 let info = "log in first; then send activities to the server that REDIRECT names".to_owned();
                 self.dismiss(turn, link, AuthenticationFail { info });
@@ -223,10 +353,27 @@ impl Coordinator {
         }
     }
 
+    /// What only the main coordinator answers.
+    fn request(&mut self, turn: &mut Turn<'_>, link: LinkId, message: Message) {
+        match self.disposition(&message) {
+            parking::Now::Park => return self.park(turn, link, message),
+            parking::Now::Redirect => return self.redirect(turn, link, &message),
+            parking::Now::Answer => {}
+        }
+        match message {
+            Message::Register(request) => self.register(turn, link, request),
+            Message::Login(request) => self.login(turn, link, request),
+            Message::ChangeSecret(request) => self.change_secret(turn, link, request),
+            Message::RemoveUser(request) => self.remove_user(turn, link, request),
+            Message::Authenticate(request) => self.authenticate(turn, link, request),
+            other => unreachable!("{} is no request", other.command()),
+        }
+    }
+
     /// Queues a message for a link that may be gone, or goes now because too much waits.
     fn say(&mut self, turn: &mut Turn<'_>, link: LinkId, message: impl Into<Message>) {
         let Some(known) = self.links.get_mut(link) else { return };
-        match known.say(turn.now.time, &message.into()) {
+        match known.say(turn.now.time, &message.into(), self.epoch.as_ref()) {
             Ok(()) => turn.actions.push(Action::Flush(link)),
             Err(full) => self.abandon(turn, link, &full.to_string()),
         }
@@ -248,27 +395,27 @@ impl Coordinator {
 
     /// Closes a link: all that waits is written first, then `last`.
     fn close(&mut self, turn: &mut Turn<'_>, link: LinkId, last: Option<&Message>) {
-        if let Some(gone) = self.forget(link) {
-            turn.actions.push(Action::Close { link, farewell: gone.farewell(last) });
+        if let Some(gone) = self.forget(turn, link) {
+            turn.actions.push(Action::Close { link, farewell: gone.farewell(last, self.epoch.as_ref()) });
         }
     }
 
     /// Closes a link without a word: its peer does not read.
     fn abandon(&mut self, turn: &mut Turn<'_>, link: LinkId, reason: &str) {
-        if let Some(gone) = self.forget(link) {
+        if let Some(gone) = self.forget(turn, link) {
             warn!(peer = %gone.peer, reason, "dropped a connection");
             turn.actions.push(Action::Close { link, farewell: Vec::new() });
         }
     }
 
-    fn closed(&mut self, link: LinkId) {
-        self.forget(link);
-    }
-
-    fn forget(&mut self, link: LinkId) -> Option<links::Link> {
+    /// A link is gone or about to be: nothing remembers it afterwards.
+    fn forget(&mut self, turn: &mut Turn<'_>, link: LinkId) -> Option<links::Link> {
         let gone = self.links.remove(link)?;
-        if let Party::Worker(worker) = &gone.party {
-            self.worker_lost(&worker.id, link);
+        match &gone.party {
+            Party::Worker(worker) => self.worker_lost(&worker.id, link),
+            Party::Peer(number) | Party::Greeting(number) => self.peer_closed(turn, *number, link),
+            Party::Asked(id) => self.asked_gone(id, link),
+            _ => {}
         }
         Some(gone)
     }

@@ -4,7 +4,7 @@
 //! that a burst of log-ins spreads although no load has been announced yet. **Invariant:** only a worker with a link is chosen;
 //! one without keeps its place (id, address, load) until it has been silent for too long.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use common::id::{LinkId, ServerId};
 use common::time::Time;
@@ -20,6 +20,8 @@ pub(super) struct Placement {
     workers: BTreeMap<ServerId, Worker>,
     /// How many choices have been made: who was chosen longest ago wins a tie.
     choices: u64,
+    /// Whether a load has changed since backups were told.
+    loads_changed: bool,
     limits: Limits,
 }
 
@@ -53,7 +55,7 @@ pub(super) struct Gone {
 
 impl Placement {
     pub(super) fn new(limits: Limits) -> Self {
-        Placement { workers: BTreeMap::new(), choices: 0, limits }
+        Placement { workers: BTreeMap::new(), choices: 0, loads_changed: false, limits }
     }
 
     /// A worker has authenticated. `None`: there are as many as there may be.
@@ -103,8 +105,65 @@ impl Placement {
     /// A worker says how many clients it carries.
     pub(super) fn set_load(&mut self, id: &ServerId, load: u64) {
         if let Some(worker) = self.workers.get_mut(id) {
+            self.loads_changed |= worker.load != load;
             worker.load = load;
         }
+    }
+
+    /// Whether a load has changed since this was asked last.
+    pub(super) fn take_loads_changed(&mut self) -> bool {
+        std::mem::take(&mut self.loads_changed)
+    }
+
+    /// The load of every worker.
+    pub(super) fn loads(&self) -> BTreeMap<ServerId, u64> {
+        self.workers.iter().map(|(id, worker)| (id.clone(), worker.load)).collect()
+    }
+
+    /// Every worker, connected or not.
+    pub(super) fn servers(&self) -> Vec<ServerEntry> {
+        let entry = |(id, worker): (&ServerId, &Worker)| ServerEntry {
+            id: id.clone(),
+            address: worker.address.clone(),
+        };
+        self.workers.iter().map(entry).collect()
+    }
+
+    /// The names of all workers.
+    pub(super) fn ids(&self) -> BTreeSet<ServerId> {
+        self.workers.keys().cloned().collect()
+    }
+
+    /// Whether this worker's link stands.
+    pub(super) fn is_connected(&self, id: &ServerId) -> bool {
+        self.workers.get(id).is_none_or(|worker| worker.link.is_some())
+    }
+
+    /// Takes note of a worker that is connected elsewhere.
+    pub(super) fn know(&mut self, now: Time, server: ServerEntry) {
+        if !self.workers.contains_key(&server.id) && self.workers.len() >= self.limits.workers {
+            return;
+        }
+        let reservations = Reservations::new(self.limits.reservations);
+        let worker =
+            Worker { address: server.address, link: None, load: 0, reservations, heard: now, chosen: 0 };
+        self.workers.insert(server.id, worker);
+    }
+
+    /// These are the workers, all connected elsewhere.
+    pub(super) fn replace(&mut self, now: Time, servers: Vec<ServerEntry>) {
+        self.workers.clear();
+        servers.into_iter().for_each(|server| self.know(now, server));
+    }
+
+    /// A worker is gone.
+    pub(super) fn forget(&mut self, id: &ServerId) {
+        self.workers.remove(id);
+    }
+
+    /// The workers are to come back from now on.
+    pub(super) fn restart(&mut self, now: Time) {
+        self.workers.values_mut().for_each(|worker| worker.heard = now);
     }
 
     /// `username` has arrived at this worker.

@@ -47,6 +47,17 @@ pub(super) enum Refusal {
     NoLogin(u64),
     #[error("this coordinator is shutting down; try again in a moment")]
     Draining,
+    #[error("no main coordinator is known at the moment; try again")]
+    NoMain,
+    #[error("another coordinator has taken over just now; try again")]
+    SteppedDown,
+    #[error("fewer than {0} backups are in step (--require-backups); try again in a moment")]
+    TooFewBackups(usize),
+    #[error(
+        "this registration of {name} lost its name to an earlier one, made at another coordinator while the two could not see each other. \
+         Register under another name; whoever runs this network can see both with `client status --conflicts`"
+    )]
+    Conflict { name: Username },
 }
 
 impl Refusal {
@@ -58,6 +69,7 @@ impl Refusal {
             | Refusal::Wrong
             | Refusal::Unavailable(Unavailable::Registered(_))
             | Refusal::NotRegistered(_)
+            | Refusal::Conflict { .. }
             | Refusal::NoLogin(_) => false,
             Refusal::Unavailable(_)
             | Refusal::NotYet(_)
@@ -66,7 +78,10 @@ impl Refusal {
             | Refusal::Busy
             | Refusal::TooSlow
             | Refusal::NotStored
-            | Refusal::Draining => true,
+            | Refusal::Draining
+            | Refusal::NoMain
+            | Refusal::SteppedDown
+            | Refusal::TooFewBackups(_) => true,
         }
     }
 }

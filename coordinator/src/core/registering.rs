@@ -14,6 +14,7 @@ use super::jobs::HashJob;
 use super::links::{Party, Purpose};
 use super::refusals::{Asked, Refusal, SECRET_RULE};
 use super::registry::Asker;
+use super::reign::Reigning;
 use super::secrets::Digest;
 use super::{Coordinator, Turn};
 
@@ -49,10 +50,28 @@ impl Coordinator {
         if self.registry.get(&username).is_none() {
             self.registry.may_hold(&username)?;
         }
+        self.may_change()?;
         if self.jobs.hashes() >= self.config.limits.hash_queue {
             return Err(Refusal::Busy);
         }
         Ok(username)
+    }
+
+    /// Whether enough backups are in step for a change to be acknowledged, and the disk takes it.
+    pub(super) fn may_change(&self) -> Result<(), Refusal> {
+        let needed = self.config.require_backups;
+        if self.standbys.listed().len() < needed || !self.has_merged_enough() {
+            return Err(Refusal::TooFewBackups(needed));
+        }
+        if self.writing.is_failing() {
+            return Err(Refusal::NotStored);
+        }
+        Ok(())
+    }
+
+    /// Whether this coordinator is about to leave its place to a backup.
+    fn is_handing_over(&self) -> bool {
+        matches!(&self.reigning, Reigning::Main(main) if main.handover.is_some())
     }
 
     pub(super) fn lock_request(&mut self, turn: &mut Turn<'_>, link: LinkId, request: LockRequest) {
@@ -61,16 +80,17 @@ impl Coordinator {
         match self.may_lock(&username, &secret) {
             Ok(()) => {
                 self.registry.hold_ready(username, None, asker, Some(secret));
-                self.write_next(turn);
+                self.propose_next(turn);
             }
             Err(refusal) => self.deny(turn, username, &asker, &refusal),
         }
     }
 
     fn may_lock(&self, username: &Username, secret: &PasswordHash) -> Result<(), Refusal> {
-        if self.draining {
+        if self.draining || self.is_handing_over() {
             return Err(Refusal::Draining);
         }
+        self.may_change()?;
         if username.is_anonymous() {
             return Err(Refusal::Anonymous);
         }

@@ -1,18 +1,21 @@
-//! Who is registered, which names are about to change, and what waits for the disk.
+//! Who is registered, which names are about to change, and what is to be written of it.
 //!
 //! A name is *held* while a change of it is under way: a registration from the first request on, while its secret is being hashed, then
-//! while its record is on the way to the disk; a new secret or a removal from the moment at which it is granted. Records are
-//! written in batches: while one is being written, the next one collects (group commit). A record counts, for log-ins and for
-//! workers, when the disk has confirmed it and not before.
+//! while its record is proposed to the backups and on the way to the disk; a new secret or a removal from the moment at which it is
+//! granted. Records are stamped in batches: while one is under way, the next one collects. A record counts, for log-ins and for workers,
+//! when every disk that must hold it has confirmed it and not before.
 //!
-//! **Invariants.** Of two requests for one name at most one holds it. A hold on a record that was handed to the disk ends with the
-//! disk's answer alone: whether it was written is not ours to guess. The stamps that we write grow in the order in which records are
-//! confirmed, so that "everything of ours after this stamp" is what a worker lacks; and a change is stamped above what it changes,
-//! so that it wins.
+//! What is known is exact: `seen` says, for each writer, up to which stamp everything is known here. A record beyond it was *proposed* by a
+//! main coordinator that never said what became of it; a new main coordinator *adopts* such records, which is to write them again under a
+//! stamp of its own, so that everybody comes to know them.
 //!
-//! What is *not* here: who asks, beyond a value that is handed back; names and secrets are checked before.
+//! **Invariants.** Of two requests for one name at most one holds it. The stamps that we write grow in the order in which batches are
+//! settled, so that "everything of ours up to this stamp" is what others know; and a change is stamped above what it changes, so that
+//! it wins.
+//!
+//! What is *not* here: who asks, beyond a value that is handed back; names and secrets are checked before; disks and backups.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use common::id::{LinkId, ServerId};
@@ -30,11 +33,13 @@ use super::secrets::Digest;
 pub(super) struct Registry {
     me: ServerId,
     users: Users,
+    /// How much of the users is known for certain.
+    seen: Seen,
     holds: BTreeMap<Username, Hold>,
-    /// What the next batch will hold: names and their new secrets; without one, a removal.
-    collected: Vec<(Username, Option<PasswordHash>)>,
-    /// The batch that the disk has not confirmed.
-    writing: Option<Batch>,
+    /// What the next batches will hold.
+    collected: Vec<Wanted>,
+    /// The batch that is under way.
+    batch: Option<Batch>,
     /// The largest stamp that ours must lie above.
     latest: Option<Stamp>,
     /// Names that may be held at once.
@@ -69,19 +74,45 @@ pub(super) enum Unavailable {
     Crowded,
 }
 
-/// A change that the disk has confirmed.
+/// A change that counts from now on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Done {
     pub(super) username: Username,
     pub(super) record: UserRecord,
+    /// Who asked and has not been answered.
     pub(super) asker: Asker,
+    /// Whether the name is this registration's: another coordinator may have registered it earlier.
+    pub(super) is_the_user: bool,
+}
+
+/// A name and what is kept of it.
+type Entry = (Username, UserRecord);
+
+/// A change that is to be stamped.
+#[derive(Debug)]
+struct Wanted {
+    username: Username,
+    /// What it changes; `None` for a new registration.
+    of: Option<UserRecord>,
+    /// The new secret; without one, a removal.
+    secret: Option<PasswordHash>,
+    /// Whether its name is held for it. For what is adopted none is.
+    held: bool,
+}
+
+#[derive(Debug)]
+struct Batch {
+    users: Vec<Entry>,
+    /// Which of the names are held for it.
+    held: BTreeSet<Username>,
 }
 
 #[derive(Debug)]
 struct Hold {
     /// The registration that is to be changed; `None` for a new one.
     of: Option<Stamp>,
-    asker: Asker,
+    /// Who hears of it; `None` once they have been told that it failed, as far as they are concerned.
+    asker: Option<Asker>,
     stage: Stage,
 }
 
@@ -89,14 +120,8 @@ struct Hold {
 enum Stage {
     /// The secret is being hashed by this job, since then.
     Hashing { job: JobId, since: Time },
-    /// The record waits for the disk, or is on its way to it.
+    /// The record waits for its batch, or is under way.
     Writing,
-}
-
-#[derive(Debug)]
-struct Batch {
-    job: JobId,
-    users: Vec<(Username, UserRecord)>,
 }
 
 impl Asker {
@@ -111,13 +136,15 @@ impl Asker {
 }
 
 impl Registry {
-    pub(super) fn new(me: ServerId, wall: WallMillis, users: Users, limits: &Limits) -> Self {
+    pub(super) fn new(me: ServerId, wall: WallMillis, users: Users, seen: Seen, limits: &Limits) -> Self {
         let known = users.latest();
-        let (holds, collected, writing) = (BTreeMap::new(), Vec::new(), None);
         let (limit, stamp_ahead) = (limits.under_registration, limits.stamp_ahead);
+        let (holds, collected) = (BTreeMap::new(), Vec::new());
         let mut registry =
-            Registry { me, users, holds, collected, writing, latest: None, limit, stamp_ahead };
+            Registry { me, users, seen, holds, collected, batch: None, latest: None, limit, stamp_ahead };
         registry.observe(wall, &known);
+        let certain = registry.seen.clone();
+        registry.observe(wall, &certain);
         registry
     }
 
@@ -126,9 +153,34 @@ impl Registry {
         self.users.len()
     }
 
+    /// Whether nothing was ever registered here.
+    pub(super) fn is_blank(&self) -> bool {
+        self.seen.is_empty() && self.users.is_empty()
+    }
+
+    /// How much of the users is known for certain.
+    pub(super) fn seen(&self) -> &Seen {
+        &self.seen
+    }
+
     /// The record of a registered user.
     pub(super) fn get(&self, username: &Username) -> Option<&UserRecord> {
         self.users.get(username)
+    }
+
+    /// All live registrations of a name, that of the user first.
+    pub(super) fn live(&self, username: &Username) -> impl Iterator<Item = &UserRecord> {
+        self.users.registrations(username).iter().filter(|record| !record.is_removed())
+    }
+
+    /// The live registrations that lost their name to an earlier one.
+    pub(super) fn conflicts(&self) -> impl Iterator<Item = (&Username, &UserRecord)> {
+        self.users.conflicts()
+    }
+
+    /// How many there are.
+    pub(super) fn conflict_count(&self) -> usize {
+        self.users.conflict_count()
     }
 
     /// Whether the name is under registration.
@@ -143,7 +195,7 @@ impl Registry {
 
     /// Whether somebody on this link waits for what becomes of a held name.
     pub(super) fn is_awaited(&self, link: LinkId) -> bool {
-        self.holds.values().any(|hold| hold.asker.link() == link)
+        self.holds.values().any(|hold| hold.asker.as_ref().is_some_and(|asker| asker.link() == link))
     }
 
     /// Whether the name can be registered.
@@ -173,7 +225,8 @@ impl Registry {
         asker: Asker,
         job: JobId,
     ) {
-        self.insert_hold(username, Hold { of, asker, stage: Stage::Hashing { job, since: now } });
+        let stage = Stage::Hashing { job, since: now };
+        self.insert_hold(username, Hold { of, asker: Some(asker), stage });
     }
 
     /// The hash of a held name's secret has come: its record goes into the next batch. Nothing happens where the name is no longer
@@ -184,7 +237,8 @@ impl Registry {
             |hold: &&mut Hold| matches!(&hold.stage, Stage::Hashing { job: held, .. } if *held == job);
         if let Some(hold) = hold.filter(waiting) {
             hold.stage = Stage::Writing;
-            self.collected.push((username, Some(hash)));
+            let of = hold.of.clone();
+            self.collect(username, of, Some(hash));
         }
     }
 
@@ -196,45 +250,126 @@ impl Registry {
         asker: Asker,
         secret: Option<PasswordHash>,
     ) {
-        self.insert_hold(username.clone(), Hold { of, asker, stage: Stage::Writing });
-        self.collected.push((username, secret));
+        let hold = Hold { of: of.clone(), asker: Some(asker), stage: Stage::Writing };
+        self.insert_hold(username.clone(), hold);
+        self.collect(username, of, secret);
     }
 
-    /// The next batch, stamped, where there is one and the disk is free for it.
-    pub(super) fn next_batch(&mut self, wall: WallMillis, job: JobId) -> Option<Vec<(Username, UserRecord)>> {
-        if self.writing.is_some() || self.collected.is_empty() {
-            return None;
+    /// Has a record that was proposed written again under a stamp of ours, unless it is known already as it is.
+    pub(super) fn adopt(&mut self, username: Username, record: UserRecord) {
+        let known = self.users.registration(&username, &record.registration);
+        let news = known.is_none_or(|known| !self.seen.covers(&known.changed) || record.supersedes(known));
+        if news {
+            let secret = record.secret.clone();
+            self.collected.push(Wanted { username, of: Some(record), secret, held: false });
         }
-        let collected = std::mem::take(&mut self.collected);
-        let stamp = |(name, secret)| {
-            let record = self.stamp(wall, &name, secret);
-            (name, record)
+    }
+
+    /// Adopts everything that was proposed and never settled. Returns how much that is.
+    pub(super) fn adopt_all(&mut self) -> usize {
+        let proposed: Vec<Entry> =
+            self.beyond(&self.seen).map(|(name, record)| (name.clone(), record.clone())).collect();
+        let count = proposed.len();
+        proposed.into_iter().for_each(|(name, record)| self.adopt(name, record));
+        count
+    }
+
+    /// The next batch of at most `limit` records, stamped, one of each name; empty where one is under way or nothing waits. Beside it
+    /// what cannot be any more, because its name has changed meanwhile.
+    pub(super) fn next_batch(
+        &mut self,
+        wall: WallMillis,
+        limit: usize,
+    ) -> (Vec<Entry>, Vec<(Username, Asker)>) {
+        let (mut users, mut late) = (Vec::new(), Vec::new());
+        if self.batch.is_some() || self.collected.is_empty() {
+            return (users, late);
+        }
+        let (mut names, mut held, mut rest) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+        for wanted in std::mem::take(&mut self.collected) {
+            if users.len() == limit || names.contains(&wanted.username) {
+                rest.push(wanted);
+            } else if self.is_still_possible(&wanted) {
+                names.insert(wanted.username.clone());
+                held.extend(wanted.held.then(|| wanted.username.clone()));
+                users.push(self.stamp(wall, wanted));
+            } else if let Some(asker) = self.release(&wanted.username) {
+                late.push((wanted.username, asker));
+            }
+        }
+        self.collected = rest;
+        if !users.is_empty() {
+            self.batch = Some(Batch { users: users.clone(), held });
+        }
+        (users, late)
+    }
+
+    /// Whether a batch waits to be made, or is under way.
+    pub(super) fn is_busy(&self) -> bool {
+        self.batch.is_some() || !self.collected.is_empty()
+    }
+
+    /// What is known for certain once the batch is written.
+    pub(super) fn seen_with_batch(&self) -> Seen {
+        let mut seen = Seen::default();
+        let users = self.batch.iter().flat_map(|batch| &batch.users);
+        users.for_each(|(_, record)| seen.advance(&record.changed));
+        seen
+    }
+
+    /// Records that have been written count from now on, and so does what is known for certain with them.
+    pub(super) fn take_in(&mut self, wall: WallMillis, users: Vec<Entry>, seen: &Seen) {
+        let mut latest = seen.clone();
+        for (username, record) in users {
+            latest.advance(&record.changed);
+            self.users.merge(username, record);
+        }
+        self.seen.merge(seen);
+        self.observe(wall, &latest);
+    }
+
+    /// The batch has been written: its names are released.
+    pub(super) fn settle(&mut self) -> Vec<Done> {
+        let Batch { users, held } = self.batch.take().expect("a batch is settled that was made");
+        let done = |(username, record): Entry| {
+            let asker = if held.contains(&username) { self.release(&username)? } else { return None };
+            let user = self.users.get(&username).map(|user| &user.registration);
+            let is_the_user = record.is_removed() || user == Some(&record.registration);
+            Some(Done { username, record, asker, is_the_user })
         };
-        let users: Vec<_> = collected.into_iter().map(stamp).collect();
-        self.writing = Some(Batch { job, users: users.clone() });
-        Some(users)
+        users.into_iter().filter_map(done).collect()
     }
 
-    /// Whether records wait for the disk or for its answer.
-    pub(super) fn is_writing(&self) -> bool {
-        self.writing.is_some() || !self.collected.is_empty()
+    /// Who asked and will not be told how it ends: what is under way goes on, what has only been collected is dropped.
+    pub(super) fn disown(&mut self) -> Vec<(Username, Asker)> {
+        self.collected.retain(|wanted| !wanted.held);
+        let nothing = BTreeSet::new();
+        let under_way = self.batch.as_ref().map_or(&nothing, |batch| &batch.held);
+        let mut asked = Vec::new();
+        self.holds.retain(|name, hold| {
+            if matches!(hold.stage, Stage::Writing) {
+                asked.extend(hold.asker.take().map(|asker| (name.clone(), asker)));
+            }
+            matches!(hold.stage, Stage::Hashing { .. }) || under_way.contains(name)
+        });
+        asked
     }
 
-    /// The disk has confirmed the batch: its records count from now on.
-    pub(super) fn written(&mut self, job: JobId) -> Vec<Done> {
-        let batch = self.take_batch(job);
-        let count = |(username, record): (Username, UserRecord)| {
-            let news = self.users.merge(username.clone(), record.clone());
-            assert!(news, "what we write is stamped above what we know");
-            Done { asker: self.release(&username), username, record }
-        };
-        batch.into_iter().map(count).collect()
-    }
-
-    /// The disk has refused the batch: its names are released.
-    pub(super) fn not_written(&mut self, job: JobId) -> Vec<(Username, Asker)> {
-        let batch = self.take_batch(job);
-        batch.into_iter().map(|(username, _)| (username.clone(), self.release(&username))).collect()
+    /// This coordinator reigns no longer. A batch that is on its way to our own disk still gets there; one that was only proposed is
+    /// left to whoever reigns. Nobody who asked for anything is told by us what becomes of it.
+    pub(super) fn resign(&mut self, settling: bool) -> Vec<(Username, Asker)> {
+        if !settling {
+            self.batch = None;
+        }
+        self.collected.clear();
+        let nothing = BTreeSet::new();
+        let under_way = self.batch.as_ref().map_or(&nothing, |batch| &batch.held);
+        let mut asked = Vec::new();
+        self.holds.retain(|name, hold| {
+            asked.extend(hold.asker.take().map(|asker| (name.clone(), asker)));
+            under_way.contains(name)
+        });
+        asked
     }
 
     /// Releases the names whose hash has not come within `patience`.
@@ -243,7 +378,7 @@ impl Registry {
             |hold: &Hold| matches!(hold.stage, Stage::Hashing { since, .. } if now.since(since) >= patience);
         let names: Vec<Username> =
             self.holds.iter().filter(|(_, hold)| expired(hold)).map(|(name, _)| name.clone()).collect();
-        names.into_iter().map(|name| (name.clone(), self.release(&name))).collect()
+        names.into_iter().filter_map(|name| Some((name.clone(), self.release(&name)?))).collect()
     }
 
     /// Takes note of stamps that others have met, so that ours lie above them. One of another coordinator that lies too far ahead is
@@ -258,18 +393,24 @@ impl Registry {
         }
     }
 
-    /// The records of which a worker has not been told.
+    /// The records of which somebody has not been told.
     pub(super) fn beyond(&self, seen: &Seen) -> impl Iterator<Item = (&Username, &UserRecord)> {
         self.users.beyond(seen)
     }
 
     pub(super) fn assert_bounds(&self) {
         assert!(self.holds.len() <= self.limit, "{} names are held", self.holds.len());
-        let writing = self.writing.as_ref().map_or(0, |batch| batch.users.len());
-        assert!(
-            self.collected.len() + writing <= self.holds.len(),
-            "a record is written without its name held"
-        );
+    }
+
+    fn collect(&mut self, username: Username, of: Option<Stamp>, secret: Option<PasswordHash>) {
+        let of = of.and_then(|id| self.users.registration(&username, &id).cloned());
+        self.collected.push(Wanted { username, of, secret, held: true });
+    }
+
+    /// Whether what was wanted still makes sense: records may have come from elsewhere since.
+    fn is_still_possible(&self, wanted: &Wanted) -> bool {
+        let user = self.users.get(&wanted.username).map(|user| &user.registration);
+        !wanted.held || user == wanted.of.as_ref().map(|of| &of.registration)
     }
 
     fn insert_hold(&mut self, username: Username, hold: Hold) {
@@ -279,23 +420,19 @@ impl Registry {
         self.holds.insert(username, hold);
     }
 
-    fn release(&mut self, username: &Username) -> Asker {
-        self.holds.remove(username).expect("a name stays held until the answer").asker
+    fn release(&mut self, username: &Username) -> Option<Asker> {
+        self.holds.remove(username)?.asker
     }
 
-    fn take_batch(&mut self, job: JobId) -> Vec<(Username, UserRecord)> {
-        let batch = self.writing.take().filter(|batch| batch.job == job);
-        batch.expect("the disk answers the one batch that it was given").users
-    }
-
-    /// The record of a held name as it will be. A change of a record that lies in the future follows it there: else it would be
-    /// acknowledged and lose.
-    fn stamp(&mut self, wall: WallMillis, username: &Username, secret: Option<PasswordHash>) -> UserRecord {
-        let of = self.holds[username].of.clone();
-        let before = of.as_ref().and_then(|id| self.users.registration(username, id));
-        let latest = self.latest.as_ref().max(before.map(|record| &record.changed));
-        let changed = Stamp::after(latest, wall, &self.me);
+    /// The record as it will be. A change of a record that lies in the future follows it there: else it would be acknowledged and lose.
+    fn stamp(&mut self, wall: WallMillis, wanted: Wanted) -> Entry {
+        let Wanted { username, of, secret, .. } = wanted;
+        let known = of.as_ref().and_then(|of| self.users.registration(&username, &of.registration));
+        // What is known by now may be newer than what was to be changed when this was asked for.
+        let before = known.into_iter().chain(&of).map(|record| &record.changed).max();
+        let changed = Stamp::after(self.latest.as_ref().max(before), wall, &self.me);
         self.latest = Some(changed.clone());
-        UserRecord { registration: of.unwrap_or_else(|| changed.clone()), changed, secret }
+        let registration = of.map_or_else(|| changed.clone(), |of| of.registration);
+        (username, UserRecord { registration, changed, secret })
     }
 }

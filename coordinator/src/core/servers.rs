@@ -6,8 +6,8 @@
 use common::id::{LinkId, ServerId};
 use common::user::{Secret, Username};
 use common::wire::{
-    Authenticate, AuthenticateSuccess, AuthenticationFail, BackupEntry, BackupList, Message, RemoveServer,
-    Role, ServerEntry, SynchronisedNewServer, UserAnswer,
+    Authenticate, AuthenticateSuccess, AuthenticationFail, BackupEntry, BackupList, Heartbeat, Message,
+    RemoveServer, Role, ServerEntry, Status, SyncUser, SynchronisedNewServer, UserAnswer, UserRegisterResult,
 };
 use tracing::{info, warn};
 
@@ -18,9 +18,6 @@ use super::{Coordinator, Turn};
 
 impl Coordinator {
     pub(super) fn authenticate(&mut self, turn: &mut Turn<'_>, link: LinkId, request: Authenticate) {
-        if !self.knows_secret(turn, link, &request.secret) {
-            return;
-        }
         let server = ServerEntry { id: request.id, address: request.address };
         if server.id == self.config.id {
             return self.fail_authentication(
@@ -43,8 +40,16 @@ impl Coordinator {
         self.links.promote(link, Party::Worker(Box::new(WorkerLink { id: server.id.clone(), cursor })));
         self.welcome(turn, link, &server.id);
         if arrival.is_news {
-            self.tell_others(turn, link, &SynchronisedNewServer { server, update: None }.into());
+            self.tell_others(
+                turn,
+                link,
+                &SynchronisedNewServer { server: server.clone(), update: None }.into(),
+            );
+            self.tell_backups(turn, |update| {
+                SynchronisedNewServer { server: server.clone(), update: Some(update) }.into()
+            });
         }
+        self.end_gathering(turn);
     }
 
     /// Tells a worker what it needs to work without us.
@@ -55,7 +60,7 @@ impl Coordinator {
             network: Some(self.group.network.clone()),
             token_key: Some(self.group.token_key.clone()),
             servers: self.placement.others(id),
-            seen: Default::default(),
+            seen: self.registry.seen().clone(),
         };
         self.say(turn, link, welcome);
         let coordinators = self.backup_list();
@@ -73,6 +78,7 @@ impl Coordinator {
             Message::DeLoad(load) => self.placement.set_load(id, load.load),
             Message::ServerLoad(load) => self.placement.set_load(id, load.load),
             Message::LockRequest(request) => self.lock_request(turn, link, request),
+            Message::SyncUser(users) => self.take_upload(turn, link, users),
             Message::UserQuery(query) => self.user_query(turn, link, query.username),
             Message::Authenticate(_) => self.invalid(turn, link, "this connection has authenticated already"),
             other => self.invalid(
@@ -89,10 +95,10 @@ impl Coordinator {
     }
 
     /// Somebody with the network secret asks how we are.
-    pub(super) fn operator(&mut self, turn: &mut Turn<'_>, link: LinkId, secret: &Secret) {
-        if self.knows_secret(turn, link, secret) {
+    pub(super) fn operator(&mut self, turn: &mut Turn<'_>, link: LinkId, request: &Status) {
+        if self.knows_secret(turn, link, &request.secret) {
             self.links.promote(link, Party::Operator);
-            let report = self.status();
+            let report = self.status(request.conflicts);
             self.say(turn, link, report);
         }
     }
@@ -117,10 +123,29 @@ impl Coordinator {
     pub(super) fn feed(&mut self, turn: &mut Turn<'_>, link: LinkId) {
         while self.links.pending(link).len() <= self.config.limits.feed_bytes {
             let Some(worker) = self.links.worker_mut(link) else { return };
-            let Some(news) = worker.cursor.next(&self.registry, self.config.limits.sync_users) else {
-                return;
+            let (mut users, seen) = worker.cursor.next(&self.registry, self.config.limits.sync_users);
+            let news = match users.len() {
+                0 => return,
+                1 => {
+                    let Some((username, user)) = users.pop_first() else { return };
+                    UserRegisterResult { username, user }.into()
+                }
+                _ => Message::from(SyncUser { users, seen, r#override: false }),
             };
             self.say(turn, link, news);
+        }
+    }
+
+    /// Tells everybody of users that they lack: workers and backups, or the main coordinator.
+    pub(super) fn feed_all(&mut self, turn: &mut Turn<'_>) {
+        if !self.is_main() {
+            return self.upload(turn);
+        }
+        for link in self.placement.links() {
+            self.feed(turn, link);
+        }
+        for link in self.standbys.links() {
+            self.feed_backup(turn, link);
         }
     }
 
@@ -132,23 +157,48 @@ impl Coordinator {
             if let Some(link) = link {
                 self.invalid(turn, link, format!("nothing was heard from this server for {silence} s"));
             }
-            self.tell_workers(turn, &RemoveServer { id, update: None }.into());
+            self.tell_workers(turn, &RemoveServer { id: id.clone(), update: None }.into());
+            self.tell_backups(turn, |update| RemoveServer { id: id.clone(), update: Some(update) }.into());
         }
     }
 
-    /// Tells every worker who the coordinators are, and that we live.
-    pub(super) fn beat(&mut self, turn: &mut Turn<'_>) {
-        let coordinators = self.backup_list().into();
-        self.tell_workers(turn, &coordinators);
+    /// Tells every worker and every backup who the coordinators are.
+    pub(super) fn tell_list(&mut self, turn: &mut Turn<'_>) {
+        if !self.is_main() {
+            return;
+        }
+        let list = Message::from(self.backup_list());
+        self.tell_workers(turn, &list);
+        for link in self.standbys.links() {
+            self.say(turn, link, list.clone());
+        }
     }
 
-    fn backup_list(&self) -> BackupList {
-        BackupList {
-            servers: vec![BackupEntry {
-                id: Some(self.config.id.clone()),
-                address: self.config.address.clone(),
-                role: Role::Main,
-            }],
+    /// The coordinators: this one, those that hold all that was acknowledged in the order in which they take over, and the other members.
+    pub(super) fn backup_list(&self) -> BackupList {
+        let entry = |server: &ServerEntry, role| BackupEntry {
+            id: Some(server.id.clone()),
+            address: server.address.clone(),
+            role,
+        };
+        let listed = self.standbys.listed();
+        let member = |id: &ServerId| self.group.members.iter().find(|member| member.id == *id);
+        let mut servers = vec![entry(&self.me(), Role::Main)];
+        servers.extend(listed.iter().filter_map(|id| Some(entry(member(id)?, Role::Backup))));
+        let others = self
+            .group
+            .members
+            .iter()
+            .filter(|member| member.id != self.config.id && !listed.contains(&member.id));
+        servers.extend(others.map(|member| entry(member, Role::Seeking)));
+        BackupList { servers }
+    }
+
+    /// Tells every worker that the main coordinator lives.
+    pub(super) fn pulse_workers(&mut self, turn: &mut Turn<'_>) {
+        if self.is_main() {
+            let heartbeat = Message::from(Heartbeat { standing: self.standing() });
+            self.tell_workers(turn, &heartbeat);
         }
     }
 

@@ -3,23 +3,19 @@
 //! What is asked for goes to disk with whatever else waits; when the disk has confirmed it, every worker is told before whoever asked.
 
 use common::id::LinkId;
-use common::machine::{Action, JobId};
+use common::machine::JobId;
 use common::user::{PasswordHash, Stamp, Username};
 use common::wire::{
     ChangeSecretSuccess, Durability, LockAllowed, LockDenied, RegisterSuccess, RemoveUserSuccess,
 };
-use tracing::{debug, error, info};
+use tracing::{debug, info};
 
-use super::config::{Change, Effect};
 use super::jobs::HashJob;
 use super::links::Proven;
 use super::refusals::{Asked, Refusal};
 use super::registry::{Asker, Done, Unavailable};
 use super::secrets::Digest;
 use super::{Coordinator, Turn};
-
-/// What one coordinator's disk promises.
-const DURABILITY: Durability = Durability::Local;
 
 impl Coordinator {
     /// The hash of a secret that is to be stored has come.
@@ -28,44 +24,55 @@ impl Coordinator {
             HashJob::Hash { username } => self.registry.hashed(username, job, hash),
             HashJob::Verify(_) => unreachable!("what is verified is not hashed"),
         }
-        self.write_next(turn);
+        self.propose_next(turn);
     }
 
-    /// Hands the next batch to the disk, where there is one and the disk is free.
-    pub(super) fn write_next(&mut self, turn: &mut Turn<'_>) {
-        let job = self.jobs.number();
-        if let Some(users) = self.registry.next_batch(turn.now.wall, job) {
-            let change = Change { users, ..Change::default() };
-            turn.actions.push(Action::Effect(Effect::Persist { job, change }));
-        }
-    }
-
-    pub(super) fn persisted(&mut self, turn: &mut Turn<'_>, job: JobId) {
-        let done = self.registry.written(job);
-        // Who asked for a registration is told of it by LOCK_ALLOWED and needs to hear it only once.
-        for Done { record, asker, .. } in &done {
+    /// The batch is written: who asked for a registration is told of it by LOCK_ALLOWED and needs to hear it only once.
+    pub(super) fn settling(&mut self, _turn: &mut Turn<'_>) {
+        self.standbys.settled();
+        self.done = self.registry.settle();
+        for Done { record, asker, .. } in &self.done {
             if let Asker::Worker { link } = asker
                 && let Some(worker) = self.links.worker_mut(*link)
             {
                 worker.cursor.told_apart(record.changed.clone(), self.config.limits.sync_users);
             }
         }
-        for link in self.placement.links() {
-            self.feed(turn, link);
+    }
+
+    /// The batch counts, and every server has been told: now whoever asked.
+    pub(super) fn settled(&mut self, turn: &mut Turn<'_>) {
+        for done in std::mem::take(&mut self.done) {
+            if done.is_the_user {
+                self.confirm(turn, done);
+            } else {
+                let refusal = self.taken_meanwhile(&done.username);
+                self.deny(turn, done.username, &done.asker, &refusal);
+            }
         }
-        for done in done {
-            self.confirm(turn, done);
+        self.list_ready(turn);
+    }
+
+    /// The name was to be had when it was asked for, and is not any more.
+    pub(super) fn taken_meanwhile(&self, username: &Username) -> Refusal {
+        match self.registry.get(username) {
+            Some(_) => Refusal::Unavailable(Unavailable::Registered(username.clone())),
+            None => Refusal::NotRegistered(username.clone()),
         }
-        self.write_next(turn);
-        self.finish_drain(turn);
+    }
+
+    /// What an acknowledgement promises now.
+    fn durability(&self) -> Durability {
+        if self.batch_copies > 0 { Durability::Replicated } else { Durability::Local }
     }
 
     fn confirm(&mut self, turn: &mut Turn<'_>, done: Done) {
-        let Done { username, record, asker } = done;
+        let Done { username, record, asker, .. } = done;
+        let durability = self.durability();
         match asker {
             Asker::Worker { link } => {
                 debug!(%username, "registered");
-                self.say(turn, link, LockAllowed { username, user: record, durability: DURABILITY });
+                self.say(turn, link, LockAllowed { username, user: record, durability });
             }
             Asker::Client { link, digest } => {
                 debug!(%username, "registered");
@@ -75,12 +82,12 @@ impl Coordinator {
                 info!(%username, "the secret is changed");
                 let info = format!("the secret of {username} is changed; log in with the new one");
                 self.remember(turn, link, Proven { username, changed: record.changed, secret: digest });
-                self.say(turn, link, ChangeSecretSuccess { info, durability: DURABILITY });
+                self.say(turn, link, ChangeSecretSuccess { info, durability });
             }
             Asker::Operator { link } => {
                 info!(%username, "removed");
                 let info = format!("{username} is removed");
-                self.say(turn, link, RemoveUserSuccess { info, durability: DURABILITY });
+                self.say(turn, link, RemoveUserSuccess { info, durability });
             }
         }
     }
@@ -100,16 +107,18 @@ impl Coordinator {
         } else {
             format!("{username} is registered now; log in")
         };
+        // One that was registered before is as safe as everything that counts: where every backup is in step, on every disk.
+        let replicated = if existing { !self.standbys.listed().is_empty() } else { self.batch_copies > 0 };
+        let durability = if replicated { Durability::Replicated } else { Durability::Local };
         self.remember(turn, link, Proven { username, changed, secret });
-        self.say(turn, link, RegisterSuccess { info, durability: Some(DURABILITY), existing });
+        self.say(turn, link, RegisterSuccess { info, durability: Some(durability), existing });
     }
 
-    pub(super) fn persist_failed(&mut self, turn: &mut Turn<'_>, job: JobId, reason: &str) {
-        error!(reason, "changes could not be stored; who asked is told to try again");
-        for (username, asker) in self.registry.not_written(job) {
+    /// The disk takes nothing: whoever waits for it is told to try again.
+    pub(super) fn not_stored(&mut self, turn: &mut Turn<'_>) {
+        for (username, asker) in self.registry.disown() {
             self.deny(turn, username, &asker, &Refusal::NotStored);
         }
-        self.write_next(turn);
         self.finish_drain(turn);
     }
 

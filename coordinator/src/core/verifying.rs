@@ -32,7 +32,8 @@ impl Coordinator {
         let user = self.registry.get(&username);
         let hash = user.and_then(|user| user.secret.clone()).unwrap_or_else(password::decoy);
         let changed = user.map(|user| user.changed.clone());
-        let job = self.jobs.start(HashJob::Verify(Verification { link, username, changed }));
+        let verification = Verification { link, username, changed, secret: secret.clone(), tried: 0 };
+        let job = self.jobs.start(HashJob::Verify(verification));
         if let Some(known) = self.links.get_mut(link) {
             let deadline = turn.now.time + self.config.limits.login_deadline;
             known.party = Party::Verifying { deadline, purpose };
@@ -42,9 +43,11 @@ impl Coordinator {
 
     /// The verdict on a secret has come.
     pub(super) fn verified(&mut self, turn: &mut Turn<'_>, job: JobId, matches: bool) {
-        let HashJob::Verify(Verification { link, username, changed }) = self.jobs.finish(job) else {
+        let HashJob::Verify(verification) = self.jobs.finish(job) else {
             unreachable!("what is hashed is not verified")
         };
+        let Some(verification) = self.try_next(turn, verification, matches) else { return };
+        let Verification { link, username, changed, tried, .. } = verification;
         let Some(known) = self.links.get_mut(link) else { return };
         let idle = Party::Stranger { deadline: turn.now.time, proven: None };
         let Party::Verifying { purpose, .. } = std::mem::replace(&mut known.party, idle) else {
@@ -52,6 +55,8 @@ impl Coordinator {
         };
         let user = self.registry.get(&username);
         let refusal = match () {
+            () if !self.is_main() => Refusal::SteppedDown,
+            () if matches && tried > 0 => Refusal::Conflict { name: username },
             // An unknown name fails whatever the decoy says.
             () if changed.is_none() || !matches => match purpose {
                 Purpose::Register(_) => {
@@ -66,6 +71,21 @@ impl Coordinator {
             }
         };
         self.refuse(turn, link, purpose.asked(), &refusal);
+    }
+
+    /// A log-in whose secret is not the user's goes on to the registrations that lost the name, one by one: their owners are to hear
+    /// what happened. Gives back what has come to its end.
+    fn try_next(&mut self, turn: &mut Turn<'_>, last: Verification, matches: bool) -> Option<Verification> {
+        let party = self.links.get(last.link).map(|known| &known.party);
+        let logs_in = matches!(party, Some(Party::Verifying { purpose: Purpose::LogIn, .. }));
+        let next = self.registry.live(&last.username).nth(last.tried + 1);
+        let Some(hash) = next.and_then(|record| record.secret.clone()).filter(|_| logs_in && !matches) else {
+            return Some(last);
+        };
+        let secret = last.secret.clone();
+        let job = self.jobs.start(HashJob::Verify(Verification { tried: last.tried + 1, ..last }));
+        turn.actions.push(Action::Effect(Effect::Verify { job, secret, hash }));
+        None
     }
 
     /// The client at the other end is this user.

@@ -37,8 +37,8 @@ fn what_was_written_is_there_when_the_store_is_opened_again() {
     assert_eq!(names(&again), ["Zoë", "ann", "bob"]);
     let (ann, record) = &users(&["ann"])[0];
     assert_eq!(again.recovered.users.get(ann), Some(record));
-    assert_eq!((again.id, again.recovered.network), (first.id, first.recovered.network));
-    assert_eq!(again.recovered.token_key, first.recovered.token_key);
+    assert_eq!((again.id, again.recovered.group.network), (first.id, first.recovered.group.network));
+    assert_eq!(again.recovered.group.token_key, first.recovered.group.token_key);
 }
 
 #[test]

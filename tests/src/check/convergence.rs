@@ -18,7 +18,7 @@ pub fn whole(scene: &Scene<'_>) -> Verdict {
         }
         same_store(scene, main, id)?;
     }
-    let status = scene.coordinator(main).ok_or("the main coordinator is down")?.status();
+    let status = scene.coordinator(main).ok_or("the main coordinator is down")?.status(false);
     let others = scene.cast.coordinators.len() - 1;
     let listed = status.coordinators.iter().filter(|other| other.listed && other.server.id != status.id).count();
     if listed != others {

@@ -100,7 +100,7 @@ fn has(disk: &Disk, ack: &Ack) -> bool {
 
 /// The backups that a coordinator lists. Nothing where it is gone.
 fn listed(scene: &Scene<'_>, id: ProcessId) -> Option<Vec<ProcessId>> {
-    let status = scene.coordinator(id)?.status();
+    let status = scene.coordinator(id)?.status(false);
     let listed = status.coordinators.iter().filter(|other| other.listed && other.server.id != status.id);
     Some(listed.filter_map(|other| scene.cast.coordinator(&other.server.id)).collect())
 }

@@ -40,7 +40,6 @@ impl Check for Epochs {
         }
         let (name, command, on_disk) = (scene.name(*by), message.command(), scene.disks.of(*by).epoch());
         let Some(epoch) = epoch else {
-            if on_disk.is_none() { return Ok(()) }
             return Err(format!("{name} says {command} without an epoch"));
         };
         if epoch.coordinator != scene.cast.server_id(*by) {

@@ -119,7 +119,7 @@ impl<'a> Scene<'a> {
 
     /// What a coordinator is, by its own word.
     pub fn role_of(&self, id: ProcessId) -> Option<wire::Role> {
-        Some(self.coordinator(id)?.status().role)
+        Some(self.coordinator(id)?.status(false).role)
     }
 
     /// The main coordinator: of several, the one of the highest epoch.

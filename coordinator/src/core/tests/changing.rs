@@ -166,7 +166,7 @@ fn a_removed_user_is_gone_for_good_and_its_name_is_free() {
     net.answer();
     assert_eq!(net.commands(operator), ["REMOVE_USER_SUCCESS"]);
     assert!(told(&net.hear(worker)).is_removed());
-    assert_eq!(net.coordinator.status().users, 0);
+    assert_eq!(net.coordinator.status(false).users, 0);
     net.remove(operator, "ann");
     let Message::RemoveUserFailed(failed) = net.hear(operator) else { panic!("removed twice") };
     assert_eq!((failed.info.as_str(), failed.retry_after), ("ann is not registered", None));
@@ -195,7 +195,7 @@ fn removing_a_user_needs_the_network_secret_and_a_name() {
     let operator = net.connect();
     net.remove(operator, "");
     assert_eq!(net.commands(operator), ["REMOVE_USER_FAILED"]);
-    assert_eq!(net.coordinator.status().users, 1);
+    assert_eq!(net.coordinator.status(false).users, 1);
 }
 
 #[test]

@@ -73,7 +73,7 @@ impl Net {
         };
         let recovered = Recovered { group, seen: users.latest(), users };
         let now = Now { time: Time::from_micros(1), wall: WallMillis(1_000_000) };
-        Net {
+        let mut net = Net {
             coordinator: Coordinator::new(now, config, recovered),
             now,
             links: SlotMap::with_key(),
@@ -81,7 +81,10 @@ impl Net {
             prompt: true,
             accepting: true,
             exited: None,
-        }
+        };
+        // Nobody else is known: it reigns as soon as its epoch is on disk.
+        net.event(Event::DeadlinePassed);
+        net
     }
 
     fn connect(&mut self) -> LinkId {
@@ -163,9 +166,10 @@ impl Net {
         self.links[link].heard.pop_front().expect("something was said")
     }
 
-    /// Everything that the peer has heard since it was last asked.
+    /// Everything that the peer has heard since it was last asked, but for the signs of life.
     fn hear_all(&mut self, link: LinkId) -> Vec<Message> {
-        self.links[link].heard.drain(..).collect()
+        let heard = self.links[link].heard.drain(..);
+        heard.filter(|message| !matches!(message, Message::Heartbeat(_))).collect()
     }
 
     fn commands(&mut self, link: LinkId) -> Vec<&'static str> {
@@ -246,14 +250,16 @@ impl Net {
             "the disk has one batch at a time"
         );
         match self.effects.iter().find(|effect| batch(effect)) {
-            Some(Effect::Persist { users, .. }) => users.iter().map(|(name, _)| name.as_str()).collect(),
+            Some(Effect::Persist { change, .. }) => {
+                change.users.iter().map(|(name, _)| name.as_str()).collect()
+            }
             _ => Vec::new(),
         }
     }
 
     /// Load, expected clients, and whether it is connected, of each worker by id.
     fn workers(&self) -> Vec<(u64, u64, bool)> {
-        let workers = self.coordinator.status().workers;
+        let workers = self.coordinator.status(false).workers;
         workers.iter().map(|worker| (worker.load, worker.expected, worker.connected)).collect()
     }
 

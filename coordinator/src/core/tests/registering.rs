@@ -15,7 +15,7 @@ fn a_registered_user_is_on_disk_before_anybody_hears_of_it() {
     net.answer();
     assert_eq!(net.batch(), ["ann"]);
     assert_eq!((net.commands(ann), net.commands(worker)), (vec![], vec![]));
-    assert_eq!(net.coordinator.status().users, 0);
+    assert_eq!(net.coordinator.status(false).users, 0);
     net.answer();
     let Message::RegisterSuccess(success) = net.hear(ann) else { panic!("not registered") };
     assert_eq!(success.durability, Some(Durability::Local));
@@ -258,7 +258,7 @@ fn whoever_has_not_heard_the_answer_may_register_again_and_logs_in_without_a_sec
     net.hold_effects();
     net.login(again, "ann", "s");
     assert_eq!(net.commands(again), ["LOGIN_SUCCESS", "REDIRECT"]);
-    assert_eq!(net.coordinator.status().users, 1);
+    assert_eq!(net.coordinator.status(false).users, 1);
 }
 
 #[test]

@@ -1,0 +1,224 @@
+//! A backup: what it takes in from the main coordinator, and what it gives back.
+//!
+//! A coordinator that follows another first says how much of the users it knows (SYNC_USER with `override`); the main one answers with
+//! the group and its servers, and with the users that the backup lacks. What the main one lacks goes the other way meanwhile. Every
+//! numbered update is confirmed, users when they are on disk; nothing is confirmed before all that the main one lacks has been said.
+//!
+//! **Invariant.** Only the coordinator that is followed changes anything here, and only in the highest epoch that this one has seen.
+
+use common::id::LinkId;
+use common::password;
+use common::user::{UserRecord, Username};
+use common::wire::{
+    BackupList, Message, Role, ServerEntry, SyncUser, SynchroniseServerAddresses, SynchroniseUserStore,
+    Synchronised,
+};
+use tracing::info;
+
+use super::config::Group;
+use super::feed::Cursor;
+use super::peers::PeerId;
+use super::reign::{Lost, Reigning};
+use super::writing::{Then, Write};
+use super::{Coordinator, Turn};
+
+/// What a backup remembers of the one that it follows.
+#[derive(Debug)]
+pub(super) struct Following {
+    pub(super) main: PeerId,
+    /// The update that came last.
+    taken: u64,
+    /// The update up to which everything is done here.
+    done: u64,
+    /// What has been confirmed.
+    confirmed: u64,
+    /// What of our users the main one is still to be told; `None` until it has said what it knows.
+    upload: Option<Cursor>,
+    uploaded: bool,
+}
+
+impl Following {
+    pub(super) fn new(main: PeerId) -> Self {
+        Following { main, taken: 0, done: 0, confirmed: 0, upload: None, uploaded: false }
+    }
+}
+
+impl Coordinator {
+    /// The main coordinator has numbered an update. Says whether it is in turn; else the link is closed.
+    fn in_turn(&mut self, turn: &mut Turn<'_>, link: LinkId, update: u64) -> bool {
+        let Reigning::Backup(following) = &mut self.reigning else { return false };
+        if update == following.taken.saturating_add(1) {
+            following.taken = update;
+            return true;
+        }
+        let expected = following.taken + 1;
+        self.invalid(turn, link, format!("update {expected} was expected, not {update}"));
+        false
+    }
+
+    /// An update of the main coordinator, or the BACKUP_LIST.
+    pub(super) fn follow_update(&mut self, turn: &mut Turn<'_>, link: LinkId, message: Message) {
+        match message {
+            Message::SynchroniseServerAddresses(addresses) => self.take_addresses(turn, link, addresses),
+            Message::SynchroniseServerLoad(loads) => {
+                if self.in_turn(turn, link, loads.update) {
+                    loads.loads.iter().for_each(|(id, load)| self.placement.set_load(id, *load));
+                    self.write(turn, Write::nothing(Then::Confirm { link, update: loads.update }));
+                }
+            }
+            Message::SynchroniseUserStore(store) => self.take_users(turn, link, store),
+            Message::SynchronisedNewServer(new) => {
+                let update = new.update.unwrap_or(0);
+                if self.in_turn(turn, link, update) {
+                    self.placement.know(turn.now.time, new.server);
+                    self.write(turn, Write::nothing(Then::Confirm { link, update }));
+                }
+            }
+            Message::RemoveServer(removed) => {
+                let update = removed.update.unwrap_or(0);
+                if self.in_turn(turn, link, update) {
+                    self.placement.forget(&removed.id);
+                    self.write(turn, Write::nothing(Then::Confirm { link, update }));
+                }
+            }
+            Message::BackupList(list) => self.take_list(turn, list),
+            Message::Promote(_) => self.promoted(turn),
+            other => self.invalid(turn, link, format!("{} is not for a backup", other.command())),
+        }
+    }
+
+    fn take_addresses(&mut self, turn: &mut Turn<'_>, link: LinkId, addresses: SynchroniseServerAddresses) {
+        if !self.in_turn(turn, link, addresses.update) {
+            return;
+        }
+        if addresses.members.len() > self.config.limits.members
+            || addresses.servers.len() > self.config.limits.workers
+            || addresses.history.len() > common::limits::HISTORY
+        {
+            return self.invalid(turn, link, "the group is larger than a group may be");
+        }
+        self.placement.replace(turn.now.time, addresses.servers);
+        self.learn_members(turn, &addresses.members);
+        let mut group =
+            Group { network: addresses.network, token_key: addresses.token_key, ..self.group.clone() };
+        group.members = addresses.members;
+        group.include(self.me());
+        group.remember(addresses.history);
+        let change = (group != self.group).then_some(group);
+        if let Some(group) = &change {
+            self.group = group.clone();
+        }
+        let then = Then::Confirm { link, update: addresses.update };
+        self.write(turn, Write { group: change, ..Write::nothing(then) });
+        if let Reigning::Backup(following) = &mut self.reigning
+            && following.upload.is_none()
+        {
+            // What we know and were never told for certain is said too: nobody else may know it.
+            let certain = addresses.seen.meet(self.registry.seen());
+            following.upload = Some(Cursor::starting_after(certain));
+        }
+        self.upload(turn);
+    }
+
+    fn take_users(&mut self, turn: &mut Turn<'_>, link: LinkId, store: SynchroniseUserStore) {
+        if !self.in_turn(turn, link, store.update) {
+            return;
+        }
+        let Some(users) = self.plausible(turn, link, store.users.into_iter().collect()) else { return };
+        let then = Then::Confirm { link, update: store.update };
+        self.write(turn, Write { users, seen: store.seen, ..Write::nothing(then) });
+    }
+
+    /// Records as another server sent them, where they may be kept. Else the link is closed.
+    pub(super) fn plausible(
+        &mut self,
+        turn: &mut Turn<'_>,
+        link: LinkId,
+        users: Vec<(Username, UserRecord)>,
+    ) -> Option<Vec<(Username, UserRecord)>> {
+        let wrong = |(name, record): &&(Username, UserRecord)| {
+            name.is_anonymous()
+                || record.changed < record.registration
+                || record.secret.as_ref().is_some_and(|hash| !password::is_well_formed(hash))
+        };
+        match users.iter().find(wrong) {
+            Some((name, _)) => {
+                let info = format!("the record of {name} cannot be one");
+                self.invalid(turn, link, info);
+                None
+            }
+            None => Some(users),
+        }
+    }
+
+    fn take_list(&mut self, turn: &mut Turn<'_>, list: BackupList) {
+        let mut listed = list.servers.iter().filter(|entry| matches!(entry.role, Role::Main | Role::Backup));
+        let rank = listed.position(|entry| entry.id.as_ref() == Some(&self.config.id));
+        self.set_rank(turn, rank.map(|rank| rank as u64));
+        self.ranks = list.servers.into_iter().filter_map(|entry| entry.id).collect();
+    }
+
+    /// Tells the main coordinator of users that it lacks, as long as little else waits for it.
+    pub(super) fn upload(&mut self, turn: &mut Turn<'_>) {
+        loop {
+            let Reigning::Backup(following) = &mut self.reigning else { return };
+            let Some(link) = self.peers.link(following.main) else { return };
+            if following.uploaded || self.links.pending(link).len() > self.config.limits.feed_bytes {
+                return;
+            }
+            let Some(cursor) = &mut following.upload else { return };
+            let (users, seen) = cursor.next(&self.registry, self.config.limits.sync_users);
+            if users.is_empty() {
+                following.uploaded = true;
+                return self.confirm_updates(turn);
+            }
+            self.say(turn, link, SyncUser { users, seen, r#override: false });
+        }
+    }
+
+    /// An update is done here.
+    pub(super) fn update_done(&mut self, turn: &mut Turn<'_>, link: LinkId, update: u64) {
+        let Reigning::Backup(following) = &mut self.reigning else { return };
+        if self.peers.link(following.main) == Some(link) {
+            following.done = update;
+            self.confirm_updates(turn);
+        }
+    }
+
+    fn confirm_updates(&mut self, turn: &mut Turn<'_>) {
+        let Reigning::Backup(following) = &mut self.reigning else { return };
+        let Some(link) = self.peers.link(following.main) else { return };
+        if following.uploaded && following.done > following.confirmed {
+            following.confirmed = following.done;
+            let update = following.done;
+            self.say(turn, link, Synchronised { update });
+        }
+    }
+
+    /// Says to the coordinator that is followed from now on how much is known here.
+    pub(super) fn ask_for_updates(&mut self, turn: &mut Turn<'_>, link: LinkId) {
+        let request =
+            SyncUser { users: Default::default(), seen: self.registry.seen().clone(), r#override: true };
+        self.say(turn, link, request);
+    }
+
+    /// Takes note of the group's members, to dial those that are not known yet.
+    pub(super) fn learn_members(&mut self, turn: &mut Turn<'_>, members: &[ServerEntry]) {
+        for member in members.iter().filter(|member| member.id != self.config.id) {
+            self.peers.note(turn.now.time, &member.address, Some(&member.id), false);
+        }
+    }
+
+    /// This coordinator as others know it.
+    pub(super) fn me(&self) -> ServerEntry {
+        ServerEntry { id: self.config.id.clone(), address: self.config.address.clone() }
+    }
+
+    /// The main coordinator leaves, and this one is next.
+    fn promoted(&mut self, turn: &mut Turn<'_>) {
+        info!("the main coordinator is leaving; taking over");
+        let Reigning::Backup(following) = &self.reigning else { return };
+        let id = self.peers.get(following.main).and_then(|peer| peer.id.clone());
+        self.seek(turn, Lost::handed_over(id));
+    }
+}

@@ -1,0 +1,318 @@
+//! How two coordinators get to know each other, and what they say while they do nothing else.
+
+use common::epoch::Epoch;
+use common::id::{LinkId, ServerId};
+use common::machine::{Action, DialError};
+use common::wire::{
+    BackupAuthenticate, BackupAuthenticationFail, BackupAuthenticationSuccess, Heartbeat, Message,
+    ServerEntry,
+};
+use tracing::{debug, info, warn};
+
+use super::links::Party;
+use super::peers::{Contact, PeerId, Up};
+use super::reign::{Lost, Reigning};
+use super::writing::{Then, Write};
+use super::{Coordinator, Dialled, Turn};
+
+impl Coordinator {
+    /// Dials the coordinators that are to be dialled now.
+    pub(super) fn dial_peers(&mut self, turn: &mut Turn<'_>) {
+        if self.draining {
+            return;
+        }
+        for (number, address) in self.peers.due(turn.now.time) {
+            let dial = self.dials.insert(Dialled::Peer(number));
+            turn.actions.push(Action::Dial { dial, address });
+        }
+    }
+
+    /// A coordinator was reached: says who we are.
+    pub(super) fn greet(&mut self, turn: &mut Turn<'_>, number: PeerId, link: LinkId) {
+        let until = turn.now.time + self.config.limits.failure_timeout;
+        let peer = self.peers.get_mut(number).filter(|peer| matches!(peer.contact, Contact::Dialling));
+        let Some(peer) = peer.filter(|_| !self.draining) else {
+            // It came to us meanwhile.
+            return turn.actions.push(Action::Close { link, farewell: Vec::new() });
+        };
+        peer.contact = Contact::Greeting(link, until);
+        self.links.dialled(link, Party::Greeting(number));
+        let greeting = BackupAuthenticate {
+            id: self.config.id.clone(),
+            address: self.config.address.clone(),
+            secret: self.config.secret.clone(),
+            incarnation: self.config.incarnation,
+            network: self.network(),
+            standing: self.standing(),
+        };
+        self.say(turn, link, greeting);
+    }
+
+    pub(super) fn peer_unreachable(&mut self, turn: &mut Turn<'_>, number: PeerId, error: DialError) {
+        let dialling = self.peers.get(number).is_some_and(|peer| matches!(peer.contact, Contact::Dialling));
+        if dialling {
+            let crashed = error == DialError::Refused;
+            self.peers.lost(turn.now.time, number, crashed, &mut self.rng);
+            self.peer_lost(turn, number, crashed);
+        }
+    }
+
+    /// The network that users are kept of here; `None` where there are none yet.
+    fn network(&self) -> Option<String> {
+        (!self.registry.is_blank()).then(|| self.group.network.clone())
+    }
+
+    /// Somebody who connected says that it is a coordinator.
+    pub(super) fn admit_peer(
+        &mut self,
+        turn: &mut Turn<'_>,
+        link: LinkId,
+        theirs: BackupAuthenticate,
+        epoch: Option<Epoch>,
+    ) {
+        if let Some(info) = self.objection(&theirs.secret, &theirs.id, theirs.network.as_ref()) {
+            warn!(id = %theirs.id, address = %theirs.address, info, "refused a coordinator");
+            return self.dismiss(turn, link, BackupAuthenticationFail { info });
+        }
+        let now = turn.now.time;
+        let number = self.peers.note(now, &theirs.address, Some(&theirs.id), false);
+        let we_are_first = self.config.id < theirs.id;
+        let stays = |peer: &super::peers::Peer| match &peer.contact {
+            Contact::Dialling | Contact::Greeting(..) => we_are_first,
+            Contact::Up(up) => {
+                let lively = now.since(up.heard) < self.config.limits.pulse * 2;
+                up.incarnation == theirs.incarnation && up.ours && we_are_first && lively
+            }
+            Contact::Resting(_) => false,
+        };
+        let Some(peer) = self.peers.get(number) else { return };
+        if stays(peer) {
+            debug!(id = %theirs.id, "both dialled at once; ours stays");
+            return self.close(turn, link, None);
+        }
+        let old = match &peer.contact {
+            Contact::Greeting(old, _) => Some(*old),
+            Contact::Up(up) => Some(up.link),
+            Contact::Dialling | Contact::Resting(_) => None,
+        };
+        if let Some(old) = old {
+            self.close(turn, old, None);
+        }
+        let ours = BackupAuthenticationSuccess {
+            id: self.config.id.clone(),
+            address: self.config.address.clone(),
+            incarnation: self.config.incarnation,
+            network: self.network(),
+            standing: self.standing(),
+        };
+        self.links.promote(link, Party::Peer(number));
+        self.say(turn, link, ours);
+        let server = ServerEntry { id: theirs.id, address: theirs.address };
+        let up = Up {
+            link,
+            incarnation: theirs.incarnation,
+            ours: false,
+            heard: now,
+            standing: theirs.standing,
+            epoch,
+            blank: theirs.network.is_none(),
+        };
+        self.peer_established(turn, number, server, up);
+    }
+
+    /// Why somebody does not belong here.
+    fn objection(
+        &self,
+        secret: &common::user::Secret,
+        id: &ServerId,
+        network: Option<&String>,
+    ) -> Option<String> {
+        if !self.config.secret.equals(secret) {
+            return Some("wrong network secret".to_owned());
+        }
+        self.objection_to_known(id, network)
+    }
+
+    fn objection_to_known(&self, id: &ServerId, network: Option<&String>) -> Option<String> {
+        if *id == self.config.id {
+            return Some(format!(
+                "{id} is the id of this coordinator too: each needs a data directory of its own, or another --id"
+            ));
+        }
+        let other = network.filter(|network| !self.registry.is_blank() && **network != self.group.network);
+        if let Some(other) = other {
+            return Some(format!(
+                "it keeps users of network {other}, and this coordinator of {}: export the users of one and import them into the other",
+                self.group.network
+            ));
+        }
+        let known = self.group.members.iter().any(|member| member.id == *id);
+        let full = !known && self.group.members.len() >= self.config.limits.members;
+        full.then(|| format!("this group has {} coordinators already", self.config.limits.members))
+    }
+
+    /// What came back on our BACKUP_AUTHENTICATE.
+    pub(super) fn peer_answered(
+        &mut self,
+        turn: &mut Turn<'_>,
+        link: LinkId,
+        number: PeerId,
+        message: Message,
+        epoch: Option<Epoch>,
+    ) {
+        match message {
+            Message::BackupAuthenticationSuccess(theirs) => {
+                if theirs.id == self.config.id && theirs.incarnation == self.config.incarnation {
+                    return self.met_ourselves(turn, number);
+                }
+                if let Some(info) = self.objection_to_known(&theirs.id, theirs.network.as_ref()) {
+                    return self.refused_for_good(turn, link, number, &info);
+                }
+                self.links.promote(link, Party::Peer(number));
+                let server = ServerEntry { id: theirs.id, address: theirs.address };
+                let up = Up {
+                    link,
+                    incarnation: theirs.incarnation,
+                    ours: true,
+                    heard: turn.now.time,
+                    standing: theirs.standing,
+                    epoch,
+                    blank: theirs.network.is_none(),
+                };
+                self.peer_established(turn, number, server, up);
+            }
+            Message::BackupAuthenticationFail(fail) => self.refused_for_good(turn, link, number, &fail.info),
+            Message::LoginFailed(_) => self.close(turn, link, None),
+            other => {
+                self.invalid(
+                    turn,
+                    link,
+                    format!("{} before BACKUP_AUTHENTICATE was answered", other.command()),
+                );
+            }
+        }
+    }
+
+    fn met_ourselves(&mut self, turn: &mut Turn<'_>, number: PeerId) {
+        let address = self.peers.get(number).map(|peer| peer.address.to_string()).unwrap_or_default();
+        turn.actions.push(Action::Exit(Err(format!(
+            "{address} is this coordinator itself: give --backup the address of another one, or none"
+        ))));
+    }
+
+    /// The other side will not have us. At the start that ends this process, where the operator named it; later, others may do.
+    fn refused_for_good(&mut self, turn: &mut Turn<'_>, link: LinkId, number: PeerId, info: &str) {
+        let Some(peer) = self.peers.get_mut(number) else { return };
+        peer.hostile = true;
+        let (address, configured) = (peer.address.to_string(), peer.configured);
+        warn!(coordinator = address, info, "a coordinator refused this one");
+        self.close(turn, link, None);
+        if configured && self.epoch.is_none() && matches!(self.reigning, Reigning::Seeking(_)) {
+            turn.actions.push(Action::Exit(Err(format!(
+                "the coordinator at {address} refused this one: {info}. If it is the network secret, give both the same one, with \
+                 --secret-file or {}",
+                common::network_secret::VARIABLE
+            ))));
+        }
+    }
+
+    fn peer_established(&mut self, turn: &mut Turn<'_>, number: PeerId, server: ServerEntry, up: Up) {
+        info!(id = %server.id, address = %server.address, "linked with a coordinator");
+        let (epoch, blank) = (up.epoch.clone(), up.blank);
+        for double in self.peers.established(number, server.clone(), up) {
+            if let Some(link) = self.peers.link(double) {
+                self.close(turn, link, None);
+            }
+            self.peers.remove(double);
+        }
+        if self.group.include(server) {
+            let group = Some(self.group.clone());
+            self.write(turn, Write { group, ..Write::nothing(Then::Nothing) });
+            self.tell_group(turn);
+        }
+        self.hear_epoch(turn, epoch.as_ref());
+        if self.is_main() && self.registry.is_blank() && !blank {
+            info!("it keeps users, and this coordinator none: it is to be the main one");
+            self.step_down(turn);
+        }
+        self.decide(turn);
+    }
+
+    /// What the coordinator at the other end says.
+    pub(super) fn hear_peer(
+        &mut self,
+        turn: &mut Turn<'_>,
+        link: LinkId,
+        number: PeerId,
+        message: Message,
+        epoch: Option<Epoch>,
+    ) {
+        self.peers.heard(turn.now.time, number, epoch.as_ref());
+        self.hear_epoch(turn, epoch.as_ref());
+        let current = epoch.as_ref() >= self.epoch.as_ref();
+        match message {
+            Message::Heartbeat(heartbeat) => self.peer_stands(turn, number, heartbeat),
+            Message::SyncUser(_) | Message::Synchronised(_) if !self.is_main() => {
+                debug!("not the main coordinator any more; our HEARTBEAT says so");
+            }
+            Message::SyncUser(_) | Message::Synchronised(_) => {
+                let Some(id) = self.peers.get(number).and_then(|peer| peer.id.clone()) else { return };
+                self.hear_backup(turn, link, &id, message);
+            }
+            Message::SynchroniseServerAddresses(_)
+            | Message::SynchroniseServerLoad(_)
+            | Message::SynchroniseUserStore(_)
+            | Message::SynchronisedNewServer(_)
+            | Message::RemoveServer(_)
+            | Message::BackupList(_)
+            | Message::Promote(_) => match &self.reigning {
+                _ if !current => {
+                    debug!(command = message.command(), "refused an update of a lower epoch");
+                    let heartbeat = Heartbeat { standing: self.standing() };
+                    self.say(turn, link, heartbeat);
+                }
+                Reigning::Backup(following) if following.main == number => {
+                    self.follow_update(turn, link, message);
+                }
+                _ => self.invalid(
+                    turn,
+                    link,
+                    format!("{} is for the main coordinator to say", message.command()),
+                ),
+            },
+            other => self.invalid(turn, link, format!("{} is not for a coordinator to say", other.command())),
+        }
+    }
+
+    fn peer_stands(&mut self, turn: &mut Turn<'_>, number: PeerId, heartbeat: Heartbeat) {
+        let Some(up) = self.peers.get_mut(number).and_then(|peer| peer.up_mut()) else { return };
+        up.standing = heartbeat.standing;
+        let reigns = up.is_main();
+        match &self.reigning {
+            Reigning::Backup(following) if following.main == number && !reigns => {
+                self.seek(turn, Lost::silent(None));
+            }
+            _ => {}
+        }
+    }
+
+    /// The link to a coordinator is gone, or the greeting was not answered.
+    pub(super) fn peer_closed(&mut self, turn: &mut Turn<'_>, number: PeerId, link: LinkId) {
+        let Some(peer) = self.peers.get(number) else { return };
+        let id = peer.id.clone();
+        match &peer.contact {
+            Contact::Greeting(ours, _) if *ours == link => {
+                self.peers.lost(turn.now.time, number, false, &mut self.rng);
+            }
+            Contact::Up(up) if up.link == link => {
+                info!(coordinator = ?id, "the connection to a coordinator is gone");
+                self.peers.closed(turn.now.time, number);
+                if let Some(id) = id {
+                    self.standbys.lost(turn.now.time, &id);
+                }
+                self.peer_lost(turn, number, false);
+            }
+            _ => {}
+        }
+    }
+}

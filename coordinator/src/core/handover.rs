@@ -1,0 +1,136 @@
+//! Leaving: with a backup that takes over first, or without.
+//!
+//! A main coordinator that is told to stop finishes what is under way, keeps new requests waiting, and has the first backup take over.
+//! When that one reigns, whoever waits is sent there, and this process ends. Without a backup in step there is nobody to wait for.
+
+use std::time::Duration;
+
+use common::id::ServerId;
+use common::machine::Action;
+use common::time::Time;
+use common::wire::Promote;
+use tracing::{info, warn};
+
+use super::links::Party;
+use super::refusals::Refusal;
+use super::reign::Reigning;
+use super::{Coordinator, Turn};
+
+/// How long a handover may take as a whole.
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long what is under way may take before the backup is told.
+const UNDER_WAY: Duration = Duration::from_secs(1);
+
+/// A handover under way.
+#[derive(Debug)]
+pub(super) struct Handover {
+    since: Time,
+    promoted: Option<ServerId>,
+}
+
+impl Handover {
+    /// When to look again.
+    pub(super) fn deadline(&self, now: Time) -> Time {
+        [self.since + UNDER_WAY, self.since + PATIENCE].into_iter().find(|at| *at > now).unwrap_or(now)
+    }
+}
+
+impl Coordinator {
+    /// This process is told to stop.
+    pub(super) fn leave(&mut self, turn: &mut Turn<'_>) {
+        if self.draining || self.leaving.is_some() {
+            return;
+        }
+        let listed = self.standbys.listed().len();
+        match &mut self.reigning {
+            Reigning::Main(main) if listed > 0 && main.handover.is_none() => {
+                info!("shutting down; a backup takes over first");
+                main.handover = Some(Handover { since: turn.now.time, promoted: None });
+                self.hand_over(turn);
+            }
+            Reigning::Main(main) if main.handover.is_some() => {}
+            Reigning::Main(_) if self.group.members.len() > 1 => {
+                warn!(
+                    "shutting down without a backup in step: until a coordinator starts, nobody registers or logs in"
+                );
+                self.drain(turn);
+            }
+            _ => self.drain(turn),
+        }
+    }
+
+    /// Goes on with a handover.
+    pub(super) fn hand_over(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now.time;
+        if self.leaving.is_some_and(|until| until <= now) {
+            warn!("shutting down, although no backup has taken over");
+            return self.drain(turn);
+        }
+        let Reigning::Main(main) = &self.reigning else { return };
+        let Some(handover) = &main.handover else { return };
+        let Some(first) = self.standbys.listed().first().cloned() else {
+            warn!("shutting down: the backup that was to take over is gone");
+            return self.drain(turn);
+        };
+        if now.since(handover.since) >= PATIENCE {
+            warn!("shutting down, although no backup has taken over");
+            return self.drain(turn);
+        }
+        let busy = self.registry.has_holds()
+            || !self.links.which(|party| matches!(party, Party::Verifying { .. })).is_empty();
+        if handover.promoted.as_ref() == Some(&first) || (busy && now.since(handover.since) < UNDER_WAY) {
+            return;
+        }
+        let Some(link) = self.standbys.named(&first).map(|standby| standby.link) else { return };
+        info!(backup = %first, "handing over");
+        self.say(turn, link, Promote {});
+        if let Reigning::Main(main) = &mut self.reigning
+            && let Some(handover) = &mut main.handover
+        {
+            handover.promoted = Some(first);
+        }
+    }
+
+    /// Stops accepting, says goodbye to everybody but those who wait for what is under way and the workers that must hear of it, and
+    /// ends when it is done.
+    pub(super) fn drain(&mut self, turn: &mut Turn<'_>) {
+        if self.draining {
+            return;
+        }
+        info!("shutting down");
+        self.draining = true;
+        self.leaving = None;
+        turn.actions.push(Action::StopAccepting);
+        self.release_unhashed(turn);
+        for link in self.links.which(|party| !party.is_server()) {
+            match self.links.get(link).map(|known| &known.party) {
+                Some(Party::Verifying { purpose, .. }) => {
+                    let asked = purpose.asked();
+                    self.refuse(turn, link, asked, &Refusal::Draining);
+                }
+                Some(Party::Parked { message, .. }) => {
+                    let message = message.as_ref().clone();
+                    self.refuse_request(turn, link, &message, &Refusal::Draining);
+                }
+                _ if self.registry.is_awaited(link) => {}
+                _ => self.close(turn, link, None),
+            }
+        }
+        self.finish_drain(turn);
+    }
+
+    /// Ends, where this process is draining and nothing is under way.
+    pub(super) fn finish_drain(&mut self, turn: &mut Turn<'_>) {
+        let done = self.writing.is_failing()
+            || (self.writing.is_idle() && !self.registry.is_busy())
+            || !self.has_merged_enough();
+        if self.draining && done && !self.ended {
+            self.ended = true;
+            for link in self.links.which(|_| true) {
+                self.close(turn, link, None);
+            }
+            turn.actions.push(Action::Exit(Ok(())));
+        }
+    }
+}

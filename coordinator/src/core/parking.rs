@@ -1,0 +1,92 @@
+//! Requests that wait for a takeover to be over.
+//!
+//! While nobody reigns, or the one who does is about to leave, a request is kept for a moment instead of being refused: when it is clear
+//! who the main coordinator is, it is answered, or sent there. So a takeover costs clients and workers a pause and no failure.
+
+use common::id::LinkId;
+use common::wire::{AuthenticationFail, Message, Redirect};
+
+use super::links::Party;
+use super::refusals::{Asked, Refusal};
+use super::reign::Reigning;
+use super::{Coordinator, Turn};
+
+/// Bytes of a request that is kept: more than any sensible one has.
+const LONGEST: usize = 4 << 10;
+
+/// What is done with a request now.
+pub(super) enum Now {
+    Answer,
+    Park,
+    Redirect,
+}
+
+impl Coordinator {
+    /// What is to be done with a request that only the main coordinator answers.
+    pub(super) fn disposition(&self, message: &Message) -> Now {
+        match &self.reigning {
+            Reigning::Seeking(_) => Now::Park,
+            Reigning::Backup(_) => Now::Redirect,
+            Reigning::Main(main) => {
+                let homeless = matches!(message, Message::Login(_)) && !self.placement.is_open();
+                if main.handover.is_some() || (homeless && main.gathering.is_some()) {
+                    Now::Park
+                } else {
+                    Now::Answer
+                }
+            }
+        }
+    }
+
+    /// Sends a client or a worker to the main coordinator.
+    pub(super) fn redirect(&mut self, turn: &mut Turn<'_>, link: LinkId, message: &Message) {
+        match self.main_address() {
+            Some(address) => self.dismiss(turn, link, Redirect { address, token: None }),
+            None => self.refuse_request(turn, link, message, &Refusal::NoMain),
+        }
+    }
+
+    /// Keeps a request until it is known who reigns.
+    pub(super) fn park(&mut self, turn: &mut Turn<'_>, link: LinkId, message: Message) {
+        let limits = &self.config.limits;
+        let until = turn.now.time + limits.failure_timeout + limits.sync_timeout * 2;
+        let too_many = self.links.parked() >= limits.parked;
+        if too_many || self.draining || message.encode().len() > LONGEST {
+            return self.refuse_request(turn, link, &message, &Refusal::NoMain);
+        }
+        if let Some(known) = self.links.get_mut(link) {
+            known.park(until, message);
+        }
+    }
+
+    /// It is known who reigns: whoever waited is answered, in the order of their connections.
+    pub(super) fn unpark(&mut self, turn: &mut Turn<'_>) {
+        for link in self.links.which(|party| matches!(party, Party::Parked { .. })) {
+            let message = self.links.get_mut(link).and_then(|known| known.unpark());
+            if let Some(message) = message {
+                self.hear_stranger(turn, link, message, None);
+            }
+        }
+    }
+
+    /// Says that a request cannot be answered now.
+    pub(super) fn refuse_request(
+        &mut self,
+        turn: &mut Turn<'_>,
+        link: LinkId,
+        message: &Message,
+        refusal: &Refusal,
+    ) {
+        let asked = match message {
+            Message::Register(_) => Asked::Register,
+            Message::ChangeSecret(_) => Asked::ChangeSecret,
+            Message::RemoveUser(_) => Asked::RemoveUser,
+            Message::Authenticate(_) => {
+                let info = refusal.to_string();
+                return self.dismiss(turn, link, AuthenticationFail { info });
+            }
+            _ => Asked::LogIn,
+        };
+        self.refuse(turn, link, asked, refusal);
+    }
+}

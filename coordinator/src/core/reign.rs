@@ -1,0 +1,417 @@
+//! Who reigns: looking for the main coordinator, following it, becoming it, ceasing to be it.
+//!
+//! A coordinator is *seeking* until it knows of a main one; then it *follows* that one as a backup, or *is* it. Whoever seeks and finds no
+//! main coordinator takes over when nobody with a better claim is left to wait for: the higher epoch, then the place in the BACKUP_LIST.
+//! A main coordinator whose connection closed and whose address then refuses one has crashed, and is waited for no longer. One that is
+//! merely silent gets the failure time-out, and is waited for as long as another coordinator or a worker hears it.
+//!
+//! **Invariants.** A new epoch is on disk before anything is said or done in it. Whoever hears of a higher epoch does nothing any more in
+//! its own. Two coordinators that can see each other never both reign for longer than a message travels.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
+use common::epoch::{Epoch, Reign};
+use common::id::ServerId;
+use common::time::Time;
+use common::wire::{Address, AuthenticationFail, Heartbeat, Role, Standing};
+use tracing::{info, warn};
+
+use super::following::Following;
+use super::handover::{self, Handover};
+use super::inquiry::Inquiry;
+use super::links::Party;
+use super::peers::{PeerId, Up};
+use super::refusals::Refusal;
+use super::writing::{Then, Write};
+use super::{Coordinator, Turn};
+
+/// What this coordinator is.
+#[derive(Debug)]
+pub(super) enum Reigning {
+    Seeking(Seeking),
+    Main(Main),
+    Backup(Following),
+}
+
+/// Looking for the main coordinator, or about to become it.
+#[derive(Debug)]
+pub(super) struct Seeking {
+    since: Time,
+    lost: Lost,
+    /// The epoch that is being written.
+    rising: Option<Epoch>,
+    /// Whether workers hear the main coordinator.
+    pub(super) inquiry: Inquiry,
+    /// When to look again, if nothing happens before.
+    next: Option<Time>,
+}
+
+/// What became of the main coordinator that was followed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Lost {
+    id: Option<ServerId>,
+    why: Why,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Why {
+    /// None was followed.
+    #[default]
+    Started,
+    /// Its connection is gone, or nothing comes over it.
+    Silent,
+    /// Nobody listens there any more.
+    Crashed,
+    /// It leaves, and says so.
+    HandedOver,
+    /// It follows a higher epoch, or this one did and found nobody.
+    SteppedDown,
+}
+
+/// Being the main coordinator.
+#[derive(Debug)]
+pub(super) struct Main {
+    /// Until when nothing is proposed, because backups and workers that know more are still coming.
+    pub(super) gathering: Option<Time>,
+    /// Workers that are still to come back.
+    pub(super) expected: BTreeSet<ServerId>,
+    /// The members whose users have been taken over in this reign.
+    pub(super) merged: BTreeSet<ServerId>,
+    pub(super) handover: Option<Handover>,
+}
+
+impl Lost {
+    /// The main coordinator of this name is gone.
+    pub(super) fn silent(id: Option<ServerId>) -> Self {
+        Lost { id, why: Why::Silent }
+    }
+
+    /// The main coordinator leaves, and this one is to take its place.
+    pub(super) fn handed_over(id: Option<ServerId>) -> Self {
+        Lost { id, why: Why::HandedOver }
+    }
+
+    fn stepped_down() -> Self {
+        Lost { id: None, why: Why::SteppedDown }
+    }
+
+    /// Nobody need be asked whether it lives.
+    fn is_certain(&self) -> bool {
+        matches!(self.why, Why::Crashed | Why::HandedOver)
+    }
+
+    fn sentence(&self) -> String {
+        let id = self.id.as_ref().map_or("the main coordinator", ServerId::as_str);
+        match self.why {
+            Why::Started => "it started and found no main coordinator".to_owned(),
+            Why::Silent => format!("nothing was heard from {id} any more"),
+            Why::Crashed => format!("{id} has crashed: its address refuses connections"),
+            Why::HandedOver => format!("{id} was told to stop, and handed over"),
+            Why::SteppedDown => "it gave way to a higher epoch, of which nobody reigned".to_owned(),
+        }
+    }
+}
+
+impl Seeking {
+    pub(super) fn new(now: Time, lost: Lost) -> Self {
+        Seeking { since: now, lost, rising: None, inquiry: Inquiry::default(), next: Some(now) }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.next
+    }
+}
+
+impl Coordinator {
+    pub(super) fn is_main(&self) -> bool {
+        matches!(self.reigning, Reigning::Main(_))
+    }
+
+    /// Where the main coordinator is, where this one follows it.
+    pub(super) fn main_address(&self) -> Option<Address> {
+        let Reigning::Backup(following) = &self.reigning else { return None };
+        Some(self.peers.get(following.main)?.address.clone())
+    }
+
+    /// What this coordinator says of itself.
+    pub(super) fn standing(&self) -> Standing {
+        let (role, rank, main) = match &self.reigning {
+            Reigning::Main(_) => (Role::Main, Some(0), Some(self.config.id.clone())),
+            Reigning::Backup(following) => {
+                let main = self.peers.get(following.main).and_then(|peer| peer.id.clone());
+                (Role::Backup, self.rank, main)
+            }
+            Reigning::Seeking(_) => (Role::Seeking, self.rank, None),
+        };
+        // One that cannot write cannot take over.
+        Standing { role, rank: rank.filter(|_| !self.writing.is_failing()), main }
+    }
+
+    /// Tells the other coordinators what this one is.
+    pub(super) fn announce_standing(&mut self, turn: &mut Turn<'_>) {
+        let heartbeat = Heartbeat { standing: self.standing() };
+        let links: Vec<_> = self.peers.up().map(|(_, _, up)| up.link).collect();
+        for link in links {
+            self.say(turn, link, heartbeat.clone());
+        }
+    }
+
+    pub(super) fn set_rank(&mut self, turn: &mut Turn<'_>, rank: Option<u64>) {
+        if self.rank != rank {
+            self.rank = rank;
+            self.announce_standing(turn);
+        }
+    }
+
+    /// An authenticated server has shown an epoch. A higher one than ours is followed from now on.
+    pub(super) fn hear_epoch(&mut self, turn: &mut Turn<'_>, epoch: Option<&Epoch>) {
+        if epoch <= self.epoch.as_ref() {
+            return;
+        }
+        let Some(epoch) = epoch else { return };
+        info!(%epoch, "heard of a higher epoch");
+        self.epoch = Some(epoch.clone());
+        if self.group.epoch.as_ref() < Some(epoch) {
+            self.group.epoch = Some(epoch.clone());
+            let group = Some(self.group.clone());
+            self.write(turn, Write { group, ..Write::nothing(Then::Nothing) });
+        }
+        match &self.reigning {
+            Reigning::Main(_) => self.step_down(turn),
+            Reigning::Backup(following) => {
+                let main = self.peers.get(following.main).and_then(|peer| peer.up());
+                if main.is_none_or(|main| main.epoch.as_ref() < Some(epoch)) {
+                    self.seek(turn, Lost::stepped_down());
+                }
+            }
+            Reigning::Seeking(_) => self.announce_standing(turn),
+        }
+    }
+
+    /// Looks for a main coordinator from now on.
+    pub(super) fn seek(&mut self, turn: &mut Turn<'_>, lost: Lost) {
+        self.end_inquiry(turn);
+        self.reigning = Reigning::Seeking(Seeking::new(turn.now.time, lost));
+        self.announce_standing(turn);
+    }
+
+    /// Reigns no longer: somebody of a higher epoch does, or will.
+    pub(super) fn step_down(&mut self, turn: &mut Turn<'_>) {
+        warn!("no longer the main coordinator: there is a higher epoch");
+        let handover = match &mut self.reigning {
+            Reigning::Main(main) => main.handover.take(),
+            _ => None,
+        };
+        self.rank = None;
+        self.seek(turn, Lost::stepped_down());
+        let settling = !self.standbys.is_proposing();
+        let asked = self.registry.resign(settling);
+        self.proposed.clear();
+        self.standbys.clear();
+        for (username, asker) in asked {
+            self.deny(turn, username, &asker, &Refusal::SteppedDown);
+        }
+        for link in self.links.which(|party| matches!(party, Party::Worker(_))) {
+            let info = "this is no longer the main coordinator".to_owned();
+            self.dismiss(turn, link, AuthenticationFail { info });
+        }
+        if handover.is_some() {
+            self.leaving = Some(turn.now.time + handover::PATIENCE);
+        }
+    }
+
+    /// The peer of this number has crashed, or its link is gone.
+    pub(super) fn peer_lost(&mut self, turn: &mut Turn<'_>, number: PeerId, crashed: bool) {
+        let id = self.peers.get(number).and_then(|peer| peer.id.clone());
+        match &mut self.reigning {
+            Reigning::Seeking(seeking) => {
+                if crashed
+                    && seeking.lost.id.is_some()
+                    && seeking.lost.id == id
+                    && seeking.lost.why == Why::Silent
+                {
+                    seeking.lost.why = Why::Crashed;
+                }
+            }
+            Reigning::Backup(following) if following.main == number => {
+                warn!(main = ?id, "the connection to the main coordinator is gone");
+                let why = if crashed { Why::Crashed } else { Why::Silent };
+                self.seek(turn, Lost { id, why });
+            }
+            Reigning::Backup(_) => {}
+            Reigning::Main(_) => {
+                let Some(id) = id else { return };
+                if crashed {
+                    self.delist(turn, vec![id], "its address refuses connections");
+                }
+            }
+        }
+    }
+
+    /// Whether there is a main coordinator, and who it is: follows it, waits, or takes over.
+    pub(super) fn decide(&mut self, turn: &mut Turn<'_>) {
+        let Reigning::Seeking(seeking) = &self.reigning else { return };
+        if seeking.rising.is_some() || self.draining {
+            return;
+        }
+        if let Some(main) = self.main_to_follow() {
+            return self.follow(turn, main);
+        }
+        let (waits, mut next) = self.waits_for_coordinators(turn.now.time);
+        let waits = waits
+            || (!self.is_loss_certain() && {
+                let (asking, until) = self.inquire(turn);
+                next = [next, until].into_iter().flatten().min();
+                asking
+            });
+        if waits || self.leaving.is_some() {
+            if let Reigning::Seeking(seeking) = &mut self.reigning {
+                seeking.next = next;
+            }
+        } else {
+            self.rise(turn);
+        }
+    }
+
+    fn is_loss_certain(&self) -> bool {
+        matches!(&self.reigning, Reigning::Seeking(seeking) if seeking.lost.is_certain())
+    }
+
+    /// The main coordinator of the highest epoch, where a link to it stands and it may be followed.
+    fn main_to_follow(&self) -> Option<PeerId> {
+        let may_follow = |up: &Up| {
+            up.is_main()
+                && up.epoch.as_ref() >= self.epoch.as_ref()
+                && (self.registry.is_blank() || !up.blank)
+        };
+        let mains = self.peers.up().filter(|(_, _, up)| may_follow(up));
+        mains.max_by_key(|(_, _, up)| up.epoch.clone()).map(|(number, ..)| number)
+    }
+
+    /// Whether some other coordinator is to be waited for, and when to look again.
+    fn waits_for_coordinators(&self, now: Time) -> (bool, Option<Time>) {
+        let Reigning::Seeking(seeking) = &self.reigning else { return (false, None) };
+        if seeking.lost.why == Why::HandedOver {
+            return (false, None);
+        }
+        let mine = self.ranks.iter().position(|id| *id == self.config.id);
+        let before_me = &self.ranks[..mine.unwrap_or(self.ranks.len())];
+        let (mut waits, mut next) = (false, None);
+        for (_, peer) in self.peers.iter() {
+            match peer.up() {
+                Some(up) => {
+                    let hears_a_main = up.standing.role == Role::Backup && !seeking.lost.is_certain();
+                    waits |= hears_a_main || (!up.is_main() && self.has_better_claim(up, peer.id.as_ref()));
+                }
+                None if peer.crashed || peer.hostile => {}
+                None => {
+                    let is_before_me = peer.id.as_ref().is_some_and(|id| before_me.contains(id));
+                    let until = peer.heard.unwrap_or(seeking.since) + self.config.limits.failure_timeout;
+                    if until > now && (is_before_me || !seeking.lost.is_certain()) {
+                        waits = true;
+                        next = [next, Some(until)].into_iter().flatten().min();
+                    }
+                }
+            }
+        }
+        (waits, next)
+    }
+
+    /// Whether the coordinator at the other end is to take over rather than this one.
+    fn has_better_claim(&self, up: &Up, id: Option<&ServerId>) -> bool {
+        let theirs = (up.blank, Reverse(up.epoch.as_ref()), up.standing.rank.unwrap_or(u64::MAX), id);
+        let rank = self.standing().rank.unwrap_or(u64::MAX);
+        let ours = (self.registry.is_blank(), Reverse(self.epoch.as_ref()), rank, Some(&self.config.id));
+        theirs < ours
+    }
+
+    fn rise(&mut self, turn: &mut Turn<'_>) {
+        if self.writing.is_failing() {
+            return;
+        }
+        let Reigning::Seeking(seeking) = &mut self.reigning else { return };
+        let epoch = Epoch::after(self.group.epoch.as_ref().max(self.epoch.as_ref()), &self.config.id);
+        let why = seeking.lost.sentence();
+        info!(%epoch, why, "taking over");
+        seeking.rising = Some(epoch.clone());
+        seeking.next = None;
+        let after = self.group.epoch.as_ref().map(|epoch| epoch.coordinator.clone());
+        self.group.epoch = Some(epoch.clone());
+        self.group.remember(vec![Reign { epoch: epoch.clone(), since: turn.now.wall, after, why }]);
+        self.group.include(self.me());
+        let group = Some(self.group.clone());
+        self.write(turn, Write { group, ..Write::nothing(Then::Reign(epoch)) });
+    }
+
+    /// The epoch is on disk.
+    pub(super) fn reign(&mut self, turn: &mut Turn<'_>, epoch: Epoch) {
+        let now = turn.now.time;
+        let Reigning::Seeking(seeking) = &mut self.reigning else { return };
+        if seeking.rising.take().as_ref() != Some(&epoch) {
+            return;
+        }
+        if self.epoch.as_ref() >= Some(&epoch) || self.draining {
+            seeking.next = Some(now);
+            return;
+        }
+        let was_told_everything = seeking.lost.is_certain() && self.rank.is_some();
+        self.end_inquiry(turn);
+        self.epoch = Some(epoch.clone());
+        self.rank = Some(0);
+        self.placement.restart(now);
+        let expected = if was_told_everything { BTreeSet::new() } else { self.placement.ids() };
+        let others = self.peers.up().next().is_some();
+        let gathering = (others || !self.placement.is_empty()).then(|| now + self.config.limits.sync_timeout);
+        let merged = BTreeSet::from([self.config.id.clone()]);
+        self.reigning = Reigning::Main(Main { gathering, expected, merged, handover: None });
+        let adopted = self.registry.adopt_all();
+        info!(%epoch, adopted, "this is the main coordinator");
+        self.announce_standing(turn);
+        self.tell_list(turn);
+        self.unpark(turn);
+        self.propose_next(turn);
+    }
+
+    /// Whether all who may know more than we do are here.
+    pub(super) fn has_gathered(&self) -> bool {
+        let Reigning::Main(main) = &self.reigning else { return false };
+        let in_step = |id: &Option<ServerId>| id.as_ref().is_some_and(|id| self.standbys.is_listed(id));
+        self.peers.up().all(|(_, peer, _)| in_step(&peer.id))
+            && main.expected.iter().all(|id| self.placement.is_connected(id))
+    }
+
+    /// Whether enough members have been heard for anything to be promised (`--require-backups`).
+    pub(super) fn has_merged_enough(&self) -> bool {
+        let Reigning::Main(main) = &self.reigning else { return false };
+        let needed = self.config.require_backups;
+        needed == 0 || main.merged.len() + needed >= self.group.members.len()
+    }
+
+    /// Ends the time of gathering, where it is over.
+    pub(super) fn end_gathering(&mut self, turn: &mut Turn<'_>) {
+        let over = self.has_gathered() && self.placement.is_open();
+        let Reigning::Main(main) = &mut self.reigning else { return };
+        if main.gathering.is_some_and(|until| until <= turn.now.time || over) {
+            main.gathering = None;
+            self.unpark(turn);
+            self.propose_next(turn);
+        }
+    }
+
+    fn follow(&mut self, turn: &mut Turn<'_>, main: PeerId) {
+        let Some(up) = self.peers.get(main).and_then(|peer| peer.up()) else { return };
+        let link = up.link;
+        let id = self.peers.get(main).and_then(|peer| peer.id.clone());
+        info!(main = ?id, "following the main coordinator");
+        self.end_inquiry(turn);
+        self.rank = None;
+        self.reigning = Reigning::Backup(Following::new(main));
+        self.announce_standing(turn);
+        self.ask_for_updates(turn, link);
+        self.unpark(turn);
+        if self.leaving.is_some() {
+            self.drain(turn);
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! The main coordinator and its backups: what they are told, and how a change comes to count.
+//!
+//! The way of a change: it is stamped with whatever else waits; sent to every backup that is caught up; when all listed ones have
+//! confirmed it, it goes to our own disk; then it counts, and is acknowledged. In this order, a main coordinator that dies leaves nothing
+//! on its own disk that a listed backup lacks; what it leaves with a backup alone was never acknowledged, and is adopted there.
+
+use common::id::{LinkId, ServerId};
+use common::users::Seen;
+use common::wire::{
+    Message, SyncUser, SynchroniseServerAddresses, SynchroniseServerLoad, SynchroniseUserStore, Synchronised,
+};
+use tracing::{info, warn};
+
+use super::feed::Cursor;
+use super::reign::Reigning;
+use super::writing::{Then, Write};
+use super::{Coordinator, Turn};
+
+impl Coordinator {
+    /// What a backup says to the main coordinator.
+    pub(super) fn hear_backup(&mut self, turn: &mut Turn<'_>, link: LinkId, id: &ServerId, message: Message) {
+        match message {
+            Message::SyncUser(request) if request.r#override => {
+                self.start_following(turn, link, id, request.seen)
+            }
+            Message::SyncUser(users) => self.take_upload(turn, link, users),
+            Message::Synchronised(confirmed) => self.confirmed(turn, link, confirmed),
+            other => self.invalid(turn, link, format!("{} is not for a backup to say", other.command())),
+        }
+    }
+
+    fn start_following(&mut self, turn: &mut Turn<'_>, link: LinkId, id: &ServerId, seen: Seen) {
+        info!(backup = %id, "a backup follows");
+        self.registry.observe(turn.now.wall, &seen);
+        self.standbys.follow(id.clone(), link, Cursor::starting_after(seen));
+        self.tell_addresses(turn, link);
+        self.tell_loads(turn, link);
+        let list = self.backup_list();
+        self.say(turn, link, list);
+        self.feed_backup(turn, link);
+    }
+
+    /// Tells a backup what there is beside users.
+    fn tell_addresses(&mut self, turn: &mut Turn<'_>, link: LinkId) {
+        let Some(standby) = self.standbys.on(link) else { return };
+        let addresses = SynchroniseServerAddresses {
+            update: standby.number(),
+            network: self.group.network.clone(),
+            token_key: self.group.token_key.clone(),
+            servers: self.placement.servers(),
+            members: self.group.members.clone(),
+            history: self.group.history.clone(),
+            seen: self.registry.seen().clone(),
+        };
+        self.say(turn, link, addresses);
+    }
+
+    fn tell_loads(&mut self, turn: &mut Turn<'_>, link: LinkId) {
+        let Some(standby) = self.standbys.on(link) else { return };
+        let loads = SynchroniseServerLoad { update: standby.number(), loads: self.placement.loads() };
+        self.say(turn, link, loads);
+    }
+
+    /// Tells every backup the loads, where they have changed.
+    pub(super) fn tell_changed_loads(&mut self, turn: &mut Turn<'_>) {
+        if self.placement.take_loads_changed() {
+            for link in self.standbys.links() {
+                self.tell_loads(turn, link);
+            }
+        }
+    }
+
+    /// Tells every backup of a change of the group.
+    pub(super) fn tell_group(&mut self, turn: &mut Turn<'_>) {
+        for link in self.standbys.links() {
+            self.tell_addresses(turn, link);
+        }
+    }
+
+    /// Tells every backup of a change among the workers.
+    pub(super) fn tell_backups(&mut self, turn: &mut Turn<'_>, message: impl Fn(u64) -> Message) {
+        for link in self.standbys.links() {
+            let Some(standby) = self.standbys.on(link) else { continue };
+            let message = message(standby.number());
+            self.say(turn, link, message);
+        }
+    }
+
+    /// Tells a backup of users that it lacks, as long as little else waits for it and little is unconfirmed. Nothing happens where the
+    /// link is no backup's.
+    pub(super) fn feed_backup(&mut self, turn: &mut Turn<'_>, link: LinkId) {
+        loop {
+            if self.links.pending(link).len() > self.config.limits.feed_bytes {
+                return;
+            }
+            let (window, limit) = (self.config.limits.sync_window, self.config.limits.sync_users);
+            let Some(standby) = self.standbys.on(link) else { return };
+            if standby.behind() >= window {
+                return;
+            }
+            let (users, seen) = standby.cursor.next(&self.registry, limit);
+            let all = users.is_empty();
+            if all && standby.is_caught_up() {
+                return;
+            }
+            let update = standby.number();
+            standby.told(update, all);
+            self.say(turn, link, SynchroniseUserStore { update, users, seen });
+            if all {
+                self.propose_to(turn, link);
+            }
+        }
+    }
+
+    /// Tells every backup how much is known for certain by now.
+    pub(super) fn tell_certain(&mut self, turn: &mut Turn<'_>) {
+        if self.certain_told == *self.registry.seen() {
+            return;
+        }
+        self.certain_told = self.registry.seen().clone();
+        for link in self.standbys.caught_up() {
+            let Some(standby) = self.standbys.on(link) else { continue };
+            let (update, seen) = (standby.number(), self.certain_told.clone());
+            self.say(turn, link, SynchroniseUserStore { update, users: Default::default(), seen });
+        }
+    }
+
+    /// Proposes the next batch, where there is one and it may go.
+    pub(super) fn propose_next(&mut self, turn: &mut Turn<'_>) {
+        if !self.may_propose(turn) {
+            return;
+        }
+        let (users, late) = self.registry.next_batch(turn.now.wall, self.config.limits.sync_users);
+        for (username, asker) in late {
+            let refusal = self.taken_meanwhile(&username);
+            self.deny(turn, username, &asker, &refusal);
+        }
+        if users.is_empty() {
+            return;
+        }
+        self.proposed = users;
+        self.standbys.propose(turn.now.time);
+        for link in self.standbys.caught_up() {
+            self.propose_to(turn, link);
+        }
+        self.settle_confirmed(turn);
+    }
+
+    /// Proposes the batch that is under way to one more backup.
+    fn propose_to(&mut self, turn: &mut Turn<'_>, link: LinkId) {
+        if !self.standbys.is_proposing() {
+            return;
+        }
+        let Some(update) = self.standbys.propose_to(link) else { return };
+        let Some(standby) = self.standbys.on(link) else { return };
+        let limit = self.config.limits.sync_users;
+        self.proposed.iter().for_each(|(_, record)| standby.cursor.told_apart(record.changed.clone(), limit));
+        let (users, seen) = (self.proposed.iter().cloned().collect(), self.registry.seen().clone());
+        self.say(turn, link, SynchroniseUserStore { update, users, seen });
+    }
+
+    fn may_propose(&mut self, turn: &Turn<'_>) -> bool {
+        let Reigning::Main(main) = &self.reigning else { return false };
+        let gathered = main.gathering.is_none_or(|until| until <= turn.now.time || self.has_gathered());
+        gathered && !self.writing.is_failing() && self.has_merged_enough()
+    }
+
+    /// Sends the batch to our own disk, where every listed backup has confirmed it.
+    pub(super) fn settle_confirmed(&mut self, turn: &mut Turn<'_>) {
+        if !self.standbys.is_proposing() || !self.standbys.unconfirmed().is_empty() {
+            return;
+        }
+        self.standbys.settling();
+        self.batch_copies = self.standbys.listed().len();
+        let users = std::mem::take(&mut self.proposed);
+        let seen = self.registry.seen_with_batch();
+        self.write(turn, Write { users, seen, ..Write::nothing(Then::Settle) });
+    }
+
+    fn confirmed(&mut self, turn: &mut Turn<'_>, link: LinkId, confirmed: Synchronised) {
+        let Some(standby) = self.standbys.on(link) else {
+            return self.invalid(turn, link, "SYNCHRONISED before SYNC_USER asked for updates");
+        };
+        let first = !standby.uploaded;
+        if !standby.confirm(confirmed.update) {
+            return self.invalid(turn, link, format!("update {} was not sent", confirmed.update));
+        }
+        if first {
+            // All that it knew and we did not has come before this; it counts when it is written.
+            self.write(turn, Write::nothing(Then::Uploaded { link }));
+        }
+        self.list_ready(turn);
+        self.settle_confirmed(turn);
+        self.feed_backup(turn, link);
+    }
+
+    /// What a backup knew and we did not is written.
+    pub(super) fn uploaded(&mut self, turn: &mut Turn<'_>, link: LinkId) {
+        if let Some(standby) = self.standbys.on(link) {
+            standby.uploaded = true;
+            let id = standby.id.clone();
+            if let Reigning::Main(main) = &mut self.reigning {
+                main.merged.insert(id);
+            }
+        }
+        self.list_ready(turn);
+    }
+
+    /// Lists the backups that hold all that counts.
+    pub(super) fn list_ready(&mut self, turn: &mut Turn<'_>) {
+        let new = self.standbys.list_ready();
+        if new.is_empty() {
+            return;
+        }
+        for id in new {
+            info!(backup = %id, "a backup is in step");
+        }
+        self.tell_list(turn);
+        self.propose_next(turn);
+    }
+
+    /// Takes backups off the list that keep a change waiting, or are gone.
+    pub(super) fn delist(&mut self, turn: &mut Turn<'_>, ids: Vec<ServerId>, why: &str) {
+        let mut changed = false;
+        for id in ids {
+            if self.standbys.delist(&id) {
+                warn!(backup = %id, "a backup is no longer in step: {why}");
+                changed = true;
+            }
+        }
+        if changed {
+            self.tell_list(turn);
+            self.settle_confirmed(turn);
+        }
+    }
+
+    pub(super) fn delist_overdue(&mut self, turn: &mut Turn<'_>) {
+        let timeout = self.config.limits.sync_timeout;
+        let overdue = self.standbys.overdue(turn.now.time, timeout);
+        if !overdue.is_empty() {
+            self.delist(turn, overdue, &format!("it has confirmed nothing for {timeout:?}"));
+        }
+    }
+
+    /// Users that a backup or a worker knows and we may not. What they do not claim to know for certain is adopted.
+    pub(super) fn take_upload(&mut self, turn: &mut Turn<'_>, link: LinkId, upload: SyncUser) {
+        let Some(users) = self.plausible(turn, link, upload.users.into_iter().collect()) else { return };
+        let (certain, proposed): (Vec<_>, Vec<_>) =
+            users.into_iter().partition(|(_, record)| upload.seen.covers(&record.changed));
+        for (username, record) in proposed {
+            self.registry.adopt(username, record);
+        }
+        if !certain.is_empty() || !self.registry.seen().covers_all(&upload.seen) {
+            self.write(turn, Write { users: certain, seen: upload.seen, ..Write::nothing(Then::Nothing) });
+        }
+        self.propose_next(turn);
+    }
+}

@@ -1,0 +1,233 @@
+//! What the main coordinator knows of its backups: which follow, how far each is, and which are listed.
+//!
+//! A backup that follows is told what it lacks, then every change before it counts. It is *listed* when it has confirmed all that counts;
+//! from then on nothing counts that it has not confirmed. One that does not confirm in time is listed no longer, and waited for no longer.
+//! **Invariant.** Who is listed holds everything that was acknowledged.
+
+use std::time::Duration;
+
+use common::id::{LinkId, ServerId};
+use common::time::Time;
+
+use super::feed::Cursor;
+
+/// The backups.
+#[derive(Debug, Default)]
+pub(super) struct Standbys {
+    following: Vec<Standby>,
+    /// In the order in which they take over.
+    listed: Vec<ServerId>,
+    /// Those listed whose link is gone, since then: they may be back in a moment.
+    missing: Vec<(ServerId, Time)>,
+    proposal: Option<Proposal>,
+}
+
+/// A backup that follows.
+#[derive(Debug)]
+pub(super) struct Standby {
+    pub(super) id: ServerId,
+    pub(super) link: LinkId,
+    /// What of the users it has been told.
+    pub(super) cursor: Cursor,
+    /// The update that was sent last.
+    sent: u64,
+    confirmed: u64,
+    /// The update with which it knows all that counts; `None` while it has not been told everything once.
+    needs: Option<u64>,
+    /// All that it knew and we did not has been said and written.
+    pub(super) uploaded: bool,
+}
+
+/// A batch that is not on every disk yet.
+#[derive(Debug)]
+struct Proposal {
+    since: Time,
+    /// The number of the update that carries it, for each that it was sent to.
+    updates: Vec<(ServerId, u64)>,
+    /// Whether it is on its way to our own disk: nobody is waited for any more.
+    settling: bool,
+}
+
+impl Standbys {
+    /// A backup follows from now on; what was known of it before is forgotten.
+    pub(super) fn follow(&mut self, id: ServerId, link: LinkId, cursor: Cursor) {
+        self.following.retain(|standby| standby.id != id);
+        let standby = Standby { id, link, cursor, sent: 0, confirmed: 0, needs: None, uploaded: false };
+        self.following.push(standby);
+    }
+
+    /// The link to a backup is gone.
+    pub(super) fn lost(&mut self, now: Time, id: &ServerId) {
+        self.following.retain(|standby| standby.id != *id);
+        if let Some(proposal) = &mut self.proposal {
+            proposal.updates.retain(|(other, _)| other != id);
+        }
+        if self.is_listed(id) && self.missing.iter().all(|(other, _)| other != id) {
+            self.missing.push((id.clone(), now));
+        }
+    }
+
+    pub(super) fn on(&mut self, link: LinkId) -> Option<&mut Standby> {
+        self.following.iter_mut().find(|standby| standby.link == link)
+    }
+
+    pub(super) fn named(&self, id: &ServerId) -> Option<&Standby> {
+        self.following.iter().find(|standby| standby.id == *id)
+    }
+
+    /// The links of all that follow.
+    pub(super) fn links(&self) -> Vec<LinkId> {
+        self.following.iter().map(|standby| standby.link).collect()
+    }
+
+    /// Those that have been told everything once, and are told every change before it counts.
+    pub(super) fn caught_up(&self) -> Vec<LinkId> {
+        let told = self.following.iter().filter(|standby| standby.needs.is_some());
+        told.map(|standby| standby.link).collect()
+    }
+
+    pub(super) fn listed(&self) -> &[ServerId] {
+        &self.listed
+    }
+
+    pub(super) fn is_listed(&self, id: &ServerId) -> bool {
+        self.listed.contains(id)
+    }
+
+    /// Takes a backup off the list. Says whether it was on it.
+    pub(super) fn delist(&mut self, id: &ServerId) -> bool {
+        let before = self.listed.len();
+        self.listed.retain(|listed| listed != id);
+        self.missing.retain(|(missing, _)| missing != id);
+        before != self.listed.len()
+    }
+
+    /// A batch is proposed from now on.
+    pub(super) fn propose(&mut self, now: Time) {
+        assert!(self.proposal.is_none(), "one batch at a time");
+        self.proposal = Some(Proposal { since: now, updates: Vec::new(), settling: false });
+    }
+
+    /// The batch is sent to the backup at the other end of `link`, in the update of the returned number.
+    pub(super) fn propose_to(&mut self, link: LinkId) -> Option<u64> {
+        let standby = self.following.iter_mut().find(|standby| standby.link == link)?;
+        let update = standby.number();
+        self.proposal.as_mut()?.updates.push((standby.id.clone(), update));
+        Some(update)
+    }
+
+    /// Whether a batch is proposed that listed backups may still confirm.
+    pub(super) fn is_proposing(&self) -> bool {
+        self.proposal.as_ref().is_some_and(|proposal| !proposal.settling)
+    }
+
+    /// Who is listed and has not confirmed the batch.
+    pub(super) fn unconfirmed(&self) -> Vec<ServerId> {
+        let Some(proposal) = &self.proposal else { return Vec::new() };
+        let lacks = |id: &&ServerId| {
+            let update = proposal.updates.iter().find(|(other, _)| other == *id).map(|(_, update)| *update);
+            !update.is_some_and(|update| self.named(id).is_some_and(|standby| standby.confirmed >= update))
+        };
+        self.listed.iter().filter(lacks).cloned().collect()
+    }
+
+    /// Nobody is waited for any more: the batch goes to our own disk.
+    pub(super) fn settling(&mut self) {
+        if let Some(proposal) = &mut self.proposal {
+            proposal.settling = true;
+        }
+    }
+
+    /// The batch counts: whoever is to be listed must have confirmed it.
+    pub(super) fn settled(&mut self) {
+        for (id, update) in self.proposal.take().map(|proposal| proposal.updates).unwrap_or_default() {
+            if let Some(standby) = self.following.iter_mut().find(|standby| standby.id == id) {
+                standby.needs = standby.needs.map(|needs| needs.max(update));
+            }
+        }
+    }
+
+    /// This coordinator reigns no longer: nobody follows it, and nothing is proposed.
+    pub(super) fn clear(&mut self) {
+        *self = Standbys::default();
+    }
+
+    /// Those that have kept the batch waiting for too long, and those that did not come back.
+    pub(super) fn overdue(&self, now: Time, timeout: Duration) -> Vec<ServerId> {
+        let slow = self
+            .proposal
+            .as_ref()
+            .filter(|proposal| !proposal.settling && now.since(proposal.since) >= timeout);
+        let mut overdue = slow.map(|_| self.unconfirmed()).unwrap_or_default();
+        let gone = self.missing.iter().filter(|(_, since)| now.since(*since) >= timeout);
+        overdue.extend(gone.map(|(id, _)| id.clone()));
+        overdue
+    }
+
+    /// When to ask for [`overdue`](Self::overdue) next.
+    pub(super) fn deadline(&self, timeout: Duration) -> Option<Time> {
+        let proposal =
+            self.proposal.iter().filter(|proposal| !proposal.settling).map(|proposal| proposal.since);
+        proposal.chain(self.missing.iter().map(|(_, since)| *since)).min().map(|since| since + timeout)
+    }
+
+    /// Lists those that hold all that counts. Returns who is new.
+    pub(super) fn list_ready(&mut self) -> Vec<ServerId> {
+        let settling = self.proposal.as_ref().filter(|proposal| proposal.settling);
+        let mut new = Vec::new();
+        for standby in self.following.iter().filter(|standby| standby.uploaded) {
+            let sent = settling.map(|proposal| proposal.updates.iter().find(|(id, _)| *id == standby.id));
+            let under_way = match sent {
+                Some(Some((_, update))) => Some(*update),
+                // It was sent nothing of what is about to count.
+                Some(None) => continue,
+                None => None,
+            };
+            let needs = standby.needs.map(|needs| needs.max(under_way.unwrap_or(0)));
+            let ready = needs.is_some_and(|needs| standby.confirmed >= needs);
+            self.missing.retain(|(missing, _)| !ready || *missing != standby.id);
+            if ready && !self.listed.contains(&standby.id) {
+                self.listed.push(standby.id.clone());
+                new.push(standby.id.clone());
+            }
+        }
+        new
+    }
+
+    pub(super) fn assert_bounds(&self, told: usize) {
+        self.following.iter().for_each(|standby| standby.cursor.assert_bounds(told));
+    }
+}
+
+impl Standby {
+    /// The number of the next update, which is being sent.
+    pub(super) fn number(&mut self) -> u64 {
+        self.sent += 1;
+        self.sent
+    }
+
+    /// Updates that it has not confirmed.
+    pub(super) fn behind(&self) -> u64 {
+        self.sent - self.confirmed
+    }
+
+    /// It has confirmed all up to here. Says whether that can be.
+    pub(super) fn confirm(&mut self, update: u64) -> bool {
+        let possible = (self.confirmed..=self.sent).contains(&update);
+        if possible {
+            self.confirmed = update;
+        }
+        possible
+    }
+
+    /// It is told of what counts in this update, which is `all` that there is to tell.
+    pub(super) fn told(&mut self, update: u64, all: bool) {
+        if all || self.needs.is_some() {
+            self.needs = Some(update);
+        }
+    }
+
+    pub(super) fn is_caught_up(&self) -> bool {
+        self.needs.is_some()
+    }
+}

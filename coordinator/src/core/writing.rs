@@ -1,0 +1,167 @@
+//! The way to the disk: what is to be written, and what is to be done when it is.
+//!
+//! Whatever is asked for while the disk is busy goes there together afterwards (group commit), in the order in which it was asked for.
+//! **Invariants.** Nothing counts before the disk has confirmed it. What has been asked to be written is written: where the disk fails,
+//! whoever waits is told so, and it is tried again until it succeeds, because another coordinator may hold the same already.
+
+use std::time::Duration;
+
+use common::epoch::Epoch;
+use common::id::LinkId;
+use common::machine::{Action, JobId};
+use common::time::Time;
+use common::user::{UserRecord, Username};
+use common::users::Seen;
+use tracing::error;
+
+use super::config::{Change, Effect, Group};
+use super::{Coordinator, Turn};
+
+/// How long a failing disk is left alone.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Something to be written.
+#[derive(Debug)]
+pub(super) struct Write {
+    pub(super) users: Vec<(Username, UserRecord)>,
+    /// What is known for certain once the users are written.
+    pub(super) seen: Seen,
+    pub(super) group: Option<Group>,
+    pub(super) then: Then,
+}
+
+/// What is to be done when it is written.
+#[derive(Debug)]
+pub(super) enum Then {
+    Nothing,
+    /// The registry's own batch counts now.
+    Settle,
+    /// The main coordinator is told that its update is done here.
+    Confirm {
+        link: LinkId,
+        update: u64,
+    },
+    /// All that this backup knew and we did not is written.
+    Uploaded {
+        link: LinkId,
+    },
+    /// This coordinator reigns.
+    Reign(Epoch),
+}
+
+impl Write {
+    pub(super) fn nothing(then: Then) -> Self {
+        Write { users: Vec::new(), seen: Seen::default(), group: None, then }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.users.is_empty() && self.seen.is_empty() && self.group.is_none()
+    }
+}
+
+/// The queue.
+#[derive(Debug, Default)]
+pub(super) struct Writing {
+    waiting: Vec<Write>,
+    outstanding: Option<(JobId, Vec<Write>)>,
+    /// The disk has failed: nothing before then.
+    failed_until: Option<Time>,
+}
+
+impl Writing {
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.outstanding.is_none()
+    }
+
+    /// Whether the disk failed when it was used last.
+    pub(super) fn is_failing(&self) -> bool {
+        self.failed_until.is_some()
+    }
+
+    /// When to try again.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.failed_until.filter(|_| self.outstanding.is_none() && !self.waiting.is_empty())
+    }
+}
+
+impl Coordinator {
+    /// Has something written, with whatever else waits.
+    pub(super) fn write(&mut self, turn: &mut Turn<'_>, write: Write) {
+        self.writing.waiting.push(write);
+        self.write_waiting(turn);
+    }
+
+    /// Hands what waits to the disk, where the disk is free.
+    pub(super) fn write_waiting(&mut self, turn: &mut Turn<'_>) {
+        let writing = &mut self.writing;
+        let resting = writing.failed_until.is_some_and(|until| turn.now.time < until);
+        if writing.outstanding.is_some() || writing.waiting.is_empty() || resting {
+            return;
+        }
+        let writes = std::mem::take(&mut writing.waiting);
+        if writes.iter().all(Write::is_empty) {
+            return self.written(turn, writes);
+        }
+        let mut change = Change::default();
+        let mut seen = self.registry.seen().clone();
+        for write in &writes {
+            change.users.extend(write.users.iter().cloned());
+            seen.merge(&write.seen);
+            if write.group.is_some() {
+                change.group.clone_from(&write.group);
+            }
+        }
+        change.seen = (seen != *self.registry.seen()).then_some(seen);
+        let job = self.jobs.number();
+        self.writing.outstanding = Some((job, writes));
+        turn.actions.push(Action::Effect(Effect::Persist { job, change }));
+    }
+
+    pub(super) fn persisted(&mut self, turn: &mut Turn<'_>, job: JobId) {
+        self.writing.failed_until = None;
+        let writes = self.take_outstanding(job);
+        self.written(turn, writes);
+    }
+
+    pub(super) fn persist_failed(&mut self, turn: &mut Turn<'_>, job: JobId, reason: &str) {
+        error!(reason, "the disk takes nothing; it is tried again, and who asked is told so");
+        let mut writes = self.take_outstanding(job);
+        writes.append(&mut self.writing.waiting);
+        self.writing.waiting = writes;
+        self.writing.failed_until = Some(turn.now.time + RETRY);
+        self.not_stored(turn);
+        self.announce_standing(turn);
+    }
+
+    fn take_outstanding(&mut self, job: JobId) -> Vec<Write> {
+        let outstanding = self.writing.outstanding.take().filter(|(outstanding, _)| *outstanding == job);
+        outstanding.expect("the disk answers the one change that it was given").1
+    }
+
+    fn written(&mut self, turn: &mut Turn<'_>, writes: Vec<Write>) {
+        let mut then = Vec::new();
+        for write in writes {
+            let news = !write.users.is_empty();
+            self.registry.take_in(turn.now.wall, write.users, &write.seen);
+            if matches!(write.then, Then::Settle) {
+                self.settling(turn);
+            }
+            if news {
+                self.feed_all(turn);
+            }
+            then.push(write.then);
+        }
+        for then in then {
+            match then {
+                Then::Nothing => {}
+                Then::Settle => self.settled(turn),
+                Then::Confirm { link, update } => self.update_done(turn, link, update),
+                Then::Uploaded { link } => self.uploaded(turn, link),
+                Then::Reign(epoch) => self.reign(turn, epoch),
+            }
+        }
+        self.write_waiting(turn);
+        self.propose_next(turn);
+        self.finish_drain(turn);
+    }
+}
