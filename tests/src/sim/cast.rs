@@ -10,7 +10,7 @@ use common::token::TokenKey;
 use common::user::{Secret, Username};
 use common::wire::Address;
 use coordinator::core::{Coordinator, Group};
-use worker::core::Worker;
+use worker::core::{Remembered, Worker};
 
 use super::classic::{self, Classic};
 use super::disk::{Disk, Disks};
@@ -73,6 +73,10 @@ pub struct Cast {
     pub workers: Vec<ProcessId>,
     /// The honest clients with their accounts.
     pub users: BTreeMap<ProcessId, User>,
+    /// What workers keep from one run to the next.
+    pub remembered: BTreeMap<ProcessId, Remembered>,
+    /// The coordinators that clients have learnt of, in the order in which to try them.
+    pub learnt: BTreeMap<ProcessId, Vec<Address>>,
     roles: Vec<Role>,
     plan: Plan,
     rng: fastrand::Rng,
@@ -97,6 +101,8 @@ impl Cast {
             coordinators,
             workers,
             users: BTreeMap::new(),
+            remembered: BTreeMap::new(),
+            learnt: BTreeMap::new(),
             roles,
             plan: plan.clone(),
             rng,
@@ -162,6 +168,17 @@ impl Cast {
         let config = errand::Config { servers, wish, seed: self.rng.u64(..) };
         world.start(id, |now| Node::Errand(Box::new(Errand::new(now, config))));
         id
+    }
+
+    /// The coordinators that a client has learnt of, then those that it was told of.
+    fn known_coordinators(&self, id: ProcessId) -> Vec<Address> {
+        let mut known = self.learnt.get(&id).cloned().unwrap_or_default();
+        for address in &self.users[&id].coordinators {
+            if !known.contains(address) {
+                known.push(address.clone());
+            }
+        }
+        known
     }
 
     /// Where all coordinators listen.
@@ -264,11 +281,14 @@ impl Cast {
                 let another = run > 0 && self.rng.u8(..5) == 0;
                 let name = if another { format!("{}-{run}", world[id].name) } else { world[id].name.clone() };
                 let coordinators = self.some_coordinators(world);
-                world.start(id, |now| self.make_worker(now, &name, address, coordinators, seed));
+                // What it remembers is a cache: a worker without one must find the network, too.
+                let known = self.remembered.get(&id).filter(|_| !another && self.rng.u8(..4) > 0);
+                let remembered = known.cloned().unwrap_or_default();
+                world.start(id, |now| self.make_worker(now, &name, address, coordinators, remembered, seed));
             }
             Role::Client => {
                 let config = client::core::Config {
-                    coordinators: self.users[&id].coordinators.clone(),
+                    coordinators: self.known_coordinators(id),
                     username: self.users[&id].username.clone(),
                     secret: Some(Secret::new(self.users[&id].secret.as_str())),
                     register: if self.users[&id].username.is_anonymous() {
@@ -339,6 +359,7 @@ impl Cast {
         name: &str,
         address: Address,
         coordinators: Vec<Address>,
+        remembered: Remembered,
         seed: u64,
     ) -> Node {
         let mut limits = worker::core::Limits::default();
@@ -349,6 +370,7 @@ impl Cast {
             address,
             secret: Secret::new(NETWORK_SECRET),
             coordinators,
+            remembered,
             incarnation: Incarnation(seed),
             seed,
             limits,

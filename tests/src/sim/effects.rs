@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use common::machine::JobId;
 use common::user::{PasswordHash, Secret};
+use common::wire::{BackupEntry, Role};
 use coordinator::core::Change;
 
 use super::faults::Kind;
@@ -17,7 +18,18 @@ impl Scenario {
         use coordinator::core::{Effect as OfCoordinator, Input as ToCoordinator};
         use worker::core::{Effect as OfWorker, Input as ToWorker};
         let input = match effect {
+            Effect::Client(client::core::Effect::Servers(servers)) => {
+                let is = |role| move |entry: &&BackupEntry| entry.role == role;
+                let mains = servers.iter().filter(is(Role::Main));
+                let known = mains.chain(servers.iter().filter(is(Role::Backup)));
+                self.cast.learnt.insert(at, known.map(|entry| entry.address.clone()).collect());
+                return;
+            }
             Effect::Client(_) => return,
+            Effect::Worker(OfWorker::Remember(remembered)) => {
+                self.cast.remembered.insert(at, remembered);
+                return;
+            }
             Effect::Coordinator(OfCoordinator::Persist { job, change }) => {
                 return self.write(at, job, change);
             }
