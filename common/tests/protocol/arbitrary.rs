@@ -1,15 +1,18 @@
 //! Arbitrary messages, well formed and not, for the properties that hold for all of them.
 
-use common::id::{ActivityId, Incarnation, Seq, ServerId};
-use common::time::WallMillis;
+mod fields;
+
+use common::id::{Incarnation, Seq};
 use common::token::TokenKey;
-use common::user::{PasswordHash, Secret, Stamp, UserRecord, Username};
 use common::wire::*;
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::strategy::Union;
+
+use fields::*;
+pub(crate) use fields::{epoch, json};
 
 /// Any message that the types allow.
 pub(crate) fn message() -> impl Strategy<Value = Message> {
@@ -20,6 +23,8 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
 pub(crate) fn kinds() -> Vec<BoxedStrategy<Message>> {
     let mut kinds = between_clients_and_servers();
     kinds.extend(among_servers());
+    kinds.extend(among_coordinators());
+    kinds.push(neighbours());
     kinds.extend(for_operators());
     kinds
 }
@@ -73,11 +78,10 @@ fn between_clients_and_servers() -> Vec<BoxedStrategy<Message>> {
         }),
         kind((text(), durability()), |(info, durability)| ChangeSecretSuccess { info, durability }),
         kind((text(), option::of(millis())), |(info, retry_after)| ChangeSecretFailed { info, retry_after }),
-        kind((text(), option::of(secret()), option::of(text())), |(username, secret, token)| Login {
-            username,
-            secret,
-            token,
-        }),
+        kind(
+            (text(), option::of(secret()), option::of(text()), vec(text(), 0..3)),
+            |(username, secret, token, capabilities)| Login { username, secret, token, capabilities },
+        ),
         kind((text(), option::of(id())), |(info, server)| LoginSuccess { info, server }),
         kind((text(), option::of(millis())), |(info, retry_after)| LoginFailed { info, retry_after }),
         kind(Just(()), |()| Logout {}),
@@ -93,10 +97,7 @@ fn between_clients_and_servers() -> Vec<BoxedStrategy<Message>> {
 fn among_servers() -> Vec<BoxedStrategy<Message>> {
     vec![
         kind(
-            (
-                (id(), address(), secret(), any::<u64>()),
-                (option::of(id()), option::of(any::<u64>()), vec(stamp(), 0..3)),
-            ),
+            ((id(), address(), secret(), any::<u64>()), (option::of(id()), option::of(any::<u64>()), seen())),
             |((id, address, secret, incarnation), (to, load, users_after))| Authenticate {
                 id,
                 address,
@@ -104,7 +105,7 @@ fn among_servers() -> Vec<BoxedStrategy<Message>> {
                 incarnation: Incarnation(incarnation),
                 to,
                 load,
-                users_after: users_after.into(),
+                users_after,
             },
         ),
         kind(
@@ -114,21 +115,26 @@ fn among_servers() -> Vec<BoxedStrategy<Message>> {
                 option::of(text()),
                 option::of(any::<[u8; 32]>()),
                 vec(server(), 0..3),
+                seen(),
             ),
-            |(id, incarnation, network, key, servers)| AuthenticateSuccess {
+            |(id, incarnation, network, key, servers, seen)| AuthenticateSuccess {
                 id,
                 incarnation: incarnation.map(Incarnation),
                 network,
                 token_key: key.map(TokenKey::new),
                 servers,
+                seen,
             },
         ),
         kind(text(), |info| AuthenticationFail { info }),
         kind((username(), any::<u64>()), |(username, load)| NewClient { username, load }),
         kind(any::<u64>(), |load| DeLoad { load }),
         kind(any::<u64>(), |load| ServerLoad { load }),
-        kind(server(), |server| SynchronisedNewServer { server }),
-        kind(id(), |id| RemoveServer { id }),
+        kind((server(), option::of(any::<u64>())), |(server, update)| SynchronisedNewServer {
+            server,
+            update,
+        }),
+        kind((id(), option::of(any::<u64>())), |(id, update)| RemoveServer { id, update }),
         kind((username(), hash()), |(username, secret)| LockRequest { username, secret }),
         kind((username(), user(), durability()), |(username, user, durability)| LockAllowed {
             username,
@@ -142,126 +148,107 @@ fn among_servers() -> Vec<BoxedStrategy<Message>> {
         kind((username(), user()), |(username, user)| UserRegisterResult { username, user }),
         kind(username(), |username| UserQuery { username }),
         kind((username(), option::of(user())), |(username, user)| UserAnswer { username, user }),
-        kind(btree_map(username(), user(), 0..3), |users| SyncUser { users }),
-        kind(vec((address(), role()), 0..3), |servers| BackupList {
-            servers: servers.into_iter().map(|(address, role)| BackupEntry { address, role }).collect(),
+        kind((users(), seen(), any::<bool>()), |(users, seen, r#override)| SyncUser {
+            users,
+            seen,
+            r#override,
         }),
-        kind((vec(id(), 0..3), 0..=Seq::MAX.0), |(links, next)| Neighbours { links, next: Seq(next) }),
+        kind(vec((option::of(id()), address(), role()), 0..3), |servers| BackupList {
+            servers: servers
+                .into_iter()
+                .map(|(id, address, role)| BackupEntry { id, address, role })
+                .collect(),
+        }),
     ]
 }
 
-fn for_operators() -> Vec<BoxedStrategy<Message>> {
-    let worker = (server(), any::<u64>(), any::<u64>(), any::<bool>());
-    let worker = worker.prop_map(|(server, load, expected, connected)| WorkerStatus {
-        server,
-        load,
-        expected,
-        connected,
-    });
+fn among_coordinators() -> Vec<BoxedStrategy<Message>> {
     vec![
-        kind(secret(), |secret| Status { secret }),
-        kind((id(), text(), any::<u64>(), vec(worker, 0..3)), |(id, network, users, workers)| StatusReport {
-            id,
-            network,
+        kind(
+            (id(), address(), secret(), any::<u64>(), option::of(text()), standing()),
+            |(id, address, secret, incarnation, network, standing)| BackupAuthenticate {
+                id,
+                address,
+                secret,
+                incarnation: Incarnation(incarnation),
+                network,
+                standing,
+            },
+        ),
+        kind(
+            (id(), address(), any::<u64>(), option::of(text()), standing()),
+            |(id, address, incarnation, network, standing)| BackupAuthenticationSuccess {
+                id,
+                address,
+                incarnation: Incarnation(incarnation),
+                network,
+                standing,
+            },
+        ),
+        kind(text(), |info| BackupAuthenticationFail { info }),
+        kind(standing(), |standing| Heartbeat { standing }),
+        kind(
+            (
+                (any::<u64>(), text(), any::<[u8; 32]>()),
+                (vec(server(), 0..3), vec(server(), 0..3), vec(reign(), 0..3), seen()),
+            ),
+            |((update, network, key), (servers, members, history, seen))| SynchroniseServerAddresses {
+                update,
+                network,
+                token_key: TokenKey::new(key),
+                servers,
+                members,
+                history,
+                seen,
+            },
+        ),
+        kind((any::<u64>(), btree_map(id(), any::<u64>(), 0..3)), |(update, loads)| SynchroniseServerLoad {
+            update,
+            loads,
+        }),
+        kind((any::<u64>(), users(), seen()), |(update, users, seen)| SynchroniseUserStore {
+            update,
             users,
-            workers,
+            seen,
+        }),
+        kind(any::<u64>(), |update| Synchronised { update }),
+        kind((id(), secret()), |(id, secret)| MainQuery { id, secret }),
+        kind(option::of(id()), |main| MainAnswer { main }),
+        kind(Just(()), |()| Promote {}),
+    ]
+}
+
+fn neighbours() -> BoxedStrategy<Message> {
+    kind((vec(id(), 0..3), 0..=Seq::MAX.0), |(links, next)| Neighbours { links, next: Seq(next) })
+}
+
+fn for_operators() -> Vec<BoxedStrategy<Message>> {
+    let about_itself = (id(), text(), role(), option::of(epoch()), state(), vec(text(), 0..3), any::<u64>());
+    let about_others = (vec(coordinator(), 0..3), vec(worker(), 0..3));
+    let about_the_past = (vec(reign(), 0..3), any::<u64>(), vec(conflict(), 0..3));
+    vec![
+        kind((secret(), any::<bool>()), |(secret, conflicts)| Status { secret, conflicts }),
+        kind((about_itself, about_others, about_the_past), |(itself, others, past)| {
+            let (id, network, role, highest_epoch, state, reasons, users) = itself;
+            let (coordinators, workers) = others;
+            let (history, conflict_count, conflicts) = past;
+            StatusReport {
+                id,
+                network,
+                role,
+                highest_epoch,
+                state,
+                reasons,
+                users,
+                coordinators,
+                workers,
+                history,
+                conflict_count,
+                conflicts,
+            }
         }),
         kind((text(), secret()), |(username, secret)| RemoveUser { username, secret }),
         kind((text(), durability()), |(info, durability)| RemoveUserSuccess { info, durability }),
         kind((text(), option::of(millis())), |(info, retry_after)| RemoveUserFailed { info, retry_after }),
     ]
-}
-
-/// Any text, line breaks and control characters included.
-fn text() -> impl Strategy<Value = String> {
-    "(?s).{0,20}"
-}
-
-fn secret() -> impl Strategy<Value = Secret> {
-    text().prop_map(Secret::new)
-}
-
-fn hash() -> impl Strategy<Value = PasswordHash> {
-    text().prop_map(|text| PasswordHash::new(&text))
-}
-
-fn username() -> impl Strategy<Value = Username> {
-    prop_oneof![
-        9 => "\\PC{1,64}".prop_filter_map("normalised, it is too long", |text| text.parse().ok()),
-        1 => Just(Username::anonymous()),
-    ]
-}
-
-fn id() -> impl Strategy<Value = ServerId> {
-    "[A-Za-z0-9._-]{1,64}".prop_map(|text| text.parse().expect("drawn from the alphabet of ids"))
-}
-
-fn activity_id() -> impl Strategy<Value = ActivityId> {
-    (id(), any::<u64>(), 0..=Seq::MAX.0).prop_map(|(origin, incarnation, seq)| ActivityId {
-        origin,
-        incarnation: Incarnation(incarnation),
-        seq: Seq(seq),
-    })
-}
-
-fn address() -> impl Strategy<Value = Address> {
-    ("[a-z0-9.:-]{1,40}", 1..=u16::MAX)
-        .prop_map(|(host, port)| Address::new(host, port).expect("plain characters, and a port above 0"))
-}
-
-fn server() -> impl Strategy<Value = ServerEntry> {
-    (id(), address()).prop_map(|(id, address)| ServerEntry { id, address })
-}
-
-fn stamp() -> impl Strategy<Value = Stamp> {
-    (0..=Stamp::LATEST.0, any::<u32>(), id()).prop_map(|(wall, counter, coordinator)| Stamp {
-        wall: WallMillis(wall),
-        counter,
-        coordinator,
-    })
-}
-
-fn user() -> impl Strategy<Value = UserRecord> {
-    (stamp(), stamp(), option::of(hash())).prop_map(|(registration, changed, secret)| UserRecord {
-        registration,
-        changed,
-        secret,
-    })
-}
-
-fn millis() -> impl Strategy<Value = Millis> {
-    any::<u64>().prop_map(Millis)
-}
-
-fn durability() -> impl Strategy<Value = Durability> {
-    prop_oneof![Just(Durability::Local), Just(Durability::Replicated)]
-}
-
-fn role() -> impl Strategy<Value = Role> {
-    prop_oneof![Just(Role::Main), Just(Role::Backup), Just(Role::Worker)]
-}
-
-/// Any JSON object, compact or spread over lines, sometimes with a forged sender.
-fn activity() -> impl Strategy<Value = Activity> {
-    use serde_json::Value;
-
-    let leaf = prop_oneof![
-        Just(Value::Null),
-        any::<bool>().prop_map(Value::from),
-        any::<i64>().prop_map(Value::from),
-        any::<f64>().prop_map(Value::from),
-        text().prop_map(Value::from),
-    ];
-    let key = || prop_oneof![4 => text(), 1 => Just("authenticated_user".to_owned())];
-    let value = leaf.prop_recursive(3, 12, 3, move |inner| {
-        prop_oneof![
-            vec(inner.clone(), 0..3).prop_map(Value::from),
-            btree_map(key(), inner, 0..3).prop_map(|object| object.into_iter().collect()),
-        ]
-    });
-    (btree_map(key(), value, 0..4), any::<bool>()).prop_map(|(object, pretty)| {
-        let text =
-            if pretty { serde_json::to_string_pretty(&object) } else { serde_json::to_string(&object) };
-        Activity::parse(&text.expect("it serialises")).expect("it is an object")
-    })
 }

@@ -5,11 +5,11 @@
 //! cannot.
 
 mod arbitrary;
+mod bounds;
 mod page;
 mod samples;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use common::limits;
 use common::user::Username;
@@ -33,8 +33,39 @@ fn every_example_and_transcript_is_what_is_sent_byte_for_byte() {
     let lines = page::lines(page::PAGE);
     assert!(lines.len() > Message::COMMANDS.len(), "the page's examples were not found");
     for line in lines {
-        let message = Message::decode(line.as_bytes()).unwrap_or_else(|error| panic!("{error}: {line}"));
-        assert_eq!(String::from_utf8(message.encode()).unwrap().trim_end(), line);
+        let (message, epoch) =
+            Message::decode_with_epoch(line.as_bytes()).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let mut again = Vec::new();
+        message.encode_at(epoch.as_ref(), &mut again);
+        assert_eq!(String::from_utf8(again).unwrap().trim_end(), line);
+    }
+}
+
+#[test]
+fn on_the_page_servers_tell_each_other_their_epoch_and_nobody_else() {
+    let read = |line: &str| Message::decode_with_epoch(line.as_bytes()).unwrap();
+    // Who starts for the first time has heard of none, and who is not let in is told none.
+    let may_lack_it = |message: &Message| {
+        let refusal =
+            matches!(message, Message::AuthenticationFail(_) | Message::BackupAuthenticationFail(_));
+        refusal || matches!(message, Message::Authenticate(_) | Message::BackupAuthenticate(_))
+    };
+    let steps = page::transcripts();
+    assert!(!steps.is_empty(), "the page's transcripts were not found");
+    for step in steps {
+        let outsider = |party: &&str| party.contains("client") || party.contains("operator");
+        let (message, epoch) = read(step.line);
+        if step.parties.iter().any(outsider) || matches!(message, Message::ActivityBroadcast(_)) {
+            assert_eq!(epoch, None, "{}", step.line);
+        } else {
+            assert!(epoch.is_some() || may_lack_it(&message), "{}", step.line);
+        }
+    }
+    for chapter in ["Among servers", "Among coordinators"] {
+        for line in page::lines(page::chapter(chapter).body) {
+            let (message, epoch) = read(line);
+            assert!(epoch.is_some() || may_lack_it(&message), "{line}");
+        }
     }
 }
 
@@ -67,10 +98,20 @@ fn every_field_table_names_the_fields_their_types_and_which_are_required() {
             .into_iter()
             .map(|(path, kind)| {
                 let required = Message::decode(without(&whole, &path).to_string().as_bytes()).is_err();
+                // A server's id has no angle brackets; the page has them around what stands for any.
+                let path = path.replace(&format!(".{}", samples::id()), ".<id>");
                 (path, kind.to_owned(), if required { "yes" } else { "no" }.to_owned())
             })
             .collect();
         assert_eq!(described, typed, "{command}: the page's table on the left, the type on the right");
+    }
+}
+
+#[test]
+fn no_message_has_a_field_of_its_own_where_its_epoch_stands() {
+    for sample in samples::all() {
+        let whole: Value = serde_json::from_slice(&sample.encode()).unwrap();
+        assert!(whole.get("epoch").is_none(), "{} has a field called epoch", sample.command());
     }
 }
 
@@ -112,10 +153,10 @@ fn every_limit_is_on_the_page_with_its_default() {
     let names = source.lines().filter_map(|line| Some(line.strip_prefix("pub const ")?.split_once(':')?.0));
     let names: BTreeSet<_> = names.map(str::to_owned).collect();
     assert_eq!(described.keys().cloned().collect::<BTreeSet<_>>(), names);
-    for (name, value) in limits() {
+    for (name, value) in bounds::all() {
         assert_eq!(described[name], value, "{name}");
     }
-    assert_eq!(limits().len(), names.len(), "every limit is compared");
+    assert_eq!(bounds::all().len(), names.len(), "every limit is compared");
 }
 
 #[test]
@@ -139,6 +180,32 @@ proptest! {
         let line = message.encode();
         prop_assert_eq!(line.iter().filter(|&&byte| byte == b'\n').count(), 1);
         prop_assert_eq!(Message::decode(line.strip_suffix(b"\n").unwrap()), Ok(message));
+    }
+
+    #[test]
+    fn every_message_carries_every_epoch_and_nothing_else_of_it_changes(
+        message in arbitrary::message(),
+        epoch in arbitrary::epoch(),
+    ) {
+        let mut line = Vec::new();
+        message.encode_at(Some(&epoch), &mut line);
+        prop_assert_eq!(line.iter().filter(|&&byte| byte == b'\n').count(), 1);
+        let line = line.strip_suffix(b"\n").unwrap();
+        prop_assert_eq!(Message::decode(line), Ok(message.clone()));
+        prop_assert_eq!(Message::decode_with_epoch(line), Ok((message.clone(), Some(epoch))));
+        let plain = message.encode();
+        prop_assert_eq!(Message::decode_with_epoch(plain.strip_suffix(b"\n").unwrap()), Ok((message, None)));
+    }
+
+    #[test]
+    fn an_epoch_that_is_none_is_an_unknown_key_whatever_it_is(
+        message in arbitrary::message(),
+        foreign in arbitrary::json(),
+    ) {
+        let envelope = format!(r#"{{"epoch":{foreign},"#);
+        let line = String::from_utf8(message.encode()).unwrap().replacen('{', &envelope, 1);
+        let epoch = foreign.as_str().and_then(|text| text.parse().ok());
+        prop_assert_eq!(Message::decode_with_epoch(line.trim_end().as_bytes()), Ok((message, epoch)));
     }
 
     #[test]
@@ -216,56 +283,4 @@ fn without(whole: &Value, path: &str) -> Value {
     let removed = parent.as_object_mut().and_then(|object| object.remove(last));
     assert!(removed.is_some(), "{path} is not there");
     changed
-}
-
-fn limits() -> Vec<(&'static str, String)> {
-    fn bytes(bytes: usize) -> String {
-        match bytes {
-            bytes if bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
-            bytes if bytes.is_multiple_of(1 << 10) => format!("{} KiB", bytes >> 10),
-            bytes => format!("{bytes} bytes"),
-        }
-    }
-    fn time(duration: Duration) -> String {
-        humantime::format_duration(duration).to_string()
-    }
-    vec![
-        ("LINE_BYTES", bytes(limits::LINE_BYTES)),
-        ("ENVELOPE_BYTES", bytes(limits::ENVELOPE_BYTES)),
-        ("NESTING", limits::NESTING.to_string()),
-        ("PARTIAL_LINES_BYTES", bytes(limits::PARTIAL_LINES_BYTES)),
-        ("PARTIAL_LINE_FREE_BYTES", bytes(limits::PARTIAL_LINE_FREE_BYTES)),
-        ("SERVER_ID_BYTES", bytes(limits::SERVER_ID_BYTES)),
-        ("USERNAME_CHARS", limits::USERNAME_CHARS.to_string()),
-        ("SECRET_BYTES", bytes(limits::SECRET_BYTES)),
-        ("LOGIN_DEADLINE", time(limits::LOGIN_DEADLINE)),
-        ("CONNECTIONS", limits::CONNECTIONS.to_string()),
-        ("CLIENT_OUTBOX_BYTES", bytes(limits::CLIENT_OUTBOX_BYTES)),
-        ("SERVER_OUTBOX_BYTES", bytes(limits::SERVER_OUTBOX_BYTES)),
-        ("WRITE_STALL", time(limits::WRITE_STALL)),
-        ("BACKLOG", limits::BACKLOG.to_string()),
-        ("UNSENT_BYTES", bytes(limits::UNSENT_BYTES as usize)),
-        ("KEEPALIVE", time(limits::KEEPALIVE)),
-        ("KEEPALIVE_PROBE", time(limits::KEEPALIVE_PROBE)),
-        ("KEEPALIVE_PROBES", limits::KEEPALIVE_PROBES.to_string()),
-        ("LINGER", time(limits::LINGER)),
-        ("HASH_QUEUE", limits::HASH_QUEUE.to_string()),
-        ("REGISTRATION_HOLD", time(limits::REGISTRATION_HOLD)),
-        ("UNDER_REGISTRATION", limits::UNDER_REGISTRATION.to_string()),
-        ("REDIRECT_RESERVATION", time(limits::REDIRECT_RESERVATION)),
-        ("RESERVATIONS", limits::RESERVATIONS.to_string()),
-        ("TOKEN_LIFE", time(limits::TOKEN_LIFE)),
-        ("STAMP_AHEAD", time(limits::STAMP_AHEAD)),
-        ("HEARTBEAT", time(limits::HEARTBEAT)),
-        ("SERVER_SILENCE", time(limits::SERVER_SILENCE)),
-        ("WORKERS", limits::WORKERS.to_string()),
-        ("SYNC_USERS", limits::SYNC_USERS.to_string()),
-        ("FEED_BYTES", bytes(limits::FEED_BYTES)),
-        ("RETRY_AFTER", time(limits::RETRY_AFTER)),
-        ("RECONNECT", format!("{} to {}", time(limits::RECONNECT.0), time(limits::RECONNECT.1))),
-        ("DIAL_TIMEOUT", time(limits::DIAL_TIMEOUT)),
-        ("LOG_BYTES", bytes(limits::LOG_BYTES)),
-        ("ORDERING_PERIOD", time(limits::ORDERING_PERIOD)),
-        ("HELD_BYTES", bytes(limits::HELD_BYTES)),
-    ]
 }

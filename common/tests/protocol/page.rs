@@ -9,6 +9,12 @@ pub(crate) struct Section {
     pub(crate) body: &'static str,
 }
 
+/// One line of a transcript: `speaker → hearer   message`.
+pub(crate) struct Step {
+    pub(crate) parties: [&'static str; 2],
+    pub(crate) line: &'static str,
+}
+
 /// The sections of the messages, in order: those whose heading is a command in backticks.
 pub(crate) fn messages() -> Vec<Section> {
     let mut sections = sections("### ");
@@ -53,6 +59,16 @@ pub(crate) fn rows(body: &'static str, first: &str) -> Vec<Vec<&'static str>> {
 pub(crate) fn lines(body: &'static str) -> Vec<&'static str> {
     let fenced = body.split("```").skip(1).step_by(2);
     fenced.flat_map(str::lines).filter_map(|line| Some(&line[line.find('{')?..])).collect()
+}
+
+/// Every line of every transcript.
+pub(crate) fn transcripts() -> Vec<Step> {
+    let step = |text: &'static str| {
+        let (parties, _) = text.split_at(text.find('{')?);
+        let (speaker, hearer) = parties.split_once('→')?;
+        Some(Step { parties: [speaker.trim(), hearer.trim()], line: &text[parties.len()..] })
+    };
+    PAGE.split("```").skip(1).step_by(2).flat_map(str::lines).filter_map(step).collect()
 }
 
 fn sections(level: &str) -> Vec<Section> {

@@ -1,7 +1,11 @@
 //! One message of every kind, with every field set. The compiler insists: a new field breaks this file until it is here, and then
 //! the page until it is there.
 
+use std::collections::BTreeMap;
+
+use common::epoch::{Epoch, Reign};
 use common::id::{Incarnation, Seq, ServerId};
+use common::time::WallMillis;
 use common::token::TokenKey;
 use common::user::{PasswordHash, Secret, Stamp, UserRecord, Username};
 use common::users::Seen;
@@ -11,6 +15,9 @@ use common::wire::*;
 pub(crate) fn all() -> Vec<Message> {
     let mut samples = between_clients_and_servers();
     samples.extend(among_servers());
+    samples.extend(among_coordinators());
+    samples.push(Neighbours { links: vec![id()], next: Seq(1) }.into());
+    samples.extend(for_operators());
     samples
 }
 
@@ -22,7 +29,13 @@ fn between_clients_and_servers() -> Vec<Message> {
         ChangeSecret { username: "ann".into(), secret: secret(), new_secret: secret() }.into(),
         ChangeSecretSuccess { info: "done".into(), durability: Durability::Local }.into(),
         ChangeSecretFailed { info: "no".into(), retry_after: Some(Millis(1)) }.into(),
-        Login { username: "ann".into(), secret: Some(secret()), token: Some("v1.a.b".into()) }.into(),
+        Login {
+            username: "ann".into(),
+            secret: Some(secret()),
+            token: Some("v1.a.b".into()),
+            capabilities: vec!["backup_list".into()],
+        }
+        .into(),
         LoginSuccess { info: "hello".into(), server: Some(id()) }.into(),
         LoginFailed { info: "no".into(), retry_after: Some(Millis(1)) }.into(),
         Logout {}.into(),
@@ -42,7 +55,7 @@ fn among_servers() -> Vec<Message> {
             incarnation: Incarnation(7),
             to: Some(id()),
             load: Some(3),
-            users_after: Seen::from(vec![stamp()]),
+            users_after: seen(),
         }
         .into(),
         AuthenticateSuccess {
@@ -51,14 +64,15 @@ fn among_servers() -> Vec<Message> {
             network: Some("n".into()),
             token_key: Some(TokenKey::new([7; 32])),
             servers: vec![server()],
+            seen: seen(),
         }
         .into(),
         AuthenticationFail { info: "no".into() }.into(),
         NewClient { username: username("ann"), load: 1 }.into(),
         DeLoad { load: 1 }.into(),
         ServerLoad { load: 1 }.into(),
-        SynchronisedNewServer { server: server() }.into(),
-        RemoveServer { id: id() }.into(),
+        SynchronisedNewServer { server: server(), update: Some(1) }.into(),
+        RemoveServer { id: id(), update: Some(1) }.into(),
         LockRequest { username: username("ann"), secret: hash() }.into(),
         LockAllowed { username: username("ann"), user: user(), durability: Durability::Local }.into(),
         LockDenied {
@@ -71,16 +85,79 @@ fn among_servers() -> Vec<Message> {
         UserRegisterResult { username: username("ann"), user: user() }.into(),
         UserQuery { username: username("ann") }.into(),
         UserAnswer { username: username("ann"), user: Some(user()) }.into(),
-        // A name that says what it stands for: it becomes a part of the fields' paths.
-        SyncUser { users: [(username("<username>"), user())].into() }.into(),
-        BackupList { servers: vec![BackupEntry { address: address(), role: Role::Main }] }.into(),
-        Neighbours { links: vec![id()], next: Seq(1) }.into(),
-        Status { secret: secret() }.into(),
+        SyncUser { users: users(), seen: seen(), r#override: true }.into(),
+        BackupList { servers: vec![BackupEntry { id: Some(id()), address: address(), role: Role::Main }] }
+            .into(),
+    ]
+}
+
+fn among_coordinators() -> Vec<Message> {
+    vec![
+        BackupAuthenticate {
+            id: id(),
+            address: address(),
+            secret: secret(),
+            incarnation: Incarnation(7),
+            network: Some("n".into()),
+            standing: standing(),
+        }
+        .into(),
+        BackupAuthenticationSuccess {
+            id: id(),
+            address: address(),
+            incarnation: Incarnation(7),
+            network: Some("n".into()),
+            standing: standing(),
+        }
+        .into(),
+        BackupAuthenticationFail { info: "no".into() }.into(),
+        Heartbeat { standing: standing() }.into(),
+        SynchroniseServerAddresses {
+            update: 1,
+            network: "n".into(),
+            token_key: TokenKey::new([7; 32]),
+            servers: vec![server()],
+            members: vec![server()],
+            history: vec![reign()],
+            seen: seen(),
+        }
+        .into(),
+        SynchroniseServerLoad { update: 1, loads: [(id(), 3)].into() }.into(),
+        SynchroniseUserStore { update: 1, users: users(), seen: seen() }.into(),
+        Synchronised { update: 1 }.into(),
+        MainQuery { id: id(), secret: secret() }.into(),
+        MainAnswer { main: Some(id()) }.into(),
+        Promote {}.into(),
+    ]
+}
+
+fn for_operators() -> Vec<Message> {
+    vec![
+        Status { secret: secret(), conflicts: true }.into(),
         StatusReport {
             id: id(),
             network: "n".into(),
+            role: Role::Main,
+            highest_epoch: Some(epoch()),
+            state: State::Recovering,
+            reasons: vec!["a worker is gone".into()],
             users: 1,
+            coordinators: vec![CoordinatorStatus {
+                server: server(),
+                role: Some(Role::Backup),
+                heard_epoch: Some(epoch()),
+                listed: true,
+                behind: Some(1),
+            }],
             workers: vec![WorkerStatus { server: server(), load: 1, expected: 1, connected: true }],
+            history: vec![reign()],
+            conflict_count: 1,
+            conflicts: vec![Conflict {
+                username: username("ann"),
+                registration: stamp(),
+                lost_to: stamp(),
+                registered: WallMillis(5),
+            }],
         }
         .into(),
         RemoveUser { username: "ann".into(), secret: secret() }.into(),
@@ -101,7 +178,8 @@ fn hash() -> PasswordHash {
     PasswordHash::new("$argon2id$…")
 }
 
-fn id() -> ServerId {
+/// The id of every server that a sample names.
+pub(crate) fn id() -> ServerId {
     "worker-1".parse().expect("a server's id")
 }
 
@@ -119,6 +197,27 @@ fn stamp() -> Stamp {
 
 fn user() -> UserRecord {
     UserRecord { registration: stamp(), changed: stamp(), secret: Some(hash()) }
+}
+
+/// A name that says what it stands for: it becomes a part of the fields' paths.
+fn users() -> BTreeMap<Username, UserRecord> {
+    [(username("<username>"), user())].into()
+}
+
+fn seen() -> Seen {
+    Seen::from(vec![stamp()])
+}
+
+fn epoch() -> Epoch {
+    "7@c1".parse().expect("an epoch")
+}
+
+fn reign() -> Reign {
+    Reign { epoch: epoch(), since: WallMillis(5), after: Some(id()), why: "it was first".into() }
+}
+
+fn standing() -> Standing {
+    Standing { role: Role::Backup, rank: Some(1), main: Some(id()) }
 }
 
 /// Without keys: what an activity holds is no part of the protocol.

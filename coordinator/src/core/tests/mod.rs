@@ -3,10 +3,12 @@
 mod abuse;
 mod changing;
 mod draining;
+mod group;
 mod logging_in;
 mod placing;
 mod registering;
 mod servers;
+mod town;
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -1,0 +1,170 @@
+//! Arbitrary values of the fields that messages share.
+
+use std::collections::BTreeMap;
+
+use common::epoch::{Epoch, Reign};
+use common::id::{ActivityId, Incarnation, Seq, ServerId};
+use common::time::WallMillis;
+use common::user::{PasswordHash, Secret, Stamp, UserRecord, Username};
+use common::users::Seen;
+use common::wire::*;
+use proptest::collection::{btree_map, vec};
+use proptest::option;
+use proptest::prelude::*;
+use serde_json::Value;
+
+/// Any text, line breaks and control characters included.
+pub(crate) fn text() -> impl Strategy<Value = String> {
+    "(?s).{0,20}"
+}
+
+pub(crate) fn secret() -> impl Strategy<Value = Secret> {
+    text().prop_map(Secret::new)
+}
+
+pub(crate) fn hash() -> impl Strategy<Value = PasswordHash> {
+    text().prop_map(|text| PasswordHash::new(&text))
+}
+
+pub(crate) fn username() -> impl Strategy<Value = Username> {
+    prop_oneof![
+        9 => "\\PC{1,64}".prop_filter_map("normalised, it is too long", |text| text.parse().ok()),
+        1 => Just(Username::anonymous()),
+    ]
+}
+
+pub(crate) fn id() -> impl Strategy<Value = ServerId> {
+    "[A-Za-z0-9._-]{1,64}".prop_map(|text| text.parse().expect("drawn from the alphabet of ids"))
+}
+
+pub(crate) fn activity_id() -> impl Strategy<Value = ActivityId> {
+    (id(), any::<u64>(), 0..=Seq::MAX.0).prop_map(|(origin, incarnation, seq)| ActivityId {
+        origin,
+        incarnation: Incarnation(incarnation),
+        seq: Seq(seq),
+    })
+}
+
+pub(crate) fn address() -> impl Strategy<Value = Address> {
+    ("[a-z0-9.:-]{1,40}", 1..=u16::MAX)
+        .prop_map(|(host, port)| Address::new(host, port).expect("plain characters, and a port above 0"))
+}
+
+pub(crate) fn server() -> impl Strategy<Value = ServerEntry> {
+    (id(), address()).prop_map(|(id, address)| ServerEntry { id, address })
+}
+
+pub(crate) fn stamp() -> impl Strategy<Value = Stamp> {
+    (0..=Stamp::LATEST.0, any::<u32>(), id()).prop_map(|(wall, counter, coordinator)| Stamp {
+        wall: WallMillis(wall),
+        counter,
+        coordinator,
+    })
+}
+
+pub(crate) fn user() -> impl Strategy<Value = UserRecord> {
+    (stamp(), stamp(), option::of(hash())).prop_map(|(registration, changed, secret)| UserRecord {
+        registration,
+        changed,
+        secret,
+    })
+}
+
+pub(crate) fn millis() -> impl Strategy<Value = Millis> {
+    any::<u64>().prop_map(Millis)
+}
+
+pub(crate) fn durability() -> impl Strategy<Value = Durability> {
+    prop_oneof![Just(Durability::Local), Just(Durability::Replicated)]
+}
+
+pub(crate) fn role() -> impl Strategy<Value = Role> {
+    proptest::sample::select(vec![Role::Main, Role::Backup, Role::Seeking, Role::Worker])
+}
+
+pub(crate) fn state() -> impl Strategy<Value = State> {
+    prop_oneof![Just(State::Normal), Just(State::Recovering)]
+}
+
+pub(crate) fn users() -> impl Strategy<Value = BTreeMap<Username, UserRecord>> {
+    btree_map(username(), user(), 0..3)
+}
+
+pub(crate) fn seen() -> impl Strategy<Value = Seen> {
+    vec(stamp(), 0..3).prop_map(Seen::from)
+}
+
+/// Any epoch, the highest included.
+pub(crate) fn epoch() -> impl Strategy<Value = Epoch> {
+    (1..=Epoch::MAX, id()).prop_map(|(counter, coordinator)| Epoch { counter, coordinator })
+}
+
+pub(crate) fn reign() -> impl Strategy<Value = Reign> {
+    (epoch(), any::<u64>(), option::of(id()), text()).prop_map(|(epoch, since, after, why)| Reign {
+        epoch,
+        since: WallMillis(since),
+        after,
+        why,
+    })
+}
+
+pub(crate) fn standing() -> impl Strategy<Value = Standing> {
+    (role(), option::of(any::<u64>()), option::of(id())).prop_map(|(role, rank, main)| Standing {
+        role,
+        rank,
+        main,
+    })
+}
+
+pub(crate) fn coordinator() -> impl Strategy<Value = CoordinatorStatus> {
+    (server(), option::of(role()), option::of(epoch()), any::<bool>(), option::of(any::<u64>())).prop_map(
+        |(server, role, heard_epoch, listed, behind)| CoordinatorStatus {
+            server,
+            role,
+            heard_epoch,
+            listed,
+            behind,
+        },
+    )
+}
+
+pub(crate) fn worker() -> impl Strategy<Value = WorkerStatus> {
+    (server(), any::<u64>(), any::<u64>(), any::<bool>())
+        .prop_map(|(server, load, expected, connected)| WorkerStatus { server, load, expected, connected })
+}
+
+pub(crate) fn conflict() -> impl Strategy<Value = Conflict> {
+    (username(), stamp(), stamp(), any::<u64>()).prop_map(|(username, registration, lost_to, registered)| {
+        Conflict { username, registration, lost_to, registered: WallMillis(registered) }
+    })
+}
+
+/// Any JSON object, compact or spread over lines, sometimes with a forged sender.
+pub(crate) fn activity() -> impl Strategy<Value = Activity> {
+    (btree_map(key(), json(), 0..4), any::<bool>()).prop_map(|(object, pretty)| {
+        let text =
+            if pretty { serde_json::to_string_pretty(&object) } else { serde_json::to_string(&object) };
+        Activity::parse(&text.expect("it serialises")).expect("it is an object")
+    })
+}
+
+/// Any JSON value.
+pub(crate) fn json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        text().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 12, 3, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..3).prop_map(Value::from),
+            btree_map(key(), inner, 0..3).prop_map(|object| object.into_iter().collect()),
+        ]
+    })
+}
+
+fn key() -> impl Strategy<Value = String> {
+    prop_oneof![4 => text(), 1 => Just("authenticated_user".to_owned())]
+}

@@ -1,0 +1,285 @@
+//! Stories of several coordinators.
+
+use std::time::Duration;
+
+use super::town::Town;
+
+const MOMENT: Duration = Duration::from_millis(20);
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[test]
+fn two_that_start_together_agree_on_one() {
+    let mut town = Town::new(2);
+    town.start(1);
+    town.start(0);
+    town.pass(seconds(3));
+    let mut roles = town.roles();
+    roles.sort_unstable();
+    assert_eq!(roles, ["backup", "main"]);
+}
+
+#[test]
+fn a_registration_is_on_both_disks_before_it_is_acknowledged() {
+    let mut town = Town::in_step(2);
+    town.stall_disk(1);
+    let ann = town.register(0, "ann", "s");
+    assert_eq!(town.answer(ann), "nothing yet");
+    town.free_disk(1);
+    assert_eq!(town.answer(ann), "replicated");
+    town.pass(seconds(1));
+    town.assert_equal_stores();
+    assert_eq!(town.nodes[1].disk.users.len(), 1);
+}
+
+#[test]
+fn a_backup_that_does_not_confirm_is_waited_for_one_second_and_comes_back_by_itself() {
+    let mut town = Town::in_step(2);
+    town.stall_disk(1);
+    let ann = town.register(0, "ann", "s");
+    town.pass(Duration::from_millis(900));
+    assert_eq!(town.answer(ann), "nothing yet");
+    town.pass(Duration::from_millis(200));
+    assert_eq!(town.answer(ann), "local");
+    town.free_disk(1);
+    town.pass(seconds(1));
+    let bob = town.register(0, "bob", "s");
+    assert_eq!(town.answer(bob), "replicated");
+    town.pass(seconds(1));
+    town.assert_equal_stores();
+}
+
+#[test]
+fn a_crash_is_noticed_at_once_and_nothing_is_lost() {
+    let mut town = Town::in_step(2);
+    let ann = town.register(0, "ann", "s");
+    assert_eq!(town.answer(ann), "replicated");
+    town.kill(0);
+    assert_eq!(town.role(1), "main");
+    let again = town.register(1, "ann", "s");
+    town.pass(seconds(2));
+    assert_eq!(town.answer(again), "local existing");
+    let stranger = town.register(1, "ann", "another");
+    assert_eq!(town.answer(stranger), "failed: ann is registered");
+    town.start(0);
+    town.pass(seconds(3));
+    assert_eq!(town.roles(), ["backup", "main"]);
+    town.assert_equal_stores();
+    assert_eq!(town.status(1).history.len(), 2);
+}
+
+#[test]
+fn what_was_proposed_and_never_settled_is_adopted_by_the_next() {
+    let mut town = Town::in_step(2);
+    town.stall_disk(0);
+    let ann = town.register(0, "ann", "s");
+    assert_eq!(town.answer(ann), "nothing yet");
+    assert_eq!(town.nodes[1].disk.users.len(), 1, "it is proposed");
+    town.kill(0);
+    let again = town.register(1, "ann", "s");
+    town.pass(seconds(2));
+    assert_eq!(town.answer(again), "local existing");
+    town.start(0);
+    town.pass(seconds(3));
+    assert_eq!(town.roles(), ["backup", "main"]);
+    town.assert_equal_stores();
+}
+
+#[test]
+fn a_silent_main_coordinator_is_given_the_failure_timeout_and_gives_way_when_it_returns() {
+    let mut town = Town::in_step(2);
+    town.stop(0);
+    town.pass(Duration::from_millis(1_500));
+    assert_eq!(town.role(1), "backup");
+    town.pass(Duration::from_millis(1_500));
+    assert_eq!(town.role(1), "main");
+    let ann = town.register(1, "ann", "s");
+    town.pass(seconds(2));
+    assert_eq!(town.answer(ann), "local");
+    town.resume(0);
+    town.pass(seconds(3));
+    assert_eq!(town.roles(), ["backup", "main"]);
+    town.assert_equal_stores();
+}
+
+#[test]
+fn nobody_takes_over_while_a_worker_hears_the_main_coordinator() {
+    let mut town = Town::in_step(2);
+    town.worker(0, "w1");
+    town.pass(seconds(1));
+    town.workers_hear = Some(0);
+    town.cut(0, 1);
+    town.pass(seconds(20));
+    assert_eq!(town.roles(), ["main", "seeking"]);
+    town.workers_hear = None;
+    town.pass(seconds(1));
+    assert_eq!(town.role(1), "main", "now nobody hears it any more");
+}
+
+#[test]
+fn two_sides_of_a_cut_go_on_and_merge() {
+    let mut town = Town::in_step(2);
+    town.cut(0, 1);
+    town.pass(seconds(4));
+    assert_eq!(town.roles(), ["main", "main"]);
+    let (ann, bob) = (town.register(0, "ann", "s"), town.register(1, "bob", "s"));
+    let both = [town.register(0, "cy", "first"), town.register(1, "cy", "second")];
+    town.pass(seconds(1));
+    for client in [ann, bob, both[0], both[1]] {
+        assert_eq!(town.answer(client), "local");
+    }
+    town.heal();
+    town.pass(seconds(4));
+    assert_eq!(town.roles(), ["backup", "main"]);
+    town.assert_equal_stores();
+    let report = town.status(1);
+    assert_eq!((report.users, report.conflict_count), (3, 1));
+    assert_eq!(report.reasons, Vec::<String>::new());
+    assert_eq!(report.conflicts[0].registration.coordinator.as_str(), "c1", "the later one is kept aside");
+    let worker = town.worker(1, "w1");
+    town.heard(worker);
+    let loser = town.connect(1);
+    town.say(loser, r#"{"command":"LOGIN","username":"cy","secret":"second"}"#);
+    let [common::wire::Message::LoginFailed(failed)] = &town.heard(loser)[..] else { panic!() };
+    assert!(failed.info.contains("lost its name to an earlier one"), "{}", failed.info);
+}
+
+#[test]
+fn of_three_the_first_on_the_list_takes_over_and_the_other_follows() {
+    let mut town = Town::in_step(3);
+    for name in ["ann", "bob"] {
+        let client = town.register(0, name, "s");
+        assert_eq!(town.answer(client), "replicated");
+    }
+    let first = town
+        .status(0)
+        .coordinators
+        .into_iter()
+        .find(|other| other.listed && other.server.id.as_str() != "c0");
+    let first: usize = first.unwrap().server.id.as_str()[1..].parse().unwrap();
+    town.kill(0);
+    town.pass(MOMENT);
+    assert_eq!(town.role(first), "main");
+    assert_eq!(town.role(3 - first), "backup");
+    let cy = town.register(first, "cy", "s");
+    town.pass(seconds(1));
+    assert_eq!(town.answer(cy), "replicated");
+    town.start(0);
+    town.pass(seconds(3));
+    town.assert_equal_stores();
+    assert_eq!(town.status(first).reasons, Vec::<String>::new());
+}
+
+#[test]
+fn a_main_coordinator_that_is_told_to_stop_hands_over_first() {
+    let mut town = Town::in_step(2);
+    let ann = town.register(0, "ann", "s");
+    town.drain(0);
+    assert_eq!(town.answer(ann), "replicated");
+    assert_eq!(town.nodes[0].exited, Some(Ok(())));
+    assert_eq!(town.role(1), "main");
+    let why = town.status(1).history.last().unwrap().why.clone();
+    assert_eq!(why, "c0 was told to stop, and handed over");
+}
+
+#[test]
+fn a_request_that_meets_a_takeover_waits_for_it() {
+    let mut town = Town::in_step(2);
+    town.stall_disk(1);
+    town.kill(0);
+    assert_eq!(town.role(1), "seeking");
+    let ann = town.register(1, "ann", "s");
+    assert_eq!(town.answer(ann), "nothing yet");
+    town.free_disk(1);
+    town.pass(seconds(2));
+    assert_eq!(town.answer(ann), "local");
+}
+
+#[test]
+fn a_backup_sends_clients_and_workers_to_the_main_coordinator() {
+    let mut town = Town::in_step(2);
+    let client = town.register(1, "ann", "s");
+    let worker = town.worker(1, "w1");
+    for asker in [client, worker] {
+        let [common::wire::Message::Redirect(redirect)] = &town.heard(asker)[..] else { panic!() };
+        assert_eq!(redirect.address.port, 3_000);
+    }
+}
+
+#[test]
+fn fewer_backups_than_required_refuse_instead_of_degrading() {
+    let mut town = Town::new(2);
+    town.nodes[0].require = 1;
+    town.start(0);
+    let ann = town.register(0, "ann", "s");
+    assert!(town.answer(ann).contains("--require-backups"));
+    town.start(1);
+    town.pass(seconds(3));
+    let ann = town.register(0, "ann", "s");
+    assert_eq!(town.answer(ann), "replicated");
+    town.kill(1);
+    town.pass(seconds(3));
+    let bob = town.register(0, "bob", "s");
+    assert!(town.answer(bob).contains("--require-backups"));
+}
+
+#[test]
+fn all_start_again_with_the_stalest_first() {
+    let mut town = Town::in_step(3);
+    town.kill(2);
+    town.pass(seconds(1));
+    let ann = town.register(0, "ann", "s");
+    assert_eq!(town.answer(ann), "replicated");
+    town.kill(1);
+    town.pass(seconds(1));
+    let bob = town.register(0, "bob", "s");
+    assert_eq!(town.answer(bob), "local");
+    town.kill(0);
+    for node in [2, 1, 0] {
+        town.start(node);
+        town.pass(seconds(4));
+    }
+    town.pass(seconds(2));
+    town.assert_equal_stores();
+    assert_eq!(town.nodes[2].disk.users.len(), 2);
+    assert_eq!(town.roles().iter().filter(|role| **role == "main").count(), 1);
+}
+
+#[test]
+fn who_has_another_secret_or_network_or_our_name_is_refused() {
+    let mut town = Town::in_step(1);
+    let ann = town.register(0, "ann", "s");
+    assert_eq!(town.answer(ann), "local");
+    let greet = |secret: &str, id: &str, network: &str| {
+        format!(
+            r#"{{"command":"BACKUP_AUTHENTICATE","epoch":"9@evil","id":"{id}","hostname":"h","port":1,"secret":"{secret}",
+            "incarnation":"00000000000000aa","network":"{network}","role":"main"}}"#
+        )
+    };
+    for (line, reason) in [
+        (greet("wrong", "cx", "net-0"), "wrong network secret"),
+        (greet(super::SECRET, "cx", "net-9"), "it keeps users of network net-9"),
+        (greet(super::SECRET, "c0", "net-0"), "c0 is the id of this coordinator too"),
+    ] {
+        let stranger = town.connect(0);
+        town.say(stranger, &line);
+        let [common::wire::Message::BackupAuthenticationFail(fail)] = &town.heard(stranger)[..] else {
+            panic!()
+        };
+        assert!(fail.info.starts_with(reason), "{}", fail.info);
+        assert!(town.outsiders[stranger].closed);
+    }
+    for update in [
+        r#"{"command":"SYNCHRONISE_USER_STORE","epoch":"9@evil","update":1,"users":{}}"#,
+        r#"{"command":"HEARTBEAT","epoch":"9@evil","role":"main"}"#,
+        r#"{"command":"PROMOTE","epoch":"9@evil"}"#,
+    ] {
+        let stranger = town.connect(0);
+        town.say(stranger, update);
+        let [common::wire::Message::InvalidMessage(_)] = &town.heard(stranger)[..] else { panic!() };
+    }
+    assert_eq!(town.role(0), "main");
+    assert_eq!(town.status(0).highest_epoch.unwrap().to_string(), "1@c0");
+}
