@@ -2,6 +2,7 @@
 //! lists; `local` only where no healthy backup can be reached; and whatever was acknowledged, in whichever words, is there in the end, on
 //! every disk, as it was or as it was changed later.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use common::wire::{Durability as Promise, Message};
@@ -16,6 +17,9 @@ use crate::sim::{ProcessId, Seen};
 /// How long a backup may take to be listed when nothing is wrong between it and the main coordinator: to notice each other, to
 /// connect again, to catch up.
 const LISTED_WITHIN: Duration = Duration::from_secs(15);
+
+/// How long a new main coordinator may answer before its backups have caught up.
+const BEGUN_WITHIN: Duration = Duration::from_secs(4);
 
 #[derive(Debug, Default)]
 pub(super) struct Durability;
@@ -45,7 +49,8 @@ impl Check for Durability {
             Promise::Replicated => {
                 coverage.add("acknowledgements that say replicated", 1);
                 let Some(listed) = listed(scene, *by) else { return Ok(()) };
-                if listed.is_empty() {
+                // One whose link is gone may be listed a moment longer: it is known by the list that was said last.
+                if listed.is_empty() && ledger.listed.get(by).is_none_or(BTreeSet::is_empty) {
                     return Err(format!("{by_name} says that {name} is replicated, and lists no backup"));
                 }
                 let without = listed.iter().find(|&&id| !has(scene.disks.of(id), ack));
@@ -55,8 +60,9 @@ impl Check for Durability {
             }
             Promise::Local => {
                 coverage.add("acknowledgements that say local", 1);
+                let reigns = ledger.reigns.get(by).is_some_and(|since| *since + BEGUN_WITHIN <= scene.now);
                 let healthy = |id: &&ProcessId| {
-                    **id != *by && scene.ways.are_clear(scene.world, *by, **id, LISTED_WITHIN)
+                    reigns && **id != *by && scene.ways.are_clear(scene.world, *by, **id, LISTED_WITHIN)
                 };
                 let backup = scene.cast.coordinators.iter().find(healthy);
                 backup.map_or(Ok(()), |&id| {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::time::{Time, WallMillis};
 use common::user::{UserRecord, Username};
-use common::wire::{Activity, ChangeSecret, Durability, Login, Message, Register, RemoveUser};
+use common::wire::{self, Activity, ChangeSecret, Durability, Login, Message, Register, RemoveUser};
 use serde::Deserialize;
 
 use super::Scene;
@@ -128,6 +128,10 @@ pub struct Ledger {
     pub requests: BTreeMap<ConnId, Request>,
     /// What coordinators have acknowledged.
     pub acks: Vec<Ack>,
+    /// When each coordinator last began to reign.
+    pub reigns: BTreeMap<ProcessId, Time>,
+    /// The backups that each coordinator has listed last.
+    pub listed: BTreeMap<ProcessId, BTreeSet<ProcessId>>,
     /// Servers that were told to drain, by process and run.
     pub draining: BTreeSet<(ProcessId, u32)>,
 }
@@ -140,6 +144,7 @@ impl Ledger {
 
     /// A process is dead: its sessions are over.
     pub fn died(&mut self, id: ProcessId, now: Time) {
+        self.listed.remove(&id);
         for session in self.sessions.values_mut() {
             if session.client == id || session.worker == id {
                 session.ended.get_or_insert(now);
@@ -175,6 +180,13 @@ impl Ledger {
                     session.ended.get_or_insert(scene.now);
                 }
             }
+            Seen::Effect { at, effect: Effect::Coordinator(coordinator::core::Effect::Persist { change, .. }) } => {
+                let epoch = change.group.as_ref().and_then(|group| group.epoch.as_ref());
+                let own = epoch.filter(|epoch| epoch.coordinator == scene.cast.server_id(*at));
+                if own.is_some() && own > scene.disks.of(*at).epoch() {
+                    self.reigns.insert(*at, scene.now);
+                }
+            }
             Seen::Malformed { .. } | Seen::Effect { .. } | Seen::Exited { .. } => {}
             Seen::Said { by, to, conn, message, .. } => self.said(scene, (*by, *to, *conn), message),
         }
@@ -183,6 +195,12 @@ impl Ledger {
     /// A coordinator says something: is it an acknowledgement?
     fn said(&mut self, scene: &Scene<'_>, (by, _, conn): (ProcessId, ProcessId, ConnId), message: &Message) {
         let (name, durability) = match message {
+            Message::BackupList(list) => {
+                let backups = list.servers.iter().filter(|entry| entry.role == wire::Role::Backup);
+                let backups = backups.filter_map(|entry| scene.cast.coordinator(entry.id.as_ref()?));
+                self.listed.insert(by, backups.collect());
+                return;
+            }
             Message::LockAllowed(allowed) => (Some(allowed.username.clone()), Some(allowed.durability)),
             Message::RegisterSuccess(success) => (None, success.durability),
             Message::ChangeSecretSuccess(success) => (None, Some(success.durability)),

@@ -1,4 +1,4 @@
-//! A registration costs at most 2(n−1) messages among n servers: the way of a new name to all coordinators and workers and back.
+//! A registration or a change costs at most 2(n−1) messages among n servers: the way to all coordinators and workers and back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,7 +17,7 @@ const OVER: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
 pub(super) struct Messages {
-    /// Names whose registration began while all was well, and what was said of it since.
+    /// Names whose registration or change began while all was well, and what was said of it since.
     counts: BTreeMap<Username, Count>,
     /// The names in the updates of a connection that are not confirmed.
     unconfirmed: BTreeMap<ConnId, BTreeMap<u64, Vec<Username>>>,
@@ -33,6 +33,13 @@ struct Count {
 }
 
 impl Messages {
+    fn wanted(&mut self, name: &str, now: Time) {
+        let Ok(name) = name.parse::<Username>() else { return };
+        let fresh = Count { since: now, requests: 0, said: Vec::new() };
+        let count = self.counts.entry(name).or_insert(fresh);
+        (count.since, count.requests) = (now, count.requests + 1);
+    }
+
     fn count<'a>(&mut self, names: impl IntoIterator<Item = &'a Username>, command: &'static str) {
         let names: BTreeSet<&Username> = names.into_iter().collect();
         for name in names {
@@ -55,13 +62,9 @@ impl Check for Messages {
         }
         let command = message.command();
         match message {
-            Message::Register(register) => {
-                if let Ok(name) = register.username.parse::<Username>() {
-                    let fresh = Count { since: scene.now, requests: 0, said: Vec::new() };
-                    let count = self.counts.entry(name).or_insert(fresh);
-                    (count.since, count.requests) = (scene.now, count.requests + 1);
-                }
-            }
+            Message::Register(register) => self.wanted(&register.username, scene.now),
+            Message::ChangeSecret(change) => self.wanted(&change.username, scene.now),
+            Message::RemoveUser(remove) => self.wanted(&remove.username, scene.now),
             Message::SynchroniseUserStore(update) => {
                 self.count(update.users.keys(), command);
                 let names: Vec<Username> = update.users.keys().cloned().collect();
@@ -92,7 +95,7 @@ impl Check for Messages {
             let Some(Count { requests, said, .. }) = self.counts.remove(&name) else { continue };
             coverage.add("registrations whose messages were counted", u64::from(!said.is_empty()));
             if said.len() > 2 * (servers - 1) * requests {
-                return Err(format!("the registration of {name} took {} messages among {servers} servers: {said:?}", said.len()));
+                return Err(format!("{requests} requests for {name} took {} messages among {servers} servers: {said:?}", said.len()));
             }
         }
         Ok(())

@@ -25,8 +25,6 @@ pub(super) struct Takeovers {
     heard: BTreeMap<(ProcessId, ProcessId), Time>,
     /// Which runs of coordinators were asked to take over.
     promoted: BTreeSet<(ProcessId, u32)>,
-    /// When each coordinator last decided to reign.
-    reigns: BTreeMap<ProcessId, Time>,
 }
 
 impl Takeovers {
@@ -38,7 +36,6 @@ impl Takeovers {
         if known >= Some(epoch) {
             return Ok(());
         }
-        self.reigns.insert(by, scene.now);
         if known.is_some() {
             coverage.add("takeovers", 1);
         }
@@ -53,7 +50,7 @@ impl Takeovers {
                 && scene.role_of(**id) == Some(Role::Main)
                 && scene.ways.is_well(scene.world, **id, WELL)
                 && !ledger.draining.contains(&run)
-                && self.reigns.get(*id).is_some_and(|since| *since + WELL <= scene.now)
+                && ledger.reigns.get(*id).is_some_and(|since| *since + WELL <= scene.now)
         };
         for &main in scene.cast.coordinators.iter().filter(reigns) {
             if scene.ways.are_clear(scene.world, by, main, WELL) {

@@ -89,6 +89,7 @@ impl Scenario {
         self.own.push(now, Own::Errand);
         self.own.push(now, Own::Fault);
         self.going = true;
+        self.health.group_since = self.health.group_since.filter(|_| self.plan.is_calm());
         self.advance(self.plan.duration)?;
         self.going = false;
         Ok(())
