@@ -246,6 +246,9 @@ pub struct Standing {
     /// Whose updates it follows: the main coordinator that it hears, itself where it is the main one. Absent where it hears none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub main: Option<ServerId>,
+    /// The network that it keeps users of; absent where it has none yet, and would join any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
 }
 
 /// Coordinator → coordinator: who I am, where I listen, and that I belong to this group.
@@ -260,10 +263,7 @@ pub struct BackupAuthenticate {
     pub secret: Secret,
     /// Which start of the sender this is.
     pub incarnation: Incarnation,
-    /// The network that it keeps users of; absent where it has none yet, and would join any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub network: Option<String>,
-    /// What it is: `role`, `rank`, `main`.
+    /// What it is: `role`, `rank`, `main`, `network`.
     #[serde(flatten)]
     pub standing: Standing,
 }
@@ -278,10 +278,7 @@ pub struct BackupAuthenticationSuccess {
     pub address: Address,
     /// Which start of it this is.
     pub incarnation: Incarnation,
-    /// The network that it keeps users of; absent where it has none yet, and would join any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub network: Option<String>,
-    /// What it is: `role`, `rank`, `main`.
+    /// What it is: `role`, `rank`, `main`, `network`.
     #[serde(flatten)]
     pub standing: Standing,
 }
@@ -297,7 +294,7 @@ pub struct BackupAuthenticationFail {
 /// Coordinator → coordinators, main coordinator → workers: I live, and this is what I am.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Heartbeat {
-    /// `role`, `rank`, `main`.
+    /// `role`, `rank`, `main`, `network`.
     #[serde(flatten)]
     pub standing: Standing,
 }

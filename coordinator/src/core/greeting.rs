@@ -42,7 +42,6 @@ impl Coordinator {
             address: self.config.address.clone(),
             secret: self.config.secret.clone(),
             incarnation: self.config.incarnation,
-            network: self.network(),
             standing: self.standing(),
         };
         self.say(turn, link, greeting);
@@ -57,11 +56,6 @@ impl Coordinator {
         }
     }
 
-    /// The network that users are kept of here; `None` where there are none yet.
-    fn network(&self) -> Option<String> {
-        (!self.registry.is_blank()).then(|| self.group.network.clone())
-    }
-
     /// Somebody who connected says that it is a coordinator.
     pub(super) fn admit_peer(
         &mut self,
@@ -70,7 +64,7 @@ impl Coordinator {
         theirs: BackupAuthenticate,
         epoch: Option<Epoch>,
     ) {
-        if let Some(info) = self.objection(&theirs.secret, &theirs.id, theirs.network.as_ref()) {
+        if let Some(info) = self.objection(&theirs.secret, &theirs.id, theirs.standing.network.as_ref()) {
             warn!(id = %theirs.id, address = %theirs.address, info, "refused a coordinator");
             return self.dismiss(turn, link, BackupAuthenticationFail { info });
         }
@@ -102,7 +96,6 @@ impl Coordinator {
             id: self.config.id.clone(),
             address: self.config.address.clone(),
             incarnation: self.config.incarnation,
-            network: self.network(),
             standing: self.standing(),
         };
         self.links.promote(link, Party::Peer(number));
@@ -112,10 +105,10 @@ impl Coordinator {
             link,
             incarnation: theirs.incarnation,
             ours: false,
+            since: now,
             heard: now,
             standing: theirs.standing,
             epoch,
-            blank: theirs.network.is_none(),
         };
         self.peer_established(turn, number, server, up);
     }
@@ -165,7 +158,7 @@ impl Coordinator {
                 if theirs.id == self.config.id && theirs.incarnation == self.config.incarnation {
                     return self.met_ourselves(turn, number);
                 }
-                if let Some(info) = self.objection_to_known(&theirs.id, theirs.network.as_ref()) {
+                if let Some(info) = self.objection_to_known(&theirs.id, theirs.standing.network.as_ref()) {
                     return self.refused_for_good(turn, link, number, &info);
                 }
                 self.links.promote(link, Party::Peer(number));
@@ -174,10 +167,10 @@ impl Coordinator {
                     link,
                     incarnation: theirs.incarnation,
                     ours: true,
+                    since: turn.now.time,
                     heard: turn.now.time,
                     standing: theirs.standing,
                     epoch,
-                    blank: theirs.network.is_none(),
                 };
                 self.peer_established(turn, number, server, up);
             }
@@ -218,7 +211,7 @@ impl Coordinator {
 
     fn peer_established(&mut self, turn: &mut Turn<'_>, number: PeerId, server: ServerEntry, up: Up) {
         info!(id = %server.id, address = %server.address, "linked with a coordinator");
-        let (epoch, blank) = (up.epoch.clone(), up.blank);
+        let (epoch, blank) = (up.epoch.clone(), up.is_blank());
         for double in self.peers.established(number, server.clone(), up) {
             if let Some(link) = self.peers.link(double) {
                 self.close(turn, link, None);
@@ -306,7 +299,7 @@ impl Coordinator {
             }
             Contact::Up(up) if up.link == link => {
                 info!(coordinator = ?id, "the connection to a coordinator is gone");
-                self.peers.closed(turn.now.time, number);
+                self.peers.closed(turn.now.time, number, &mut self.rng);
                 if let Some(id) = id {
                     self.standbys.lost(turn.now.time, &id);
                 }

@@ -145,7 +145,9 @@ impl Coordinator {
             Reigning::Seeking(_) => (Role::Seeking, self.rank, None),
         };
         // One that cannot write cannot take over.
-        Standing { role, rank: rank.filter(|_| !self.writing.is_failing()), main }
+        let rank = rank.filter(|_| !self.writing.is_failing());
+        let network = (!self.registry.is_blank()).then(|| self.group.network.clone());
+        Standing { role, rank, main, network }
     }
 
     /// Tells the other coordinators what this one is.
@@ -283,7 +285,7 @@ impl Coordinator {
         let may_follow = |up: &Up| {
             up.is_main()
                 && up.epoch.as_ref() >= self.epoch.as_ref()
-                && (self.registry.is_blank() || !up.blank)
+                && (self.registry.is_blank() || !up.is_blank())
         };
         let mains = self.peers.up().filter(|(_, _, up)| may_follow(up));
         mains.max_by_key(|(_, _, up)| up.epoch.clone()).map(|(number, ..)| number)
@@ -320,7 +322,7 @@ impl Coordinator {
 
     /// Whether the coordinator at the other end is to take over rather than this one.
     fn has_better_claim(&self, up: &Up, id: Option<&ServerId>) -> bool {
-        let theirs = (up.blank, Reverse(up.epoch.as_ref()), up.standing.rank.unwrap_or(u64::MAX), id);
+        let theirs = (up.is_blank(), Reverse(up.epoch.as_ref()), up.standing.rank.unwrap_or(u64::MAX), id);
         let rank = self.standing().rank.unwrap_or(u64::MAX);
         let ours = (self.registry.is_blank(), Reverse(self.epoch.as_ref()), rank, Some(&self.config.id));
         theirs < ours
