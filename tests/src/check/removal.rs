@@ -93,7 +93,12 @@ impl Check for Removal {
                 continue;
             };
             for (id, disk) in scene.disks.iter() {
-                let Some(user) = disk.users().get(name) else { continue };
+                // Where the name has two registrations, the earlier one has the name, and whatever secret it had.
+                let registrations = disk.users().registrations(name);
+                let [user] = registrations else { continue };
+                if user.is_removed() {
+                    continue;
+                }
                 let holds = wanted.iter().find(|wanted| matches(&wanted.secret, user));
                 if !holds.is_some_and(|holds| holds.last >= acknowledged.first) {
                     return Err(format!(

@@ -19,6 +19,7 @@ pub mod coverage;
 pub mod disk;
 mod effects;
 pub mod errand;
+pub mod explore;
 pub mod faults;
 mod links;
 pub mod mischief;
@@ -174,9 +175,33 @@ impl<M: Machine> World<M> {
         self.now = self.now.max(time);
     }
 
+    /// How many things may happen next, all at the same time.
+    pub fn choices(&self) -> usize {
+        self.queue.simultaneous()
+    }
+
+    /// Makes the next thing happen that leaves no choice: what is void by now, and what must come before anything else on its
+    /// connection. Says whether there was one.
+    pub fn step_without_choice(&mut self) -> bool {
+        let which = self.queue.next_ones().position(|due| match due {
+            Due::Deadline(id, run, at) => self[*id].run != *run || self[*id].wake != Some(*at),
+            Due::Accepted(_) | Due::Dialled(..) | Due::Writable(..) | Due::LingerOver(..) => true,
+            Due::Knock { .. } | Due::DialFailed(..) | Due::Readable(..) | Due::Broken(..) => false,
+        });
+        which.is_some_and(|which| {
+            self.step_nth(which);
+            true
+        })
+    }
+
     /// Makes the next thing happen.
     pub fn step(&mut self) {
-        let Some((at, due)) = self.queue.pop() else { return };
+        self.step_nth(0);
+    }
+
+    /// Makes one of the things happen that happen at the same time as the next one.
+    pub fn step_nth(&mut self, which: usize) {
+        let Some((at, due)) = self.queue.pop_nth(which) else { return };
         assert!(at >= self.now, "time went back from {} to {at}", self.now);
         if at > self.now {
             self.processes.iter_mut().for_each(|process| process.spins = 0);

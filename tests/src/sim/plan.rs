@@ -31,6 +31,8 @@ pub struct Plan {
     pub races: usize,
     /// The network.
     pub weather: Weather,
+    /// Whether disks and hashes take no time.
+    pub instant: bool,
     /// The kinds of faults that happen. None: everything must arrive, and be carried no more often than necessary.
     pub faults: Vec<Kind>,
     /// The mean time between two faults.
@@ -93,6 +95,7 @@ impl Plan {
             classics: rng.usize(2..=4),
             races: rng.usize(0..=2),
             weather,
+            instant: false,
             faults,
             between_faults: Duration::from_millis(rng.u64(300..4_000)),
             between_activities: Duration::from_millis(rng.u64(700..3_000)),

@@ -87,6 +87,15 @@ impl Scenario {
     pub fn new(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
         let plan = Plan::draw(&mut rng);
+        Self::draw(rng, plan)
+    }
+
+    /// A run of this plan.
+    pub(super) fn of_plan(seed: u64, plan: Plan) -> Self {
+        Self::draw(fastrand::Rng::with_seed(seed), plan)
+    }
+
+    fn draw(mut rng: fastrand::Rng, plan: Plan) -> Self {
         let mut world = World::new(rng.u64(..), plan.weather.clone());
         let mut disks = Disks::default();
         let cast = Cast::new(&mut world, &mut disks, &plan, rng.u64(..));
@@ -190,7 +199,7 @@ impl Scenario {
     }
 
     /// Shows what was seen to the checkers, and answers what machines asked for.
-    fn look(&mut self) -> Result<(), String> {
+    pub(super) fn look(&mut self) -> Result<(), String> {
         self.glance_failure.take().map_or(Ok(()), Err)?;
         for seen in self.world.seen() {
             self.note(&seen);
@@ -239,7 +248,7 @@ impl Scenario {
         self.world.trace.note(now, format_args!("{line}"));
     }
 
-    fn happen(&mut self, own: Own) {
+    pub(super) fn happen(&mut self, own: Own) {
         let now = self.world.now();
         let going = self.going;
         match own {
