@@ -54,9 +54,12 @@ impl Memory {
         }
     }
 
-    /// Keeps the servers, all or none. A few kilobytes now and then: nobody waits for long, and who ends in the next moment has
+    /// Keeps the servers, all or none; nobody forgets because there are none. A few kilobytes now and then: nobody waits for long, and who ends in the next moment has
     /// kept them.
     pub(crate) fn keep(&self, servers: &[BackupEntry]) {
+        if servers.is_empty() {
+            return;
+        }
         let contents = Contents { coordinators: self.key(), servers: servers.to_vec() };
         // A thousand sessions of one program hear the same.
         let known = read(&self.path).is_ok_and(|known| {

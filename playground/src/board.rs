@@ -37,6 +37,8 @@ pub(crate) struct Board {
     pub(crate) latest: VecDeque<String>,
     /// What else happened and has not been shown to those who read lines; the last few for those who look.
     pub(crate) events: Vec<String>,
+    /// How many users the last event is about, where it is about users who were disconnected.
+    disconnected: usize,
     rates: (Instant, u64, u64),
     shown: (f64, f64),
 }
@@ -82,6 +84,7 @@ impl Board {
             delivered: 0,
             latest: VecDeque::new(),
             events: Vec::new(),
+            disconnected: 0,
             rates: (Instant::now(), 0, 0),
             shown: (0.0, 0.0),
         }
@@ -97,7 +100,7 @@ impl Board {
         if let Some(part) = self.parts.iter_mut().find(|part| part.name == news.server) {
             part.condition = news.condition;
         }
-        self.events.push(news.sentence);
+        self.happened(news.sentence);
     }
 
     /// Remembers how the network is, and tells of a new main coordinator.
@@ -109,9 +112,30 @@ impl Board {
             && before.epoch < reign.epoch
         {
             let main = &reign.epoch.coordinator;
-            self.events.push(format!("{main} has taken over, epoch {}: {}", reign.epoch, escape(&reign.why)));
+            self.happened(format!("{main} has taken over, epoch {}: {}", reign.epoch, escape(&reign.why)));
         }
         self.status = Some(status);
+    }
+
+    /// Remembers an event.
+    pub(crate) fn happened(&mut self, sentence: String) {
+        self.disconnected = 0;
+        self.events.push(sentence);
+    }
+
+    /// Remembers that a user was disconnected; many at once are one event.
+    pub(crate) fn disconnected(&mut self, user: &str, reason: &str) {
+        self.places.remove(user);
+        let others = match std::mem::take(&mut self.disconnected) {
+            0 => 0,
+            // Unless it has been shown meanwhile, the event is about one more.
+            others => self.events.pop().map_or(0, |_| others),
+        };
+        self.events.push(match others {
+            0 => format!("{user} was disconnected: {}", escape(reason)),
+            others => format!("{} users were disconnected: {}", others + 1, escape(reason)),
+        });
+        self.disconnected = others + 1;
     }
 
     /// Remembers an activity.
@@ -172,6 +196,22 @@ mod tests {
         board.asked(Some(report(&both)));
         board.asked(Some(report(&both)));
         assert_eq!(board.events, ["d has taken over, epoch 2@d: c crashed"]);
+    }
+
+    #[test]
+    fn many_disconnections_are_one_event() {
+        let mut board = Board::new(Vec::new());
+        board.happened("worker-1 was killed".to_owned());
+        for user in ["ann", "bob", "eve"] {
+            board.disconnected(user, "the connection was lost");
+        }
+        assert_eq!(
+            board.events,
+            ["worker-1 was killed", "3 users were disconnected: the connection was lost"]
+        );
+        board.events.clear();
+        board.disconnected("ann", "again");
+        assert_eq!(board.events, ["ann was disconnected: again"]);
     }
 
     #[test]

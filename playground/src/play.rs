@@ -113,11 +113,8 @@ async fn follow(user: String, mut session: Client, board: Rc<RefCell<Board>>) {
             Event::LoggedIn { server: Some(server), .. } => {
                 board.places.insert(user.clone(), server);
             }
-            Event::Disconnected { reason, .. } => {
-                board.places.remove(&user);
-                board.events.push(format!("{user} was disconnected: {}", escape(&reason)));
-            }
-            Event::Refused { info } => board.events.push(format!("{user} was refused: {}", escape(&info))),
+            Event::Disconnected { reason, .. } => board.disconnected(&user, &reason),
+            Event::Refused { info } => board.happened(format!("{user} was refused: {}", escape(&info))),
         }
     }
 }

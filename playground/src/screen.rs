@@ -128,7 +128,7 @@ fn picture(board: &mut Board, how_to_join: &[String]) -> Vec<String> {
 fn row(board: &Board, part: &Part, most: u64) -> String {
     let key = part.key.map_or("   ".to_owned(), |key| format!("[{key}]"));
     let what = match part.condition {
-        Condition::Dead => style("killed".to_owned()).red().to_string(),
+        Condition::Dead => style("not running".to_owned()).red().to_string(),
         Condition::Starting => style("starting".to_owned()).yellow().to_string(),
         Condition::Running if part.coordinates => coordinator(board, &part.name),
         Condition::Running => worker(board, &part.name, most),

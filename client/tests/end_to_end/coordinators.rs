@@ -100,4 +100,9 @@ async fn what_a_standby_cannot_do_is_done_by_the_main_coordinator_and_asked_of_i
     let report = at_standby(&["status", "--json"]).await;
     let report: serde_json::Value = serde_json::from_slice(&report.stdout).expect("it is JSON");
     assert_eq!((&report["role"], &report["users"]), (&"main".into(), &1.into()), "{report}");
+
+    // Who has asked once finds whoever is left.
+    assert!(run(&fake, &["status"]).await.status.success());
+    fake.lose_main(None);
+    assert!(run(&fake, &["status"]).await.status.success());
 }

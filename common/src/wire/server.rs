@@ -68,12 +68,15 @@ pub struct ServerEntry {
     pub address: Address,
 }
 
-/// Wrong secret, or not who the connection belongs to. The connection closes.
+/// Wrong secret, or not who the connection belongs to; or nobody can be let in just now. The connection closes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AuthenticationFail {
     /// What was wrong.
     #[serde(default)]
     pub info: String,
+    /// When it makes sense to try again, in milliseconds; absent where it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<Millis>,
 }
 
 /// Worker → coordinator: a session began.
@@ -198,6 +201,9 @@ pub struct SyncUser {
     /// Answer with what the sender lacks, by what it `seen`s.
     #[serde(default, rename = "override", skip_serializing_if = "std::ops::Not::not")]
     pub r#override: bool,
+    /// With `override`, from a backup: the coordinators that it knows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<ServerEntry>,
 }
 
 /// Main coordinator → workers and backups, worker → capable clients, every few seconds and on change: where to go, in this order, when a

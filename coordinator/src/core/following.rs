@@ -101,7 +101,9 @@ impl Coordinator {
         self.learn_members(turn, &addresses.members);
         let mut group =
             Group { network: addresses.network, token_key: addresses.token_key, ..self.group.clone() };
-        group.members = addresses.members;
+        for member in addresses.members {
+            group.include(member);
+        }
         group.include(self.me());
         group.remember(addresses.history);
         let change = (group != self.group).then_some(group);
@@ -172,7 +174,7 @@ impl Coordinator {
                 following.uploaded = true;
                 return self.confirm_updates(turn);
             }
-            self.say(turn, link, SyncUser { users, seen, r#override: false });
+            self.say(turn, link, SyncUser { users, seen, r#override: false, members: Vec::new() });
         }
     }
 
@@ -197,8 +199,8 @@ impl Coordinator {
 
     /// Says to the coordinator that is followed from now on how much is known here.
     pub(super) fn ask_for_updates(&mut self, turn: &mut Turn<'_>, link: LinkId) {
-        let request =
-            SyncUser { users: Default::default(), seen: self.registry.seen().clone(), r#override: true };
+        let (seen, members) = (self.registry.seen().clone(), self.group.members.clone());
+        let request = SyncUser { users: Default::default(), seen, r#override: true, members };
         self.say(turn, link, request);
     }
 

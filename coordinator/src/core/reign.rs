@@ -21,7 +21,7 @@ use super::following::Following;
 use super::handover::{self, Handover};
 use super::inquiry::Inquiry;
 use super::links::Party;
-use super::peers::{PeerId, Up};
+use super::peers::{Peer, PeerId, Up};
 use super::refusals::Refusal;
 use super::writing::{Then, Write};
 use super::{Coordinator, Turn};
@@ -214,9 +214,11 @@ impl Coordinator {
         for (username, asker) in asked {
             self.deny(turn, username, &asker, &Refusal::SteppedDown);
         }
+        self.fail_imports(turn, &Refusal::SteppedDown);
         for link in self.links.which(|party| matches!(party, Party::Worker(_))) {
             let info = "this is no longer the main coordinator".to_owned();
-            self.dismiss(turn, link, AuthenticationFail { info });
+            let retry_after = Some(self.retry_after());
+            self.dismiss(turn, link, AuthenticationFail { info, retry_after });
         }
         if handover.is_some() {
             self.leaving = Some(turn.now.time + handover::PATIENCE);
@@ -297,27 +299,46 @@ impl Coordinator {
         if seeking.lost.why == Why::HandedOver {
             return (false, None);
         }
-        let mine = self.ranks.iter().position(|id| *id == self.config.id);
-        let before_me = &self.ranks[..mine.unwrap_or(self.ranks.len())];
         let (mut waits, mut next) = (false, None);
         for (_, peer) in self.peers.iter() {
-            match peer.up() {
-                Some(up) => {
-                    let hears_a_main = up.standing.role == Role::Backup && !seeking.lost.is_certain();
-                    waits |= hears_a_main || (!up.is_main() && self.has_better_claim(up, peer.id.as_ref()));
-                }
-                None if peer.crashed || peer.hostile => {}
-                None => {
-                    let is_before_me = peer.id.as_ref().is_some_and(|id| before_me.contains(id));
-                    let until = peer.heard.unwrap_or(seeking.since) + self.config.limits.failure_timeout;
-                    if until > now && (is_before_me || !seeking.lost.is_certain()) {
-                        waits = true;
-                        next = [next, Some(until)].into_iter().flatten().min();
-                    }
-                }
-            }
+            let (waits_for_it, until) = match peer.up() {
+                Some(up) => self.waits_for_linked(seeking, peer, up),
+                None => (false, self.waits_for_missing(seeking, peer)),
+            };
+            let until = until.filter(|until| *until > now);
+            waits |= waits_for_it || until.is_some();
+            next = [next, until].into_iter().flatten().min();
         }
         (waits, next)
+    }
+
+    /// Whether a coordinator that can be heard is to be waited for, or until when.
+    fn waits_for_linked(&self, seeking: &Seeking, peer: &Peer, up: &Up) -> (bool, Option<Time>) {
+        let acceptable = self.registry.is_blank() || !up.is_blank();
+        if acceptable && self.gave_way_to(seeking, peer) {
+            return (false, Some(seeking.since + self.config.limits.failure_timeout));
+        }
+        let hears_a_main = up.standing.role == Role::Backup && !seeking.lost.is_certain();
+        (hears_a_main || (!up.is_main() && self.has_better_claim(up, peer.id.as_ref())), None)
+    }
+
+    /// Until when a coordinator without a link is to be waited for.
+    fn waits_for_missing(&self, seeking: &Seeking, peer: &Peer) -> Option<Time> {
+        let mine = self.ranks.iter().position(|id| *id == self.config.id);
+        let before_me = &self.ranks[..mine.unwrap_or(self.ranks.len())];
+        let is_before_me = peer.id.as_ref().is_some_and(|id| before_me.contains(id));
+        let gone = peer.crashed || peer.hostile || (seeking.lost.is_certain() && !is_before_me);
+        let since = match peer.heard {
+            Some(heard) if !self.gave_way_to(seeking, peer) => heard,
+            _ => seeking.since,
+        };
+        (!gone).then(|| since + self.config.limits.failure_timeout)
+    }
+
+    /// Whether this is whose epoch made this coordinator give way: it is to have it.
+    fn gave_way_to(&self, seeking: &Seeking, peer: &Peer) -> bool {
+        let reigns = self.epoch.as_ref().map(|epoch| &epoch.coordinator);
+        seeking.lost.why == Why::SteppedDown && peer.id.as_ref() == reigns
     }
 
     /// Whether the coordinator at the other end is to take over rather than this one.

@@ -5,7 +5,6 @@
 //! on its own disk that a listed backup lacks; what it leaves with a backup alone was never acknowledged, and is adopted there.
 
 use common::id::{LinkId, ServerId};
-use common::users::Seen;
 use common::wire::{
     Message, SyncUser, SynchroniseServerAddresses, SynchroniseServerLoad, SynchroniseUserStore, Synchronised,
 };
@@ -20,17 +19,17 @@ impl Coordinator {
     /// What a backup says to the main coordinator.
     pub(super) fn hear_backup(&mut self, turn: &mut Turn<'_>, link: LinkId, id: &ServerId, message: Message) {
         match message {
-            Message::SyncUser(request) if request.r#override => {
-                self.start_following(turn, link, id, request.seen)
-            }
+            Message::SyncUser(request) if request.r#override => self.start_following(turn, link, id, request),
             Message::SyncUser(users) => self.take_upload(turn, link, users),
             Message::Synchronised(confirmed) => self.confirmed(turn, link, confirmed),
             other => self.invalid(turn, link, format!("{} is not for a backup to say", other.command())),
         }
     }
 
-    fn start_following(&mut self, turn: &mut Turn<'_>, link: LinkId, id: &ServerId, seen: Seen) {
+    fn start_following(&mut self, turn: &mut Turn<'_>, link: LinkId, id: &ServerId, request: SyncUser) {
         info!(backup = %id, "a backup follows");
+        let SyncUser { seen, members, .. } = request;
+        self.include(turn, members);
         self.registry.observe(turn.now.wall, &seen);
         self.standbys.follow(id.clone(), link, Cursor::starting_after(seen));
         self.tell_addresses(turn, link);
@@ -136,7 +135,8 @@ impl Coordinator {
             self.deny(turn, username, &asker, &refusal);
         }
         if users.is_empty() {
-            return;
+            // What they waited for may have come from elsewhere.
+            return self.confirm_imports(turn);
         }
         self.proposed = users;
         self.standbys.propose(turn.now.time);

@@ -5,8 +5,9 @@ mod table;
 use std::collections::VecDeque;
 use std::time::SystemTime;
 
-use common::wire::{self, Address, Message, Role, StatusReport};
+use common::wire::{self, Address, BackupEntry, Message, Role, ServerEntry, StatusReport};
 
+use super::memory;
 use super::one_question::{Round, network_secret, walk};
 use crate::args::{Connection, Status};
 use crate::ask::AskError;
@@ -18,12 +19,30 @@ pub(super) async fn run(connection: Connection, command: Status) -> Result<(), S
     let report =
         walk(&connection, command.timeout, async |round: &mut Round| ask_main(round, &question).await)
             .await?;
+    if let Some(memory) = memory(&connection) {
+        memory.keep(&servers(&report));
+    }
     if command.json {
         println!("{}", serde_json::to_string(&report).expect("a report serialises"));
     } else {
         print!("{}", table::table(&report, SystemTime::now()));
     }
     Ok(())
+}
+
+/// The servers of a report, in the order in which they would be told to a session: whoever asked today finds them tomorrow.
+fn servers(report: &StatusReport) -> Vec<BackupEntry> {
+    let workers = report.workers.iter().map(|worker| (&worker.server, Role::Worker));
+    let coordinators = report.coordinators.iter();
+    // One that is not connected is no main coordinator, whatever it was.
+    let coordinators =
+        coordinators.map(|coordinator| (&coordinator.server, coordinator.role.unwrap_or(Role::Backup)));
+    let entry = |(server, role): (&ServerEntry, Role)| BackupEntry {
+        id: Some(server.id.clone()),
+        address: server.address.clone(),
+        role,
+    };
+    workers.chain(coordinators).map(entry).collect()
 }
 
 /// The main coordinator's report; where it has none to give, that of the first other one that has. `None`: nobody answered.

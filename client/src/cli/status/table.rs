@@ -28,7 +28,8 @@ pub(super) fn table(report: &StatusReport, now: SystemTime) -> String {
 }
 
 fn summary(report: &StatusReport) -> Vec<String> {
-    let clients: u64 = report.workers.iter().map(|worker| worker.load).sum();
+    let connected = report.workers.iter().filter(|worker| worker.connected);
+    let clients: u64 = connected.map(|worker| worker.load).sum();
     let state = match report.state {
         State::Normal => "NORMAL",
         State::Recovering => "RECOVERING",
@@ -193,7 +194,7 @@ mod tests {
                "why":"coordinator-1 refused the connection"}]}"#,
         );
         let expected = "\
-RECOVERING, 3 users, 454 clients
+RECOVERING, 3 users, 453 clients
   because coordinator-1 is not connected
 network 5f0c2b7e9a314d68, epoch 2@coordinator-2
 as coordinator-2 says, which is main

@@ -9,6 +9,7 @@ mod placing;
 mod registering;
 mod servers;
 mod town;
+mod transferring;
 
 use std::collections::VecDeque;
 use std::time::Duration;
