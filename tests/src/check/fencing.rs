@@ -29,9 +29,14 @@ impl Fencing {
             Message::SynchroniseUserStore(update) => Some(update.update),
             _ => None,
         };
-        if let Some(update) = update.filter(|_| known > Some(epoch)) {
-            coverage.add("updates of a lower epoch", 1);
-            self.stale.entry(conn).or_insert(update);
+        match update {
+            Some(update) if known > Some(epoch) => {
+                coverage.add("updates of a lower epoch", 1);
+                self.stale.entry(conn).or_insert(update);
+            }
+            // The numbers begin again with every reign.
+            Some(1) => _ = self.stale.remove(&conn),
+            _ => {}
         }
         if known < Some(epoch) {
             self.heard.insert(run, epoch.clone());

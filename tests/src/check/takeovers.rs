@@ -23,6 +23,8 @@ const HEARD: Duration = Duration::from_millis(1_500);
 pub(super) struct Takeovers {
     /// When each worker last heard each coordinator.
     heard: BTreeMap<(ProcessId, ProcessId), Time>,
+    /// Which runs of coordinators have been told of the workers. Others cannot ask them.
+    informed: BTreeSet<(ProcessId, u32)>,
     /// Which runs of coordinators were asked to take over.
     promoted: BTreeSet<(ProcessId, u32)>,
 }
@@ -60,6 +62,7 @@ impl Takeovers {
             let witness = scene.cast.workers.iter().find(|&&worker| {
                 let heard = self.heard.get(&(worker, main)).is_some_and(|at| scene.now.since(*at) < HEARD);
                 heard
+                    && self.informed.contains(&(by, scene.world[by].run))
                     && scene.ways.are_clear(scene.world, by, worker, WELL)
                     && scene.ways.are_clear(scene.world, worker, main, WELL)
             });
@@ -85,6 +88,9 @@ impl Check for Takeovers {
             Seen::Received { at, from, message, .. } if scene.is_coordinator(*from) => {
                 if matches!(message, Message::Promote(_)) {
                     self.promoted.insert((*at, scene.world[*at].run));
+                }
+                if matches!(message, Message::SynchroniseServerAddresses(_)) {
+                    self.informed.insert((*at, scene.world[*at].run));
                 }
                 if !scene.is_coordinator(*at) {
                     self.heard.insert((*at, *from), scene.now);
