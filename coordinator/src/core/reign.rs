@@ -259,7 +259,9 @@ impl Coordinator {
         if seeking.rising.is_some() || self.draining {
             return;
         }
-        if let Some(main) = self.main_to_follow() {
+        // The one that hands over still reigns, and must not be followed any more.
+        let promoted = seeking.lost.why == Why::HandedOver;
+        if let Some(main) = self.main_to_follow().filter(|_| !promoted) {
             return self.follow(turn, main);
         }
         let (waits, mut next) = self.waits_for_coordinators(turn.now.time);

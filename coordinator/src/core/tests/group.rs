@@ -176,6 +176,7 @@ fn of_three_the_first_on_the_list_takes_over_and_the_other_follows() {
 fn a_main_coordinator_that_is_told_to_stop_hands_over_first() {
     let mut town = Town::in_step(2);
     let ann = town.register(0, "ann", "s");
+    town.pass(seconds(1));
     town.drain(0);
     assert_eq!(town.answer(ann), "replicated");
     assert_eq!(town.nodes[0].exited, Some(Ok(())));
