@@ -43,7 +43,9 @@ impl Check for Durability {
         let Some(ack) = ledger.acks.last().filter(|_| is_ack) else { return Ok(()) };
         let (name, by_name) = (&ack.username, scene.name(*by));
         if !says_what_is_on_disk(ack, ledger.requests.get(conn)) {
-            return Err(format!("{by_name} acknowledged what was wanted for {name}, and has it not on its disk"));
+            return Err(format!(
+                "{by_name} acknowledged what was wanted for {name}, and has it not on its disk"
+            ));
         }
         match ack.durability {
             Promise::Replicated => {
@@ -55,7 +57,10 @@ impl Check for Durability {
                 }
                 let without = listed.iter().find(|&&id| !has(scene.disks.of(id), ack));
                 without.map_or(Ok(()), |&id| {
-                    Err(format!("{by_name} says that {name} is replicated, and {} has it not on its disk", scene.name(id)))
+                    Err(format!(
+                        "{by_name} says that {name} is replicated, and {} has it not on its disk",
+                        scene.name(id)
+                    ))
                 })
             }
             Promise::Local => {
@@ -66,7 +71,10 @@ impl Check for Durability {
                 };
                 let backup = scene.cast.coordinators.iter().find(healthy);
                 backup.map_or(Ok(()), |&id| {
-                    Err(format!("{by_name} says that {name} is local, although {} is well and within reach", scene.name(id)))
+                    Err(format!(
+                        "{by_name} says that {name} is local, although {} is well and within reach",
+                        scene.name(id)
+                    ))
                 })
             }
         }
@@ -77,7 +85,12 @@ impl Check for Durability {
             for (id, disk) in scene.disks.iter() {
                 if !has(disk, ack) {
                     let name = &ack.username;
-                    return Err(format!("{} acknowledged at {} {name}, which is lost to {}", scene.name(ack.by), ack.at, scene.name(id)));
+                    return Err(format!(
+                        "{} acknowledged at {} {name}, which is lost to {}",
+                        scene.name(ack.by),
+                        ack.at,
+                        scene.name(id)
+                    ));
                 }
             }
         }

@@ -20,7 +20,15 @@ pub(super) struct Fencing {
 }
 
 impl Fencing {
-    fn hears(&mut self, scene: &Scene<'_>, at: ProcessId, conn: ConnId, message: &Message, epoch: &Epoch, coverage: &mut Coverage) {
+    fn hears(
+        &mut self,
+        scene: &Scene<'_>,
+        at: ProcessId,
+        conn: ConnId,
+        message: &Message,
+        epoch: &Epoch,
+        coverage: &mut Coverage,
+    ) {
         let run = (at, scene.world[at].run);
         let known = self.heard.get(&run).max(scene.disks.of(at).epoch());
         let update = match message {

@@ -180,7 +180,10 @@ impl Ledger {
                     session.ended.get_or_insert(scene.now);
                 }
             }
-            Seen::Effect { at, effect: Effect::Coordinator(coordinator::core::Effect::Persist { change, .. }) } => {
+            Seen::Effect {
+                at,
+                effect: Effect::Coordinator(coordinator::core::Effect::Persist { change, .. }),
+            } => {
                 let epoch = change.group.as_ref().and_then(|group| group.epoch.as_ref());
                 let own = epoch.filter(|epoch| epoch.coordinator == scene.cast.server_id(*at));
                 if own.is_some() && own > scene.disks.of(*at).epoch() {

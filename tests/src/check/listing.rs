@@ -31,21 +31,29 @@ impl Check for Listing {
         if list.servers.iter().find(is(Role::Main)).and_then(process) != Some(*by) {
             return Ok(());
         }
-        let now: BTreeSet<ProcessId> = list.servers.iter().filter(is(Role::Backup)).filter_map(process).collect();
+        let now: BTreeSet<ProcessId> =
+            list.servers.iter().filter(is(Role::Backup)).filter_map(process).collect();
         let before = self.listed.insert((*by, scene.world[*by].run), now.clone()).unwrap_or_default();
         let main = scene.disks.of(*by);
         for id in now.difference(&before) {
             coverage.add("backups listed", 1);
             let disk = scene.disks.of(*id);
-            let lacks = ledger.acks.iter().filter_map(|ack| Some((&ack.username, ack.record.as_ref()?))).find(|(name, record)| {
-                let has = |disk: &crate::sim::disk::Disk| {
-                    let stored = disk.registration(name, &record.registration);
-                    stored.is_some_and(|stored| stored == *record || stored.supersedes(record))
-                };
-                has(main) && !has(disk)
-            });
+            let lacks =
+                ledger.acks.iter().filter_map(|ack| Some((&ack.username, ack.record.as_ref()?))).find(
+                    |(name, record)| {
+                        let has = |disk: &crate::sim::disk::Disk| {
+                            let stored = disk.registration(name, &record.registration);
+                            stored.is_some_and(|stored| stored == *record || stored.supersedes(record))
+                        };
+                        has(main) && !has(disk)
+                    },
+                );
             if let Some((name, _)) = lacks {
-                return Err(format!("{} lists {}, which lacks what was acknowledged of {name}", scene.name(*by), scene.name(*id)));
+                return Err(format!(
+                    "{} lists {}, which lacks what was acknowledged of {name}",
+                    scene.name(*by),
+                    scene.name(*id)
+                ));
             }
         }
         coverage.add("backups that left the list", before.difference(&now).count() as u64);

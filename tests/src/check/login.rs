@@ -64,7 +64,14 @@ impl Login {
         }
     }
 
-    fn refuses(&mut self, ledger: &Ledger, by: ProcessId, conn: ConnId, failed: &LoginFailed, coverage: &mut Coverage) {
+    fn refuses(
+        &mut self,
+        ledger: &Ledger,
+        by: ProcessId,
+        conn: ConnId,
+        failed: &LoginFailed,
+        coverage: &mut Coverage,
+    ) {
         let Some(attempt) = ledger.attempts.get(&conn) else { return };
         if failed.info.contains("being registered") {
             coverage.add("log-ins put off because the name was being registered", 1);
@@ -107,7 +114,11 @@ impl Check for Login {
             Message::Redirect(redirect)
                 if scene.is_coordinator(*from)
                     && !self.welcomed.contains(conn)
-                    && !scene.cast.coordinators.iter().any(|&id| scene.world[id].address == redirect.address) =>
+                    && !scene
+                        .cast
+                        .coordinators
+                        .iter()
+                        .any(|&id| scene.world[id].address == redirect.address) =>
             {
                 return Err(format!(
                     "{} was sent on without a word whether it is logged in",

@@ -8,9 +8,9 @@ use common::wire::Role;
 
 use super::{Check, Ledger, Scene, Verdict};
 use crate::sim::ProcessId;
+use crate::sim::Seen;
 use crate::sim::coverage::Coverage;
 use crate::sim::node::Effect;
-use crate::sim::Seen;
 
 /// How long two may both be main when nothing has been wrong between them for as long.
 const BESIDE: Duration = Duration::from_secs(12);
@@ -30,7 +30,8 @@ impl Check for Mains {
     }
 
     fn glance(&mut self, scene: &Scene<'_>, _: &Ledger, coverage: &mut Coverage) -> Verdict {
-        let is_main = |id: &ProcessId| !scene.world[*id].is_paused() && scene.role_of(*id) == Some(Role::Main);
+        let is_main =
+            |id: &ProcessId| !scene.world[*id].is_paused() && scene.role_of(*id) == Some(Role::Main);
         let mains: Vec<ProcessId> = scene.cast.coordinators.iter().copied().filter(is_main).collect();
         let pairs: BTreeSet<(ProcessId, ProcessId)> = mains
             .iter()
@@ -40,7 +41,10 @@ impl Check for Mains {
         let alive = |id: ProcessId| scene.world[id].is_up() && !scene.world[id].is_paused();
         self.both.retain(|pair, _| {
             let over = !pairs.contains(pair);
-            coverage.add("main coordinators that met another one", u64::from(over && alive(pair.0) && alive(pair.1)));
+            coverage.add(
+                "main coordinators that met another one",
+                u64::from(over && alive(pair.0) && alive(pair.1)),
+            );
             !over
         });
         debug_assert!(self.both.len() <= before);
@@ -50,7 +54,9 @@ impl Check for Mains {
             let beside = for_long(BESIDE) && scene.ways.are_clear(scene.world, one, other, BESIDE);
             if beside || (for_long(AROUND) && is_reachable(scene, one, other)) {
                 let (one, other) = (scene.name(one), scene.name(other));
-                return Err(format!("{one} and {other} have both been main since {since}, and can reach each other"));
+                return Err(format!(
+                    "{one} and {other} have both been main since {since}, and can reach each other"
+                ));
             }
         }
         Ok(())

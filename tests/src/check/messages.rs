@@ -95,7 +95,10 @@ impl Check for Messages {
             let Some(Count { requests, said, .. }) = self.counts.remove(&name) else { continue };
             coverage.add("registrations whose messages were counted", u64::from(!said.is_empty()));
             if said.len() > 2 * (servers - 1) * requests {
-                return Err(format!("{requests} requests for {name} took {} messages among {servers} servers: {said:?}", said.len()));
+                return Err(format!(
+                    "{requests} requests for {name} took {} messages among {servers} servers: {said:?}",
+                    said.len()
+                ));
             }
         }
         Ok(())

@@ -39,10 +39,14 @@ impl Registration {
             register.username.parse().map_err(|error| format!("{:?}: {error}", register.username))?;
         let by_name = scene.name(by);
         if !scene.disks.of(by).holds(&name, &register.secret) {
-            return Err(format!("{by_name} told {conn:?} that {name} is registered, and has it not on its disk so"));
+            return Err(format!(
+                "{by_name} told {conn:?} that {name} is registered, and has it not on its disk so"
+            ));
         }
         if self.hopeless.get(&conn).copied().unwrap_or(false) {
-            return Err(format!("{by_name} gave {name} to {conn:?}, and had it on its disk as somebody else's"));
+            return Err(format!(
+                "{by_name} gave {name} to {conn:?}, and had it on its disk as somebody else's"
+            ));
         }
         if scene.cast.coordinators.len() > 1 {
             return Ok(());
@@ -67,7 +71,9 @@ fn on_disk(scene: &Scene<'_>, from: ProcessId, name: &Username, record: &UserRec
     }
     match scene.disks.of(from).registration(name, &record.registration) {
         Some(stored) if stored == record || stored.supersedes(record) => Ok(()),
-        Some(_) => Err(format!("{from_name} told a worker another record of {name} than the one on its disk")),
+        Some(_) => {
+            Err(format!("{from_name} told a worker another record of {name} than the one on its disk"))
+        }
         None => Err(format!("{from_name} told a worker of {name} before that was on its disk")),
     }
 }

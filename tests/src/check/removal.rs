@@ -53,8 +53,17 @@ impl Check for Removal {
             Seen::Effect { at, effect: Effect::Coordinator(OfCoordinator::Persist { change, .. }) } => {
                 for (name, record) in &change.users {
                     let stored = scene.disks.of(*at).registration(name, &record.registration);
+                    let again = stored.is_some_and(|stored| {
+                        stored.secret == record.secret
+                            && stored.changed != record.changed
+                            && record.changed.coordinator == scene.cast.server_id(*at)
+                    });
+                    coverage.add("proposals adopted", u64::from(again));
                     if stored.is_some_and(|stored| stored.supersedes(record)) {
-                        return Err(format!("{} writes an older record of {name} over a newer one", scene.name(*at)));
+                        return Err(format!(
+                            "{} writes an older record of {name} over a newer one",
+                            scene.name(*at)
+                        ));
                     }
                 }
             }
@@ -88,7 +97,8 @@ impl Check for Removal {
 
     fn finish(&mut self, scene: &Scene<'_>, _: &Ledger) -> Verdict {
         for (name, wanted) in &self.wanted {
-            let Some(acknowledged) = wanted.iter().filter(|wanted| wanted.acknowledged).max_by_key(|wanted| wanted.first)
+            let Some(acknowledged) =
+                wanted.iter().filter(|wanted| wanted.acknowledged).max_by_key(|wanted| wanted.first)
             else {
                 continue;
             };

@@ -31,7 +31,14 @@ pub(super) struct Takeovers {
 
 impl Takeovers {
     /// A coordinator is about to write an epoch of its own.
-    fn decided(&mut self, scene: &Scene<'_>, ledger: &Ledger, by: ProcessId, group: &Group, coverage: &mut Coverage) -> Verdict {
+    fn decided(
+        &mut self,
+        scene: &Scene<'_>,
+        ledger: &Ledger,
+        by: ProcessId,
+        group: &Group,
+        coverage: &mut Coverage,
+    ) -> Verdict {
         let me = scene.cast.server_id(by);
         let Some(epoch) = group.epoch.as_ref().filter(|epoch| epoch.coordinator == me) else { return Ok(()) };
         let known = scene.disks.of(by).epoch();
@@ -57,7 +64,9 @@ impl Takeovers {
         for &main in scene.cast.coordinators.iter().filter(reigns) {
             if scene.ways.are_clear(scene.world, by, main, WELL) {
                 let (by, main) = (scene.name(by), scene.name(main));
-                return Err(format!("{by} takes over ({epoch}) from {main}, which is well and within its reach"));
+                return Err(format!(
+                    "{by} takes over ({epoch}) from {main}, which is well and within its reach"
+                ));
             }
             let witness = scene.cast.workers.iter().find(|&&worker| {
                 let heard = self.heard.get(&(worker, main)).is_some_and(|at| scene.now.since(*at) < HEARD);
@@ -68,7 +77,9 @@ impl Takeovers {
             });
             if let Some(&worker) = witness {
                 let (by, main, worker) = (scene.name(by), scene.name(main), scene.name(worker));
-                return Err(format!("{by} takes over ({epoch}) from {main}, which {worker} hears, which it can reach"));
+                return Err(format!(
+                    "{by} takes over ({epoch}) from {main}, which {worker} hears, which it can reach"
+                ));
             }
             coverage.add("takeovers while the main coordinator lives", 1);
         }

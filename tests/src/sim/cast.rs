@@ -163,8 +163,7 @@ impl Cast {
         let registers = matches!(wish, errand::Wish::Register { .. });
         let at_worker = registers && self.rng.u8(..4) == 0;
         let worker = self.any_worker();
-        let servers =
-            if at_worker { vec![world[worker].address.clone()] } else { self.addresses(world) };
+        let servers = if at_worker { vec![world[worker].address.clone()] } else { self.addresses(world) };
         let config = errand::Config { servers, wish, seed: self.rng.u64(..) };
         world.start(id, |now| Node::Errand(Box::new(Errand::new(now, config))));
         id

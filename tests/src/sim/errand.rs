@@ -129,9 +129,7 @@ impl Errand {
     fn received(&mut self, now: Time, link: LinkId, message: Message, actions: &mut Vec<Action>) {
         self.leave(link, actions);
         let wait = match message {
-            Message::RegisterSuccess(_)
-            | Message::ChangeSecretSuccess(_)
-            | Message::RemoveUserSuccess(_) => {
+            Message::RegisterSuccess(_) | Message::ChangeSecretSuccess(_) | Message::RemoveUserSuccess(_) => {
                 self.state = State::Over(Outcome::Done);
                 return;
             }

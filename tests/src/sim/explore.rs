@@ -95,7 +95,8 @@ pub fn explore(budget: usize, decisions: usize) -> Result<Explored, String> {
             explored.left = waiting.len() + 1;
             break;
         }
-        let possible = run(&schedule, false).map_err(|why| format!("the schedule {schedule} fails: {why}"))?;
+        let possible =
+            run(&schedule, false).map_err(|why| format!("the schedule {schedule} fails: {why}"))?;
         explored.schedules[schedule.0.len()] += 1;
         if schedule.0.len() < decisions {
             waiting.extend(successors(&schedule, &possible));
@@ -117,7 +118,11 @@ fn successors<'a>(schedule: &'a Schedule, possible: &'a Possible) -> impl Iterat
     steps.flat_map(move |(step, &width)| {
         let faults = if has_fault || step > possible.busy { &[][..] } else { &FAULTS[..] };
         let picks = (1..width).map(Decision::Pick);
-        faults.iter().map(|&fault| Decision::Fault(fault)).chain(picks).map(move |decision| with(step, decision))
+        faults
+            .iter()
+            .map(|&fault| Decision::Fault(fault))
+            .chain(picks)
+            .map(move |decision| with(step, decision))
     })
 }
 
@@ -187,7 +192,9 @@ impl Scenario {
         if world == Some(next) && self.world.step_without_choice() {
             return None;
         }
-        if own == Some(next) && self.own.first().is_some_and(|own| matches!(own, Own::Glance | Own::Repair(_))) {
+        if own == Some(next)
+            && self.own.first().is_some_and(|own| matches!(own, Own::Glance | Own::Repair(_)))
+        {
             let (_, own) = self.own.pop()?;
             self.happen(own);
             return None;

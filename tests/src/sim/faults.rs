@@ -179,9 +179,12 @@ impl Scenario {
             Repair::Start(_) => {}
             Repair::Resume(id) => {
                 self.ways.trouble_with(id, now);
-                if self.cast.role(id) == Role::Coordinator && self.scene().main().is_some_and(|main| main != id) {
+                if self.cast.role(id) == Role::Coordinator
+                    && self.scene().main().is_some_and(|main| main != id)
+                {
                     let was_main = self.scene().role_of(id) == Some(common::wire::Role::Main);
-                    self.coverage.add("main coordinators that returned to find another one", u64::from(was_main));
+                    self.coverage
+                        .add("main coordinators that returned to find another one", u64::from(was_main));
                 }
                 self.world.resume(id);
             }
@@ -306,7 +309,10 @@ impl Scenario {
         self.ways.trouble_between(from, to, self.world.now());
         self.world.cut_one_way(from, to);
         self.repair(span, Repair::Mend(from, to));
-        self.fault("ways cut in one direction", format_args!("{to:?} hears nothing of {from:?} for {span:?}"));
+        self.fault(
+            "ways cut in one direction",
+            format_args!("{to:?} hears nothing of {from:?} for {span:?}"),
+        );
     }
 
     /// The way between two coordinators is cut where it stands and mended where it does not, now and `times` more.
@@ -320,10 +326,13 @@ impl Scenario {
             self.world.cut(one, other, noticed);
             self.ways.trouble_between(one, other, now + noticed);
         }
-        self.world.trace.note(now, format_args!("the way between {one:?} and {other:?} flaps, {times} times more"));
+        self.world
+            .trace
+            .note(now, format_args!("the way between {one:?} and {other:?} flaps, {times} times more"));
         if times > 0 {
             let most = if self.rng.bool() { 300 } else { 3_500 };
-            self.own.push(now + Duration::from_millis(self.rng.u64(10..most)), Own::Flap(one, other, times - 1));
+            self.own
+                .push(now + Duration::from_millis(self.rng.u64(10..most)), Own::Flap(one, other, times - 1));
         }
     }
 
@@ -347,7 +356,10 @@ impl Scenario {
         self.fault("partitions", format_args!("the network falls apart for {span:?}: {sides:?}"));
         self.world.divide(sides, noticed);
         for rival in rivals {
-            self.own.push(self.world.now() + noticed + Duration::from_millis(self.rng.u64(500..4_000)), Own::Return(rival));
+            self.own.push(
+                self.world.now() + noticed + Duration::from_millis(self.rng.u64(500..4_000)),
+                Own::Return(rival),
+            );
         }
         self.coverage.add("names that two wanted at once", 1);
         self.repair(span, Repair::Reunite);

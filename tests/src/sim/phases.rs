@@ -103,6 +103,8 @@ impl Scenario {
         self.wait_for("every errand to be over", PATIENCE, Self::somebody_is_on_an_errand)?;
         self.wait_for("the coordinators to agree again", PATIENCE, Self::group_is_not_whole)?;
         self.bring_back();
+        let conflicts = self.scene().main().map_or(0, |main| self.disks.of(main).users().conflicts().count());
+        self.coverage.add("registrations that lost their name to an earlier one", conflicts as u64);
         self.wait_for("everybody to be logged in again", PATIENCE, Self::somebody_is_not_live)?;
         self.wait_for("every misbehaving peer to be thrown out", PATIENCE, Self::somebody_still_misbehaves)?;
         self.wait_for("what was published before to arrive", PATIENCE, |this| {
@@ -222,7 +224,9 @@ impl Scenario {
 
     /// The main coordinator dies or leaves while all is well: the next takes over, and clients notice nothing.
     pub(super) fn succession(&mut self) -> Result<(), String> {
-        let (true, Some(main)) = (self.cast.coordinators.len() > 1, self.scene().main()) else { return Ok(()) };
+        let (true, Some(main)) = (self.cast.coordinators.len() > 1, self.scene().main()) else {
+            return Ok(());
+        };
         self.health.group_since = None;
         let sessions: Vec<ConnId> = self.watch.ledger.open_sessions().map(|(conn, _)| *conn).collect();
         let patience = match self.rng.u8(..3) {
@@ -240,7 +244,11 @@ impl Scenario {
             }
         };
         self.register_a_few();
-        self.wait_for("registrations at the next main coordinator", patience, Self::somebody_is_on_an_errand)?;
+        self.wait_for(
+            "registrations at the next main coordinator",
+            patience,
+            Self::somebody_is_on_an_errand,
+        )?;
         self.everybody_hears_everybody()?;
         let ended = |conn: &&ConnId| self.watch.ledger.sessions[conn].ended.is_some();
         if let Some(conn) = sessions.iter().find(ended) {
