@@ -246,6 +246,7 @@ impl Coordinator {
             let group = Some(self.group.clone());
             self.write(turn, Write { group, ..Write::nothing(Then::Nothing) });
             self.tell_group(turn);
+            self.tell_main_of_members(turn);
         }
     }
 

@@ -52,6 +52,8 @@ pub(super) enum Refusal {
     Draining,
     #[error("no main coordinator is known at the moment; try again")]
     NoMain,
+    #[error("this coordinator is just hearing of users that others know; try again in a moment")]
+    Incomplete,
     #[error("another coordinator has taken over just now; try again")]
     SteppedDown,
     #[error("fewer than {0} backups are in step (--require-backups); try again in a moment")]
@@ -88,6 +90,7 @@ impl Refusal {
             | Refusal::NotStored
             | Refusal::Draining
             | Refusal::NoMain
+            | Refusal::Incomplete
             | Refusal::SteppedDown
             | Refusal::TooFewBackups(_) => true,
         }

@@ -74,6 +74,8 @@ enum Why {
 pub(super) struct Main {
     /// Until when nothing is proposed, because backups and workers that know more are still coming.
     pub(super) gathering: Option<Time>,
+    /// Until when nothing is proposed, because a backup that follows since a moment ago may know users that this one does not.
+    pub(super) merging: Option<Time>,
     /// Workers that are still to come back.
     pub(super) expected: BTreeSet<ServerId>,
     /// The members whose users have been taken over in this reign.
@@ -389,7 +391,7 @@ impl Coordinator {
         let others = self.peers.up().next().is_some();
         let gathering = (others || !self.placement.is_empty()).then(|| now + self.config.limits.sync_timeout);
         let merged = BTreeSet::from([self.config.id.clone()]);
-        self.reigning = Reigning::Main(Main { gathering, expected, merged, handover: None });
+        self.reigning = Reigning::Main(Main { gathering, merging: None, expected, merged, handover: None });
         let adopted = self.registry.adopt_all();
         info!(%epoch, adopted, "this is the main coordinator");
         self.announce_standing(turn);
@@ -411,6 +413,21 @@ impl Coordinator {
         let Reigning::Main(main) = &self.reigning else { return false };
         let needed = self.config.require_backups;
         needed == 0 || main.merged.len() + needed >= self.group.members.len()
+    }
+
+    /// Whether there may be users of whom this main coordinator is about to hear.
+    pub(super) fn is_incomplete(&self) -> bool {
+        matches!(&self.reigning, Reigning::Main(main) if main.gathering.is_some() || main.merging.is_some())
+    }
+
+    /// Ends the time of merging, where it is over.
+    pub(super) fn end_merging(&mut self, turn: &mut Turn<'_>) {
+        let over = self.standbys.have_uploaded();
+        let Reigning::Main(main) = &mut self.reigning else { return };
+        if main.merging.is_some_and(|until| until <= turn.now.time || over) {
+            main.merging = None;
+            self.propose_next(turn);
+        }
     }
 
     /// Ends the time of gathering, where it is over.

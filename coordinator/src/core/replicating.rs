@@ -20,7 +20,10 @@ impl Coordinator {
     pub(super) fn hear_backup(&mut self, turn: &mut Turn<'_>, link: LinkId, id: &ServerId, message: Message) {
         match message {
             Message::SyncUser(request) if request.r#override => self.start_following(turn, link, id, request),
-            Message::SyncUser(users) => self.take_upload(turn, link, users),
+            Message::SyncUser(users) => {
+                self.include(turn, users.members.clone());
+                self.take_upload(turn, link, users);
+            }
             Message::Synchronised(confirmed) => self.confirmed(turn, link, confirmed),
             other => self.invalid(turn, link, format!("{} is not for a backup to say", other.command())),
         }
@@ -32,6 +35,9 @@ impl Coordinator {
         self.include(turn, members);
         self.registry.observe(turn.now.wall, &seen);
         self.standbys.follow(id.clone(), link, Cursor::starting_after(seen));
+        if let Reigning::Main(main) = &mut self.reigning {
+            main.merging = Some(turn.now.time + self.config.limits.sync_timeout);
+        }
         self.tell_addresses(turn, link);
         self.tell_loads(turn, link);
         let list = self.backup_list();
@@ -162,7 +168,7 @@ impl Coordinator {
     fn may_propose(&mut self, turn: &Turn<'_>) -> bool {
         let Reigning::Main(main) = &self.reigning else { return false };
         let gathered = main.gathering.is_none_or(|until| until <= turn.now.time || self.has_gathered());
-        gathered && !self.writing.is_failing() && self.has_merged_enough()
+        gathered && main.merging.is_none() && !self.writing.is_failing() && self.has_merged_enough()
     }
 
     /// Sends the batch to our own disk, where every listed backup has confirmed it.
@@ -204,6 +210,7 @@ impl Coordinator {
             }
         }
         self.list_ready(turn);
+        self.end_merging(turn);
     }
 
     /// Lists the backups that hold all that counts.

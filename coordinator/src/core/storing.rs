@@ -62,7 +62,8 @@ impl Coordinator {
     /// The name was to be had when it was asked for, and is not any more.
     pub(super) fn taken_meanwhile(&self, username: &Username) -> Refusal {
         match self.registry.get(username) {
-            Some(_) => Refusal::Unavailable(Unavailable::Registered(username.clone())),
+            // It may be the same client's own, made at another coordinator: repeated, the secret decides.
+            Some(_) => Refusal::Changed(username.clone()),
             None => Refusal::NotRegistered(username.clone()),
         }
     }
