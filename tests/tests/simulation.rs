@@ -33,10 +33,10 @@ fn what_is_promised_holds_in_all_seeds_and_enough_happens_in_them() {
 
 #[test]
 fn small_worlds_hold_in_every_order_of_events_and_with_a_fault_at_every_moment() {
-    let budget = number("FRESHET_SCHEDULES").unwrap_or(3_000) as usize;
+    let budget = number("FRESHET_SCHEDULES").unwrap_or(10_000) as usize;
     let explored = explore(budget, 3).unwrap_or_else(|failure| panic!("{failure}"));
     println!("schedules by decisions: {:?}; {} more are known", explored.schedules, explored.left);
-    assert!(explored.schedules[1] > 500, "every fault at every moment: {:?}", explored.schedules);
+    assert!(explored.schedules[1] > 100, "every fault at every moment: {:?}", explored.schedules);
 }
 
 #[test]

@@ -2,7 +2,6 @@
 //! lists; `local` only where no healthy backup can be reached; and whatever was acknowledged, in whichever words, is there in the end, on
 //! every disk, as it was or as it was changed later.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use common::wire::{Durability as Promise, Message};
@@ -50,11 +49,14 @@ impl Check for Durability {
         match ack.durability {
             Promise::Replicated => {
                 coverage.add("acknowledgements that say replicated", 1);
-                let Some(listed) = listed(scene, *by) else { return Ok(()) };
-                // One whose link is gone may be listed a moment longer: it is known by the list that was said last.
-                if listed.is_empty() && ledger.listed.get(by).is_none_or(BTreeSet::is_empty) {
-                    return Err(format!("{by_name} says that {name} is replicated, and lists no backup"));
+                // One that confirmed and is gone by now still has it.
+                let others = scene.disks.iter().filter(|(id, _)| id != by);
+                if !others.into_iter().any(|(_, disk)| has(disk, ack)) {
+                    return Err(format!(
+                        "{by_name} says that {name} is replicated, and nobody else has it on disk"
+                    ));
                 }
+                let listed = listed(scene, *by).unwrap_or_default();
                 let without = listed.iter().find(|&&id| !has(scene.disks.of(id), ack));
                 without.map_or(Ok(()), |&id| {
                     Err(format!(

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::time::{Time, WallMillis};
 use common::user::{UserRecord, Username};
-use common::wire::{self, Activity, ChangeSecret, Durability, Login, Message, Register, RemoveUser};
+use common::wire::{Activity, ChangeSecret, Durability, Login, Message, Register, RemoveUser};
 use serde::Deserialize;
 
 use super::Scene;
@@ -130,8 +130,6 @@ pub struct Ledger {
     pub acks: Vec<Ack>,
     /// When each coordinator last began to reign.
     pub reigns: BTreeMap<ProcessId, Time>,
-    /// The backups that each coordinator has listed last.
-    pub listed: BTreeMap<ProcessId, BTreeSet<ProcessId>>,
     /// Servers that were told to drain, by process and run.
     pub draining: BTreeSet<(ProcessId, u32)>,
 }
@@ -144,7 +142,6 @@ impl Ledger {
 
     /// A process is dead: its sessions are over.
     pub fn died(&mut self, id: ProcessId, now: Time) {
-        self.listed.remove(&id);
         for session in self.sessions.values_mut() {
             if session.client == id || session.worker == id {
                 session.ended.get_or_insert(now);
@@ -198,12 +195,6 @@ impl Ledger {
     /// A coordinator says something: is it an acknowledgement?
     fn said(&mut self, scene: &Scene<'_>, (by, _, conn): (ProcessId, ProcessId, ConnId), message: &Message) {
         let (name, durability) = match message {
-            Message::BackupList(list) => {
-                let backups = list.servers.iter().filter(|entry| entry.role == wire::Role::Backup);
-                let backups = backups.filter_map(|entry| scene.cast.coordinator(entry.id.as_ref()?));
-                self.listed.insert(by, backups.collect());
-                return;
-            }
             Message::LockAllowed(allowed) => (Some(allowed.username.clone()), Some(allowed.durability)),
             Message::RegisterSuccess(success) => (None, success.durability),
             Message::ChangeSecretSuccess(success) => (None, Some(success.durability)),

@@ -8,8 +8,8 @@
 //!
 //! The checkers are those of the large runs, and so are the cores. In the end the group must be whole and both registrations answered.
 
-use std::collections::VecDeque;
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::control::Crash;
@@ -25,7 +25,7 @@ use common::user::Secret;
 const STEPS: usize = 160;
 
 /// How long a small world may take to come to rest, in its own time.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What goes wrong, once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,26 +83,52 @@ pub struct Explored {
     pub left: usize,
 }
 
-/// Runs at most `budget` schedules of at most `decisions` decisions.
+/// Runs at most `budget` schedules of at most `decisions` decisions, on as many threads as there are cores.
 ///
 /// # Errors
-/// What did not hold, and in which schedule.
+/// What did not hold, and in which schedule: of those that fail with the fewest decisions, the first.
 pub fn explore(budget: usize, decisions: usize) -> Result<Explored, String> {
-    let mut explored = Explored { schedules: vec![0; decisions + 1], left: 0 };
-    let mut waiting = VecDeque::from([Schedule::default()]);
-    while let Some(schedule) = waiting.pop_front() {
-        if explored.schedules.iter().sum::<usize>() == budget {
-            explored.left = waiting.len() + 1;
-            break;
+    let mut explored = Explored::default();
+    let (mut level, mut left) = (vec![Schedule::default()], budget);
+    for length in 0..=decisions {
+        let now = level.len().min(left);
+        let mut next = Vec::new();
+        for (schedule, possible) in level[..now].iter().zip(run_all(&level[..now])) {
+            let possible = possible.map_err(|why| {
+                // Once more, with every event.
+                drop(run(schedule, true));
+                format!("the schedule {schedule} fails: {why}")
+            })?;
+            if length < decisions && next.len() <= left {
+                next.extend(successors(schedule, &possible));
+            }
         }
-        let possible =
-            run(&schedule, false).map_err(|why| format!("the schedule {schedule} fails: {why}"))?;
-        explored.schedules[schedule.0.len()] += 1;
-        if schedule.0.len() < decisions {
-            waiting.extend(successors(&schedule, &possible));
-        }
+        explored.schedules.push(now);
+        explored.left = level.len() - now;
+        left -= now;
+        level = next;
     }
     Ok(explored)
+}
+
+/// Runs schedules on all cores.
+fn run_all(schedules: &[Schedule]) -> Vec<Result<Possible, String>> {
+    let next = AtomicUsize::new(0);
+    let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    let work = || {
+        let mut done = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(schedule) = schedules.get(at) else { return done };
+            done.push((at, run(schedule, false)));
+        }
+    };
+    let mut done: Vec<(usize, Result<Possible, String>)> = std::thread::scope(|scope| {
+        let working: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        working.into_iter().flat_map(|thread| thread.join().expect("a run catches its panics")).collect()
+    });
+    done.sort_by_key(|(at, _)| *at);
+    done.into_iter().map(|(_, possible)| possible).collect()
 }
 
 /// The schedules with one decision more.
@@ -133,10 +159,6 @@ fn run(schedule: &Schedule, echo: bool) -> Result<Possible, String> {
     }
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| scenario.follow(schedule)))
         .unwrap_or_else(|panic| Err(super::run::words(&*panic)))
-        .map_err(|why| {
-            let events: Vec<&str> = scenario.world.trace.recent().collect();
-            format!("{why}\nthe last events were:\n{}", events.join("\n"))
-        })
 }
 
 impl Scenario {
