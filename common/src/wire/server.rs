@@ -319,6 +319,9 @@ pub struct SynchroniseServerAddresses {
     pub servers: Vec<ServerEntry>,
     /// The members of the group: every coordinator that has joined it and was not forgotten.
     pub members: Vec<ServerEntry>,
+    /// Former members, by name: they belong to the group again when they come back themselves, and not because somebody remembers them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forgotten: Vec<ServerId>,
     /// The history of epochs, oldest first.
     pub history: Vec<Reign>,
     /// How much of the users the main coordinator knows. A backup that knows more says so with SYNC_USER.
@@ -516,6 +519,34 @@ pub struct RemoveUserSuccess {
 /// Coordinator → operator: the user is not removed. The connection stays open.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RemoveUserFailed {
+    /// Why.
+    #[serde(default)]
+    pub info: String,
+    /// When it makes sense to try again, in milliseconds; absent where it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<Millis>,
+}
+
+/// Operator → coordinator: this coordinator will not come back; it is no member of the group any more.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ForgetCoordinator {
+    /// Which.
+    pub id: ServerId,
+    /// The network secret.
+    pub secret: Secret,
+}
+
+/// Coordinator → operator: it is forgotten. The connection stays open.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ForgetCoordinatorSuccess {
+    /// A sentence for people.
+    #[serde(default)]
+    pub info: String,
+}
+
+/// Coordinator → operator: it is not forgotten. The connection stays open.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ForgetCoordinatorFailed {
     /// Why.
     #[serde(default)]
     pub info: String,

@@ -110,11 +110,12 @@ impl Coordinator {
         }
         self.placement.replace(turn.now.time, addresses.servers);
         self.learn_members(turn, &addresses.members);
+        self.forget_peers(turn, &addresses.forgotten);
         let mut group =
             Group { network: addresses.network, token_key: addresses.token_key, ..self.group.clone() };
-        for member in addresses.members {
-            group.include(member);
-        }
+        // The main coordinator has been told of those whom this one knew.
+        group.members = addresses.members;
+        group.forgotten = addresses.forgotten;
         group.include(self.me());
         group.remember(addresses.history);
         let change = (group != self.group).then_some(group);

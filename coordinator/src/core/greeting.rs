@@ -220,6 +220,8 @@ impl Coordinator {
             }
             self.peers.remove(double);
         }
+        // It has come back by itself, if it was ever forgotten.
+        self.group.forgotten.retain(|id| *id != server.id);
         self.include(turn, vec![server]);
         self.hear_epoch(turn, epoch.as_ref());
         if self.is_main() && self.registry.is_blank() && !blank {
@@ -233,6 +235,9 @@ impl Coordinator {
     pub(super) fn include(&mut self, turn: &mut Turn<'_>, members: Vec<ServerEntry>) {
         let mut news = false;
         for member in members {
+            if self.group.forgotten.contains(&member.id) {
+                continue;
+            }
             let known = self.group.members.iter().any(|known| known.id == member.id);
             if member.id != self.config.id && (known || self.group.members.len() < self.config.limits.members)
             {

@@ -20,6 +20,7 @@ mod changing;
 mod config;
 mod feed;
 mod following;
+mod forgetting;
 mod greeting;
 mod handover;
 mod housekeeping;
@@ -319,7 +320,9 @@ impl Coordinator {
             },
             Party::Operator => match message {
                 Message::Status(status) => self.operator(turn, link, &status),
-                Message::RemoveUser(_) | Message::Import(_) => self.request(turn, link, message),
+                Message::RemoveUser(_) | Message::Import(_) | Message::ForgetCoordinator(_) => {
+                    self.request(turn, link, message);
+                }
                 Message::Export(request) => self.export(turn, link, request),
                 Message::Logout(_) => self.close(turn, link, None),
                 other => self.invalid(
@@ -336,11 +339,13 @@ impl Coordinator {
         match message {
             Message::Authenticate(request) if !self.knows_secret(turn, link, &request.secret) => {}
             Message::RemoveUser(request) if !self.knows_secret(turn, link, &request.secret) => {}
+            Message::ForgetCoordinator(request) if !self.knows_secret(turn, link, &request.secret) => {}
             Message::Import(request) if !self.knows_secret(turn, link, &request.secret) => {}
             Message::Register(_)
             | Message::Login(_)
             | Message::ChangeSecret(_)
             | Message::RemoveUser(_)
+            | Message::ForgetCoordinator(_)
             | Message::Import(_)
             | Message::Authenticate(_) => {
                 if matches!(message, Message::Authenticate(_)) {
@@ -374,6 +379,7 @@ impl Coordinator {
             Message::Login(request) => self.login(turn, link, request),
             Message::ChangeSecret(request) => self.change_secret(turn, link, request),
             Message::RemoveUser(request) => self.remove_user(turn, link, request),
+            Message::ForgetCoordinator(request) => self.forget_coordinator(turn, link, &request),
             Message::Import(request) => self.import(turn, link, request),
             Message::Authenticate(request) => self.authenticate(turn, link, request),
             other => unreachable!("{} is no request", other.command()),

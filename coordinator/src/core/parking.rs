@@ -81,6 +81,7 @@ impl Coordinator {
             Message::Register(_) => Asked::Register,
             Message::ChangeSecret(_) => Asked::ChangeSecret,
             Message::RemoveUser(_) => Asked::RemoveUser,
+            Message::ForgetCoordinator(_) => Asked::ForgetCoordinator,
             Message::Import(_) => Asked::Import,
             Message::Authenticate(_) => {
                 let (info, retry_after) = (refusal.to_string(), Some(self.retry_after()));

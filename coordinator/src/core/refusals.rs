@@ -3,7 +3,8 @@
 use common::id::LinkId;
 use common::user::Username;
 use common::wire::{
-    ChangeSecretFailed, ImportFailed, LoginFailed, Message, RegisterFailed, RemoveUserFailed,
+    ChangeSecretFailed, ForgetCoordinatorFailed, ImportFailed, LoginFailed, Message, RegisterFailed,
+    RemoveUserFailed,
 };
 
 use super::registry::Unavailable;
@@ -18,6 +19,7 @@ pub(super) enum Asked {
     Register,
     ChangeSecret,
     RemoveUser,
+    ForgetCoordinator,
     Import,
 }
 
@@ -107,6 +109,9 @@ impl Coordinator {
             Asked::Register => RegisterFailed { info, retry_after }.into(),
             Asked::ChangeSecret => ChangeSecretFailed { info, retry_after }.into(),
             Asked::RemoveUser => return self.say(turn, link, RemoveUserFailed { info, retry_after }),
+            Asked::ForgetCoordinator => {
+                return self.say(turn, link, ForgetCoordinatorFailed { info, retry_after });
+            }
             Asked::Import => return self.say(turn, link, ImportFailed { info, retry_after }),
         };
         self.dismiss(turn, link, last);

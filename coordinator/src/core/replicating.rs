@@ -54,6 +54,7 @@ impl Coordinator {
             token_key: self.group.token_key.clone(),
             servers: self.placement.servers(),
             members: self.group.members.clone(),
+            forgotten: self.group.forgotten.clone(),
             history: self.group.history.clone(),
             seen: self.registry.seen().clone(),
         };

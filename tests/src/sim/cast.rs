@@ -396,6 +396,7 @@ fn blank_group(rng: &mut fastrand::Rng) -> Group {
         epoch: None,
         history: Vec::new(),
         members: Vec::new(),
+        forgotten: Vec::new(),
     }
 }
 

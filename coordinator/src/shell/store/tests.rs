@@ -152,6 +152,7 @@ fn group() -> Group {
         epoch: Some(epoch),
         history: vec![reign],
         members: vec![member("c1"), member("c2")],
+        forgotten: Vec::new(),
     }
 }
 
