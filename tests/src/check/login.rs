@@ -14,6 +14,9 @@ use crate::sim::disk::matches;
 use crate::sim::node::Effect;
 use crate::sim::{ConnId, ProcessId, Seen};
 
+/// When a log-in was asked for, and with which secret.
+type Refused = (Time, Option<Secret>);
+
 #[derive(Debug, Default)]
 pub(super) struct Login {
     /// Connections on which a log-in has succeeded.
@@ -21,7 +24,7 @@ pub(super) struct Login {
     /// The registrations that a coordinator was asked for, and when.
     registering: BTreeMap<ConnId, (Time, Register)>,
     /// The log-ins that a coordinator refused for good, by name, and when it had been asked.
-    refused: BTreeMap<(ProcessId, Username), Vec<(Time, Option<Secret>)>>,
+    refused: BTreeMap<(ProcessId, Username), Vec<Refused>>,
 }
 
 impl Login {

@@ -110,7 +110,7 @@ impl Check for Removal {
                     continue;
                 }
                 let holds = wanted.iter().find(|wanted| matches(&wanted.secret, user));
-                if !holds.is_some_and(|holds| holds.last >= acknowledged.first) {
+                if holds.is_none_or(|holds| holds.last < acknowledged.first) {
                     return Err(format!(
                         "{} has an older secret of {name} than the one acknowledged after {}",
                         scene.name(id),

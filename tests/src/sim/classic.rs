@@ -111,6 +111,11 @@ impl Classic {
         matches!(self.state, State::Live { .. })
     }
 
+    /// Whether it has given up.
+    pub fn is_done(&self) -> bool {
+        matches!(self.state, State::Done)
+    }
+
     fn dial(&mut self, step: Step, actions: &mut Vec<Action>) {
         let coordinator = &self.config.coordinators[self.turn % self.config.coordinators.len()];
         let address = match step {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::cast::Role;
 use super::control::Crash;
 use super::faults::Repair;
+use super::node::Node;
 use super::scenario::{GLANCE, Own, Scenario};
 use super::{ConnId, ProcessId};
 use crate::check::{Tag, evenness, loads, whole};
@@ -216,7 +217,13 @@ impl Scenario {
     /// Clients that gave up while two sides had different users, and are in the right now that there is one.
     fn bring_back(&mut self) {
         for id in self.cast.users.keys().copied().collect::<Vec<_>>() {
-            if !self.world[id].is_up() && self.cast.should_be_live(id, &self.disks) {
+            if !self.cast.should_be_live(id, &self.disks) {
+                continue;
+            }
+            if matches!(&self.world[id].machine, Some(Node::Classic(classic)) if classic.is_done()) {
+                self.world.crash(id, Crash::Kill);
+            }
+            if !self.world[id].is_up() {
                 self.start(id);
             }
         }
