@@ -151,7 +151,7 @@ impl Coordinator {
             let news = !write.users.is_empty();
             self.registry.take_in(turn.now.wall, write.users, &write.seen);
             if matches!(write.then, Then::Settle) {
-                self.settling(turn);
+                self.settling();
             }
             if news {
                 self.feed_all(turn);

@@ -242,7 +242,7 @@ fn a_worker_that_returns_hears_of_a_removal_and_of_a_name_taken_again_in_message
 fn from_the_future() -> (Username, UserRecord) {
     let stamp: Stamp = format!("{}.0@c9", 1_000_000 + 3_600_000).parse().unwrap();
     let secret = Some(fake_hash(&common::user::Secret::new("s")));
-    (ann(), UserRecord { registration: stamp.clone(), changed: stamp, secret })
+    (ann(), UserRecord { registration: stamp.clone(), changed: stamp, written: None, secret })
 }
 
 #[test]
