@@ -69,6 +69,9 @@ impl Coordinator {
             self.abandon(turn, link, "nothing was heard from this coordinator for too long");
         }
         self.announce_standing(turn);
+        if matches!(self.reigning, Reigning::Backup(_)) && !self.main_is_quiet() {
+            self.unpark(turn);
+        }
         self.pulse_workers(turn);
         self.tell_changed_loads(turn);
         self.tell_certain(turn);
