@@ -270,6 +270,12 @@ impl Seen {
         other.0.iter().all(|(writer, tick)| self.0.get(writer).is_some_and(|known| known >= tick))
     }
 
+    /// The same without these writers: those for whom `of_others` is false are put into the second.
+    pub fn split(&self, of_others: impl Fn(&ServerId) -> bool) -> (Seen, Seen) {
+        let (others, rest) = self.0.clone().into_iter().partition(|(writer, _)| of_others(writer));
+        (Seen(others), Seen(rest))
+    }
+
     /// What both know for certain: of each writer the lesser stamp.
     pub fn meet(&self, other: &Seen) -> Seen {
         let both =
