@@ -67,7 +67,7 @@ fn among_servers() -> Vec<Message> {
             seen: seen(),
         }
         .into(),
-        AuthenticationFail { info: "no".into() }.into(),
+        AuthenticationFail { info: "no".into(), retry_after: Some(Millis(1)) }.into(),
         NewClient { username: username("ann"), load: 1 }.into(),
         DeLoad { load: 1 }.into(),
         ServerLoad { load: 1 }.into(),
@@ -85,7 +85,7 @@ fn among_servers() -> Vec<Message> {
         UserRegisterResult { username: username("ann"), user: user() }.into(),
         UserQuery { username: username("ann") }.into(),
         UserAnswer { username: username("ann"), user: Some(user()) }.into(),
-        SyncUser { users: users(), seen: seen(), r#override: true }.into(),
+        SyncUser { users: users(), seen: seen(), r#override: true, members: vec![server()] }.into(),
         BackupList { servers: vec![BackupEntry { id: Some(id()), address: address(), role: Role::Main }] }
             .into(),
     ]
@@ -98,7 +98,6 @@ fn among_coordinators() -> Vec<Message> {
             address: address(),
             secret: secret(),
             incarnation: Incarnation(7),
-            network: Some("n".into()),
             standing: standing(),
         }
         .into(),
@@ -106,7 +105,6 @@ fn among_coordinators() -> Vec<Message> {
             id: id(),
             address: address(),
             incarnation: Incarnation(7),
-            network: Some("n".into()),
             standing: standing(),
         }
         .into(),
@@ -201,7 +199,12 @@ fn stamp() -> Stamp {
 }
 
 fn user() -> UserRecord {
-    UserRecord { registration: stamp(), changed: stamp(), secret: Some(hash()) }
+    UserRecord {
+        registration: stamp(),
+        changed: stamp(),
+        written: Some(Box::new(stamp())),
+        secret: Some(hash()),
+    }
 }
 
 /// A name that says what it stands for: it becomes a part of the fields' paths.
@@ -226,7 +229,7 @@ fn reign() -> Reign {
 }
 
 fn standing() -> Standing {
-    Standing { role: Role::Backup, rank: Some(1), main: Some(id()) }
+    Standing { role: Role::Backup, rank: Some(1), main: Some(id()), network: Some("n".into()) }
 }
 
 /// Without keys: what an activity holds is no part of the protocol.

@@ -68,16 +68,18 @@ impl Coordinator {
             warn!(id = %theirs.id, address = %theirs.address, info, "refused a coordinator");
             return self.dismiss(turn, link, BackupAuthenticationFail { info });
         }
+        self.hear_epoch(turn, epoch.as_ref());
         let now = turn.now.time;
         let number = self.peers.note(now, &theirs.address, Some(&theirs.id), false);
+        self.peers.lives(now, number);
         let we_are_first = self.config.id < theirs.id;
         let stays = |peer: &super::peers::Peer| match &peer.contact {
-            Contact::Dialling | Contact::Greeting(..) => we_are_first,
+            Contact::Greeting(..) => we_are_first,
             Contact::Up(up) => {
                 let lively = now.since(up.heard) < self.config.limits.pulse * 2;
                 up.incarnation == theirs.incarnation && up.ours && we_are_first && lively
             }
-            Contact::Resting(_) => false,
+            Contact::Dialling | Contact::Resting(_) => false,
         };
         let Some(peer) = self.peers.get(number) else { return };
         if stays(peer) {
@@ -218,17 +220,39 @@ impl Coordinator {
             }
             self.peers.remove(double);
         }
-        if self.group.include(server) {
-            let group = Some(self.group.clone());
-            self.write(turn, Write { group, ..Write::nothing(Then::Nothing) });
-            self.tell_group(turn);
-        }
+        // It has come back by itself, if it was ever forgotten.
+        self.group.forgotten.retain(|id| *id != server.id);
+        self.include(turn, vec![server]);
         self.hear_epoch(turn, epoch.as_ref());
         if self.is_main() && self.registry.is_blank() && !blank {
             info!("it keeps users, and this coordinator none: it is to be the main one");
             self.step_down(turn);
         }
         self.decide(turn);
+    }
+
+    /// Takes coordinators into the group, and tells those that follow.
+    pub(super) fn include(&mut self, turn: &mut Turn<'_>, members: Vec<ServerEntry>) {
+        let mut news = false;
+        for member in members {
+            if self.group.forgotten.contains(&member.id) {
+                continue;
+            }
+            let known = self.group.members.iter().any(|known| known.id == member.id);
+            if member.id != self.config.id && (known || self.group.members.len() < self.config.limits.members)
+            {
+                // Of one that is known, whoever speaks to it knows best where it is.
+                let is_up = self.peers.named(&member.id).is_some_and(|(_, peer)| peer.up().is_some());
+                self.learn_members(turn, std::slice::from_ref(&member));
+                news |= (!known || is_up) && self.group.include(member);
+            }
+        }
+        if news {
+            let group = Some(self.group.clone());
+            self.write(turn, Write { group, ..Write::nothing(Then::Nothing) });
+            self.tell_group(turn);
+            self.tell_main_of_members(turn);
+        }
     }
 
     /// What the coordinator at the other end says.

@@ -30,6 +30,7 @@ impl Coordinator {
             self.delist_overdue(turn);
         }
         self.end_gathering(turn);
+        self.end_merging(turn);
         self.write_waiting(turn);
         self.hand_over(turn);
         self.decide(turn);
@@ -40,10 +41,10 @@ impl Coordinator {
         let watches = !self.peers.is_empty() || (self.is_main() && self.placement.is_open());
         let idle = self.links.is_empty() && self.placement.is_empty() && !self.registry.has_holds();
         let reigning = match &self.reigning {
-            Reigning::Seeking(seeking) => seeking.deadline(),
+            Reigning::Seeking(seeking) => seeking.deadline().filter(|_| !self.draining),
             Reigning::Main(main) => {
                 let handover = main.handover.as_ref().map(|handover| handover.deadline(self.attended));
-                [main.gathering, handover].into_iter().flatten().min()
+                [main.gathering, main.merging, handover].into_iter().flatten().min()
             }
             Reigning::Backup(_) => None,
         };

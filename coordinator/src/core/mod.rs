@@ -3,7 +3,7 @@
 //! This module routes: what comes from a link goes to the conversation that it belongs to. With clients these are `registering`,
 //! `logging_in` and `changing`, with workers `servers`, and what several of them share is in `verifying` (secrets), `storing` (what counts,
 //! and who hears of it), `parking` (requests that wait for a takeover) and `refusals`. With other coordinators they are `greeting` (who is
-//! there), `reign` (who is the main one), `inquiry` (do workers hear it?), `replicating` (the main one's side), `following` (a backup's side)
+//! there), `reign` (who is the main one), `deciding` (whether to become it), `gathering` (who may know more), `inquiry` (do workers hear it?), `replicating` (the main one's side), `following` (a backup's side)
 //! and `handover`. `transferring` moves users to an operator's file and back, `writing` is the way to the disk, `housekeeping` what time brings, `status` what an operator sees. They alone touch
 //! more than one of the leaves, which take values and return verdicts: `links` (connections and what waits for them), `registry` (users
 //! and held names), `placement` (workers and where clients go), `peers` (the other coordinators), `standbys` (how far each backup is), `feed`
@@ -18,8 +18,11 @@
 
 mod changing;
 mod config;
+mod deciding;
 mod feed;
 mod following;
+mod forgetting;
+mod gathering;
 mod greeting;
 mod handover;
 mod housekeeping;
@@ -319,7 +322,9 @@ impl Coordinator {
             },
             Party::Operator => match message {
                 Message::Status(status) => self.operator(turn, link, &status),
-                Message::RemoveUser(_) | Message::Import(_) => self.request(turn, link, message),
+                Message::RemoveUser(_) | Message::Import(_) | Message::ForgetCoordinator(_) => {
+                    self.request(turn, link, message);
+                }
                 Message::Export(request) => self.export(turn, link, request),
                 Message::Logout(_) => self.close(turn, link, None),
                 other => self.invalid(
@@ -336,11 +341,13 @@ impl Coordinator {
         match message {
             Message::Authenticate(request) if !self.knows_secret(turn, link, &request.secret) => {}
             Message::RemoveUser(request) if !self.knows_secret(turn, link, &request.secret) => {}
+            Message::ForgetCoordinator(request) if !self.knows_secret(turn, link, &request.secret) => {}
             Message::Import(request) if !self.knows_secret(turn, link, &request.secret) => {}
             Message::Register(_)
             | Message::Login(_)
             | Message::ChangeSecret(_)
             | Message::RemoveUser(_)
+            | Message::ForgetCoordinator(_)
             | Message::Import(_)
             | Message::Authenticate(_) => {
                 if matches!(message, Message::Authenticate(_)) {
@@ -354,7 +361,7 @@ impl Coordinator {
             Message::BackupAuthenticate(request) => self.admit_peer(turn, link, request, epoch),
             Message::ActivityMessage(_) => {
                 let info = "log in first; then send activities to the server that REDIRECT names".to_owned();
-                self.dismiss(turn, link, AuthenticationFail { info });
+                self.dismiss(turn, link, AuthenticationFail { info, retry_after: None });
             }
             other => {
                 self.invalid(turn, link, format!("{} is for servers: authenticate first", other.command()));
@@ -374,6 +381,7 @@ impl Coordinator {
             Message::Login(request) => self.login(turn, link, request),
             Message::ChangeSecret(request) => self.change_secret(turn, link, request),
             Message::RemoveUser(request) => self.remove_user(turn, link, request),
+            Message::ForgetCoordinator(request) => self.forget_coordinator(turn, link, &request),
             Message::Import(request) => self.import(turn, link, request),
             Message::Authenticate(request) => self.authenticate(turn, link, request),
             other => unreachable!("{} is no request", other.command()),

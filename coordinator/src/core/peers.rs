@@ -207,6 +207,13 @@ impl Peers {
         self.table.remove(&number)
     }
 
+    /// A peer has shown that it lives, on whatever link.
+    pub(super) fn lives(&mut self, now: Time, number: PeerId) {
+        if let Some(peer) = self.table.get_mut(&number) {
+            (peer.heard, peer.crashed) = (Some(now), false);
+        }
+    }
+
     /// A peer was heard.
     pub(super) fn heard(&mut self, now: Time, number: PeerId, epoch: Option<&Epoch>) {
         if let Some(peer) = self.table.get_mut(&number)

@@ -3,7 +3,8 @@
 use common::id::LinkId;
 use common::user::Username;
 use common::wire::{
-    ChangeSecretFailed, ImportFailed, LoginFailed, Message, RegisterFailed, RemoveUserFailed,
+    ChangeSecretFailed, ForgetCoordinatorFailed, ImportFailed, LoginFailed, Message, RegisterFailed,
+    RemoveUserFailed,
 };
 
 use super::registry::Unavailable;
@@ -18,6 +19,7 @@ pub(super) enum Asked {
     Register,
     ChangeSecret,
     RemoveUser,
+    ForgetCoordinator,
     Import,
 }
 
@@ -52,6 +54,8 @@ pub(super) enum Refusal {
     Draining,
     #[error("no main coordinator is known at the moment; try again")]
     NoMain,
+    #[error("this coordinator is just hearing of users that others know; try again in a moment")]
+    Incomplete,
     #[error("another coordinator has taken over just now; try again")]
     SteppedDown,
     #[error("fewer than {0} backups are in step (--require-backups); try again in a moment")]
@@ -88,6 +92,7 @@ impl Refusal {
             | Refusal::NotStored
             | Refusal::Draining
             | Refusal::NoMain
+            | Refusal::Incomplete
             | Refusal::SteppedDown
             | Refusal::TooFewBackups(_) => true,
         }
@@ -104,6 +109,9 @@ impl Coordinator {
             Asked::Register => RegisterFailed { info, retry_after }.into(),
             Asked::ChangeSecret => ChangeSecretFailed { info, retry_after }.into(),
             Asked::RemoveUser => return self.say(turn, link, RemoveUserFailed { info, retry_after }),
+            Asked::ForgetCoordinator => {
+                return self.say(turn, link, ForgetCoordinatorFailed { info, retry_after });
+            }
             Asked::Import => return self.say(turn, link, ImportFailed { info, retry_after }),
         };
         self.dismiss(turn, link, last);

@@ -36,6 +36,7 @@ impl Coordinator {
             self.invalid(turn, replaced, "this server has connected anew");
         }
         self.registry.observe(turn.now.wall, &request.users_after);
+        self.expect_from_worker(turn, &request.users_after);
         let cursor = Cursor::starting_after(request.users_after);
         self.links.promote(link, Party::Worker(Box::new(WorkerLink { id: server.id.clone(), cursor })));
         self.welcome(turn, link, &server.id);
@@ -116,7 +117,7 @@ impl Coordinator {
         if let Some(known) = self.links.get(link) {
             warn!(peer = %known.peer, info, "refused a server");
         }
-        self.dismiss(turn, link, AuthenticationFail { info });
+        self.dismiss(turn, link, AuthenticationFail { info, retry_after: None });
     }
 
     /// Tells a worker of users that it lacks, as long as little else waits for it. Nothing happens where the link is no worker's.
@@ -130,7 +131,7 @@ impl Coordinator {
                     let Some((username, user)) = users.pop_first() else { return };
                     UserRegisterResult { username, user }.into()
                 }
-                _ => Message::from(SyncUser { users, seen, r#override: false }),
+                _ => Message::from(SyncUser { users, seen, r#override: false, members: Vec::new() }),
             };
             self.say(turn, link, news);
         }

@@ -28,14 +28,15 @@ impl Coordinator {
     }
 
     /// The batch is written: who asked for a registration is told of it by LOCK_ALLOWED and needs to hear it only once.
-    pub(super) fn settling(&mut self, _turn: &mut Turn<'_>) {
+    pub(super) fn settling(&mut self) {
         self.standbys.settled();
+        self.upload_again();
         self.done = self.registry.settle();
         for Done { record, asker, .. } in &self.done {
             if let Asker::Worker { link } = asker
                 && let Some(worker) = self.links.worker_mut(*link)
             {
-                worker.cursor.told_apart(record.changed.clone(), self.config.limits.sync_users);
+                worker.cursor.told_apart(record.written().clone(), self.config.limits.sync_users);
             }
         }
     }
@@ -43,7 +44,11 @@ impl Coordinator {
     /// The batch counts, and every server has been told: now whoever asked.
     pub(super) fn settled(&mut self, turn: &mut Turn<'_>) {
         for done in std::mem::take(&mut self.done) {
-            if done.is_the_user {
+            let needed = self.config.require_backups;
+            if self.batch_copies < needed {
+                // A backup was lost on the way. It is written, and asked for again it will be found.
+                self.deny(turn, done.username, &done.asker, &Refusal::TooFewBackups(needed));
+            } else if done.is_the_user {
                 self.confirm(turn, done);
             } else {
                 let refusal = self.taken_meanwhile(&done.username);
@@ -58,7 +63,8 @@ impl Coordinator {
     /// The name was to be had when it was asked for, and is not any more.
     pub(super) fn taken_meanwhile(&self, username: &Username) -> Refusal {
         match self.registry.get(username) {
-            Some(_) => Refusal::Unavailable(Unavailable::Registered(username.clone())),
+            // It may be the same client's own, made at another coordinator: repeated, the secret decides.
+            Some(_) => Refusal::Changed(username.clone()),
             None => Refusal::NotRegistered(username.clone()),
         }
     }

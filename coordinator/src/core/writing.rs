@@ -11,7 +11,7 @@ use common::id::LinkId;
 use common::machine::{Action, JobId};
 use common::time::Time;
 use common::user::{UserRecord, Username};
-use common::users::Seen;
+use common::users::{Seen, Users};
 use tracing::error;
 
 use super::config::{Change, Effect, Group};
@@ -78,6 +78,12 @@ impl Writing {
         self.failed_until.is_some()
     }
 
+    /// Whether something of this name is on its way to the disk.
+    pub(super) fn mentions(&self, username: &Username) -> bool {
+        let outstanding = self.outstanding.iter().flat_map(|(_, writes)| writes);
+        outstanding.chain(&self.waiting).any(|write| write.users.iter().any(|(name, _)| name == username))
+    }
+
     /// When to try again.
     pub(super) fn deadline(&self) -> Option<Time> {
         self.failed_until.filter(|_| self.outstanding.is_none() && !self.waiting.is_empty())
@@ -104,13 +110,20 @@ impl Coordinator {
         }
         let mut change = Change::default();
         let mut seen = self.registry.seen().clone();
+        let mut users = Users::default();
         for write in &writes {
-            change.users.extend(write.users.iter().cloned());
+            for (username, record) in &write.users {
+                // What is on disk may be newer than what has come from elsewhere.
+                if self.registry.is_newest(username, record) {
+                    users.merge(username.clone(), record.clone());
+                }
+            }
             seen.merge(&write.seen);
             if write.group.is_some() {
                 change.group.clone_from(&write.group);
             }
         }
+        change.users = users.into_records();
         change.seen = (seen != *self.registry.seen()).then_some(seen);
         let job = self.jobs.number();
         self.writing.outstanding = Some((job, writes));
@@ -144,7 +157,7 @@ impl Coordinator {
             let news = !write.users.is_empty();
             self.registry.take_in(turn.now.wall, write.users, &write.seen);
             if matches!(write.then, Then::Settle) {
-                self.settling(turn);
+                self.settling();
             }
             if news {
                 self.feed_all(turn);

@@ -95,7 +95,7 @@ impl Worker {
         let activity = match session.author(message, &self.digests) {
             Ok(username) => message.activity.authenticated(username),
             Err(info) => {
-                let last = AuthenticationFail { info: info.to_owned() };
+                let last = AuthenticationFail { info: info.to_owned(), retry_after: None };
                 return self.close(now, link, Some(last.into()), out);
             }
         };
@@ -132,7 +132,7 @@ impl Worker {
         if !self.config.secret.equals(&query.secret) {
             let info = "wrong network secret".to_owned();
             tracing::warn!(id = %query.id, %info, "refused a coordinator");
-            return self.close(now, link, Some(AuthenticationFail { info }.into()), out);
+            return self.close(now, link, Some(AuthenticationFail { info, retry_after: None }.into()), out);
         }
         self.hear_epoch(epoch);
         let until = now.time + self.config.limits.server_silence;
@@ -199,7 +199,7 @@ impl Worker {
         let lost: Vec<_> = self.links.iter().filter_map(lost).collect();
         for (link, info) in lost {
             tracing::info!(?link, %username, "ended a session: {info}");
-            self.close(now, link, Some(AuthenticationFail { info }.into()), out);
+            self.close(now, link, Some(AuthenticationFail { info, retry_after: None }.into()), out);
         }
     }
 

@@ -126,8 +126,9 @@ impl Worker {
     ) {
         let for_our_epoch = self.epoch.is_some() && epoch > self.epoch.as_ref();
         if !for_our_epoch
-            && self.upstream.refused()
             && let Message::AuthenticationFail(fail) = &message
+            && fail.retry_after.is_none()
+            && self.upstream.is_hopeless()
         {
             return out.push(Action::Exit(Err(format!(
                 "the coordinator at {} refused this worker: {}. If it is the network secret, give both the same one, with \
@@ -195,7 +196,11 @@ impl Worker {
                 self.users_above = None;
             }
             if !users.is_empty() || !knew {
-                self.tell_coordinator(now, SyncUser { users, seen, r#override: false }, out);
+                self.tell_coordinator(
+                    now,
+                    SyncUser { users, seen, r#override: false, members: Vec::new() },
+                    out,
+                );
             }
         }
     }

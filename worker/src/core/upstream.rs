@@ -24,10 +24,6 @@ const COMPLAINT: std::time::Duration = std::time::Duration::from_secs(10);
 /// coordinator; a second and a third may be needed while it changes.
 const SENT_ON: usize = 4;
 
-/// Refusals after which a worker that was never let in is taken to be set up wrongly. A wrong secret is refused thrice within a second; a
-/// coordinator that refuses because it does not know who reigns takes seconds each time, and seldom needs them twice.
-const REFUSALS: u32 = 3;
-
 /// The way up.
 #[derive(Debug)]
 pub(super) struct Upstream {
@@ -50,8 +46,6 @@ pub(super) struct Upstream {
     outbox: Outbox,
     /// Somebody has let us in since we started.
     was_let_in: bool,
-    /// How often those whom the operator named have refused us before that.
-    refusals: u32,
     complained: Option<Time>,
     limits: Limits,
 }
@@ -96,7 +90,6 @@ impl Upstream {
             state: State::Resting(now),
             outbox: Outbox::new(limits.server_outbox_bytes),
             was_let_in: false,
-            refusals: 0,
             complained: None,
             limits: limits.clone(),
         };
@@ -125,11 +118,10 @@ impl Upstream {
         }
     }
 
-    /// The coordinator refuses us. Says whether that means that this worker is set up wrongly: nobody has ever let it in, and those whom
-    /// its operator named refuse it for the third time.
-    pub(super) fn refused(&mut self) -> bool {
-        self.refusals += u32::from(!self.was_let_in && self.configured.contains(self.address()));
-        !self.was_let_in && self.refusals >= REFUSALS
+    /// Whether a refusal for good means that this worker is set up wrongly: nobody has ever let it in, and its operator named the one who
+    /// refuses it.
+    pub(super) fn is_hopeless(&self) -> bool {
+        !self.was_let_in && self.configured.contains(self.address())
     }
 
     /// The coordinators as the main one listed them last, itself first.

@@ -47,7 +47,7 @@ impl Worker {
         };
         if let Some(info) = refusal {
             tracing::warn!(id = %theirs.id, address = %theirs.address, %info, "refused a worker");
-            return self.close(now, link, Some(AuthenticationFail { info }.into()), out);
+            return self.close(now, link, Some(AuthenticationFail { info, retry_after: None }.into()), out);
         }
         self.hear_epoch(epoch);
         let ours = AuthenticateSuccess {

@@ -63,11 +63,9 @@ pub(crate) fn stamp() -> impl Strategy<Value = Stamp> {
 }
 
 pub(crate) fn user() -> impl Strategy<Value = UserRecord> {
-    (stamp(), stamp(), option::of(hash())).prop_map(|(registration, changed, secret)| UserRecord {
-        registration,
-        changed,
-        secret,
-    })
+    (stamp(), stamp(), option::of(stamp().prop_map(Box::new)), option::of(hash())).prop_map(
+        |(registration, changed, written, secret)| UserRecord { registration, changed, written, secret },
+    )
 }
 
 pub(crate) fn millis() -> impl Strategy<Value = Millis> {
@@ -113,11 +111,8 @@ pub(crate) fn reign() -> impl Strategy<Value = Reign> {
 }
 
 pub(crate) fn standing() -> impl Strategy<Value = Standing> {
-    (role(), option::of(any::<u64>()), option::of(id())).prop_map(|(role, rank, main)| Standing {
-        role,
-        rank,
-        main,
-    })
+    (role(), option::of(any::<u64>()), option::of(id()), option::of(text()))
+        .prop_map(|(role, rank, main, network)| Standing { role, rank, main, network })
 }
 
 pub(crate) fn coordinator() -> impl Strategy<Value = CoordinatorStatus> {

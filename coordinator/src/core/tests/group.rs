@@ -105,6 +105,24 @@ fn a_silent_main_coordinator_is_given_the_failure_timeout_and_gives_way_when_it_
 }
 
 #[test]
+fn what_was_on_its_way_to_the_disk_of_a_main_coordinator_that_gave_way_is_known_to_all() {
+    let mut town = Town::in_step(2);
+    town.stall_disk(0);
+    let ann = town.register(0, "ann", "s");
+    town.stop(0);
+    town.pass(seconds(3));
+    assert_eq!(town.role(1), "main");
+    town.resume(0);
+    town.pass(seconds(1));
+    town.free_disk(0);
+    town.pass(seconds(3));
+    assert!(town.answer(ann).starts_with("failed: "), "nothing is acknowledged at a lower epoch");
+    assert_eq!(town.roles(), ["backup", "main"]);
+    town.assert_equal_stores();
+    assert_eq!(town.status(1).users, 1);
+}
+
+#[test]
 fn nobody_takes_over_while_a_worker_hears_the_main_coordinator() {
     let mut town = Town::in_step(2);
     town.worker(0, "w1");
@@ -176,6 +194,7 @@ fn of_three_the_first_on_the_list_takes_over_and_the_other_follows() {
 fn a_main_coordinator_that_is_told_to_stop_hands_over_first() {
     let mut town = Town::in_step(2);
     let ann = town.register(0, "ann", "s");
+    town.pass(seconds(1));
     town.drain(0);
     assert_eq!(town.answer(ann), "replicated");
     assert_eq!(town.nodes[0].exited, Some(Ok(())));
@@ -282,4 +301,28 @@ fn who_has_another_secret_or_network_or_our_name_is_refused() {
     }
     assert_eq!(town.role(0), "main");
     assert_eq!(town.status(0).highest_epoch.unwrap().to_string(), "1@c0");
+}
+
+#[test]
+fn a_member_that_is_forgotten_is_missed_no_longer_and_may_come_back_by_itself() {
+    let mut town = Town::in_step(3);
+    town.kill(2);
+    town.pass(seconds(2));
+    assert_eq!(town.status(0).reasons, ["coordinator c2 is not connected"]);
+    let operator = town.connect(0);
+    for (id, answer) in [("c0", "FAILED"), ("c1", "FAILED"), ("c9", "FAILED"), ("c2", "SUCCESS")] {
+        town.say(
+            operator,
+            &format!(r#"{{"command":"FORGET_COORDINATOR","id":"{id}","secret":"{}"}}"#, super::SECRET),
+        );
+        let heard = town.heard(operator);
+        assert!(heard[0].command().ends_with(answer), "{id}: {heard:?}");
+    }
+    assert_eq!(town.status(0).reasons, Vec::<String>::new());
+    town.kill(0);
+    town.pass(seconds(2));
+    assert_eq!(town.status(1).reasons, ["coordinator c0 is not connected"], "the next one knows it too");
+    town.start(2);
+    town.pass(seconds(3));
+    assert_eq!(town.status(1).coordinators.len(), 3, "it has come back");
 }

@@ -73,6 +73,7 @@ impl Net {
             epoch: None,
             history: Vec::new(),
             members: Vec::new(),
+            forgotten: Vec::new(),
         };
         let recovered = Recovered { group, seen: users.latest(), users };
         let now = Now { time: Time::from_micros(1), wall: WallMillis(1_000_000) };

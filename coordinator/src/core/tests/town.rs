@@ -462,5 +462,6 @@ fn blank(node: usize) -> Group {
         epoch: None,
         history: Vec::new(),
         members: Vec::new(),
+        forgotten: Vec::new(),
     }
 }

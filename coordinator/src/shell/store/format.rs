@@ -166,7 +166,7 @@ pub(super) fn make(path: &Path, database: &Database) -> Result<(), StoreError> {
 
 /// A group of which nothing is known but its network.
 pub(super) fn lonely(network: String, token_key: TokenKey) -> Group {
-    Group { network, token_key, epoch: None, history: Vec::new(), members: Vec::new() }
+    Group { network, token_key, epoch: None, history: Vec::new(), members: Vec::new(), forgotten: Vec::new() }
 }
 
 /// Writes what `work` puts into a draft, all or none.

@@ -119,11 +119,13 @@ fn who_is_refused_for_an_old_epoch_does_not_take_it_for_a_wrong_secret() {
     assert_eq!(epochs(&mut node, coordinator), [five()]);
     node.say(coordinator, &at("6@d", r#"{"command":"AUTHENTICATION_FAIL","info":"an old epoch"}"#));
     assert!(!node.links.contains_key(coordinator));
-    for refusal in 0..3 {
-        assert!(node.exit.is_none(), "after {refusal} refusals of its secret");
+    for fail in [
+        r#"{"command":"AUTHENTICATION_FAIL","info":"nobody reigns","retry_after":1000}"#,
+        r#"{"command":"AUTHENTICATION_FAIL","info":"wrong network secret"}"#,
+    ] {
+        assert!(node.exit.is_none(), "before {fail}");
         node.wait(Duration::from_secs(1));
         let coordinator = node.answer_dial();
-        let fail = r#"{"command":"AUTHENTICATION_FAIL","info":"wrong network secret"}"#;
         node.say(coordinator, &at("5@c", fail));
     }
     assert!(node.exit.is_some());
