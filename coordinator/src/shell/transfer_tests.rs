@@ -107,6 +107,8 @@ fn what_is_known_is_no_news_and_nothing_is_imported_twice() {
     let before = other.kept();
     assert_eq!(other.import(&file, false).unwrap(), (2, 0));
     assert_eq!(other.kept().seen, before.seen);
+    other.export(&file);
+    assert_eq!(source.import(&file, false).unwrap(), (2, 0), "that it was written elsewhere is no news");
 }
 
 #[test]
