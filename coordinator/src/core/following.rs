@@ -246,6 +246,13 @@ impl Coordinator {
         self.say(turn, link, news);
     }
 
+    /// Whether a sign of life of the main coordinator is overdue.
+    pub(super) fn main_is_quiet(&self) -> bool {
+        let Reigning::Backup(following) = &self.reigning else { return false };
+        let main = self.peers.get(following.main).and_then(|peer| peer.up());
+        main.is_none_or(|up| self.attended.since(up.heard) >= self.config.limits.pulse * 2)
+    }
+
     /// This coordinator as others know it.
     pub(super) fn me(&self) -> ServerEntry {
         ServerEntry { id: self.config.id.clone(), address: self.config.address.clone() }
