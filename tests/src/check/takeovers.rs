@@ -45,10 +45,12 @@ impl Takeovers {
         if known >= Some(epoch) {
             return Ok(());
         }
-        if known.is_some() {
-            coverage.add("takeovers", 1);
+        // At its very first start it may have been told of nobody.
+        if known.is_none() {
+            return Ok(());
         }
         let promoted = self.promoted.contains(&(by, scene.world[by].run));
+        coverage.add("takeovers", 1);
         if promoted {
             coverage.add("takeovers by request", 1);
             return Ok(());
