@@ -154,6 +154,7 @@ impl Coordinator {
         let wrong = |(name, record): &&(Username, UserRecord)| {
             name.is_anonymous()
                 || record.changed < record.registration
+                || *record.written() < record.changed
                 || record.secret.as_ref().is_some_and(|hash| !password::is_well_formed(hash))
         };
         match users.iter().find(wrong) {
@@ -193,6 +194,13 @@ impl Coordinator {
             if all {
                 return self.confirm_updates(turn);
             }
+        }
+    }
+
+    /// There is more that the main coordinator is to be told: what this one had begun to write when it was the main one itself.
+    pub(super) fn upload_again(&mut self) {
+        if let Reigning::Backup(following) = &mut self.reigning {
+            following.uploaded = false;
         }
     }
 

@@ -3,7 +3,7 @@
 //! This module routes: what comes from a link goes to the conversation that it belongs to. With clients these are `registering`,
 //! `logging_in` and `changing`, with workers `servers`, and what several of them share is in `verifying` (secrets), `storing` (what counts,
 //! and who hears of it), `parking` (requests that wait for a takeover) and `refusals`. With other coordinators they are `greeting` (who is
-//! there), `reign` (who is the main one), `inquiry` (do workers hear it?), `replicating` (the main one's side), `following` (a backup's side)
+//! there), `reign` (who is the main one), `deciding` (whether to become it), `gathering` (who may know more), `inquiry` (do workers hear it?), `replicating` (the main one's side), `following` (a backup's side)
 //! and `handover`. `transferring` moves users to an operator's file and back, `writing` is the way to the disk, `housekeeping` what time brings, `status` what an operator sees. They alone touch
 //! more than one of the leaves, which take values and return verdicts: `links` (connections and what waits for them), `registry` (users
 //! and held names), `placement` (workers and where clients go), `peers` (the other coordinators), `standbys` (how far each backup is), `feed`
@@ -18,9 +18,11 @@
 
 mod changing;
 mod config;
+mod deciding;
 mod feed;
 mod following;
 mod forgetting;
+mod gathering;
 mod greeting;
 mod handover;
 mod housekeeping;
