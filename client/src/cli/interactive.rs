@@ -195,7 +195,7 @@ fn edit(mut editor: DefaultEditor, prompt: &str, typed: &mpsc::UnboundedSender<T
     if let Some(path) = &history
         && let Err(error) = editor.save_history(path)
     {
-        eprintln!("the history was not saved to {}: {error}", path.display());
+        common::boot::note(&format!("the history was not saved to {}: {error}", path.display()));
     }
     // Nobody listens where the session ended first.
     let _ = typed.send(Typed::Quit);

@@ -171,7 +171,7 @@ fn unreachable(reason: &str, patience: Duration, coordinators: &[Address]) -> St
 /// Tells the user how a session fares, on standard error.
 fn report(event: &Event, quiet: bool) {
     if !quiet && let Some(sentence) = describe(event) {
-        eprintln!("{sentence}");
+        boot::note(&sentence);
     }
 }
 

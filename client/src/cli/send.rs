@@ -88,7 +88,7 @@ impl Sending {
         let checked = text.and_then(|text| parse(&text));
         checked
             .map_err(|error| {
-                eprintln!("line {number} was not sent: {error}");
+                common::boot::note(&format!("line {number} was not sent: {error}"));
                 self.invalid += 1;
             })
             .ok()
