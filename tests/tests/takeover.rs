@@ -26,7 +26,7 @@ struct Acknowledged {
     from: Address,
     began: Instant,
     at: Instant,
-    attempts: u32,
+    attempts: usize,
 }
 
 /// Many clients that register one name after the other.
@@ -55,15 +55,10 @@ impl Stream {
             }
             let name = format!("{prefix}-{number}");
             let answer = caller.ask(&json!({"command": "REGISTER", "username": name, "secret": name}));
-            assert_eq!(
-                answer.command(),
-                "REGISTER_SUCCESS",
-                "{name}, asked {} times: {}",
-                answer.attempts,
-                answer.message
-            );
+            assert_eq!(answer.command(), "REGISTER_SUCCESS", "{name}: {:#?}", answer.trail);
             let replicated = answer.message["durability"] == "replicated";
-            let (from, began, at, attempts) = (answer.from.clone(), answer.began, answer.at, answer.attempts);
+            let (from, began, at, attempts) =
+                (answer.from.clone(), answer.began, answer.at, answer.trail.len());
             self.acknowledged.lock().unwrap().push(Acknowledged {
                 name,
                 replicated,

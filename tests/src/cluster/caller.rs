@@ -34,8 +34,8 @@ pub struct Answer {
     pub began: Instant,
     /// When the answer had come.
     pub at: Instant,
-    /// How often it was asked, redirections included.
-    pub attempts: u32,
+    /// What came of each attempt, the last one included: after how long, where, and what was heard.
+    pub trail: Vec<String>,
     /// The connection, for what follows.
     pub peer: Peer,
 }
@@ -64,33 +64,33 @@ impl Caller {
     /// When there is none within [`PATIENCE`].
     pub fn ask(&mut self, request: &Value) -> Answer {
         let began = Instant::now();
-        let (mut attempts, mut redirected, mut last) = (0, None, Value::Null);
+        let (mut trail, mut redirected) = (Vec::new(), None);
         while began.elapsed() < PATIENCE {
-            attempts += 1;
             let from = redirected.take().unwrap_or_else(|| self.coordinators[self.at].clone());
             let answered = Peer::connect_within(&from, self.attempt)
                 .and_then(|mut peer| peer.ask(request).map(|message| (peer, message)));
+            let heard = answered.as_ref().map_or("nothing".to_owned(), |(_, message)| message.to_string());
+            trail.push(format!("{:?}: {from}: {heard}", began.elapsed()));
             let Some((peer, message)) = answered else {
-                self.go_on(attempts);
+                self.go_on(trail.len());
                 continue;
             };
-            last = message.clone();
             if message["command"] == "REDIRECT" {
                 redirected = Some(target(&message));
             } else if let Some(millis) = message["retry_after"].as_u64() {
                 std::thread::sleep(Duration::from_millis(fastrand::u64(0..=millis)));
-                self.go_on(attempts);
+                self.go_on(trail.len());
             } else {
-                return Answer { message, from, began, at: Instant::now(), attempts, peer };
+                return Answer { message, from, began, at: Instant::now(), trail, peer };
             }
         }
-        panic!("asked {attempts} times in vain; the last answer was {last}: {request}");
+        panic!("asked in vain: {request}: {trail:#?}");
     }
 
     /// The next coordinator; when all have been asked, after a pause.
-    fn go_on(&mut self, attempts: u32) {
+    fn go_on(&mut self, attempts: usize) {
         self.at = (self.at + 1) % self.coordinators.len();
-        if (attempts as usize).is_multiple_of(self.coordinators.len()) {
+        if attempts.is_multiple_of(self.coordinators.len()) {
             std::thread::sleep(Duration::from_millis(fastrand::u64(0..=PAUSE_MILLIS)));
         }
     }

@@ -11,6 +11,10 @@ pub mod crowd;
 mod group;
 mod peer;
 mod program;
+#[cfg(target_os = "linux")]
+mod spaces;
+#[cfg(target_os = "linux")]
+mod town;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -24,6 +28,10 @@ pub use crowd::Crowd;
 pub use group::{is_normal, registrations, start_group, status};
 pub use peer::Peer;
 pub use program::{Outcome, Running, Sandbox};
+#[cfg(target_os = "linux")]
+pub use spaces::Spaces;
+#[cfg(target_os = "linux")]
+pub use town::{LEFT, RIGHT, Town};
 
 /// How long anything may take that should take a moment.
 pub const PATIENCE: Duration = Duration::from_secs(60);
