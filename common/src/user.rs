@@ -190,6 +190,10 @@ pub struct UserRecord {
     pub registration: Stamp,
     /// When the record last changed; within one registration the latest wins, and removal beats a change.
     pub changed: Stamp,
+    /// The record's place in the order of what a coordinator has written, where that is not `changed`: one that adopted the record has
+    /// written it again, and has not changed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<Box<Stamp>>,
     /// The Argon2id hash of the secret; `None`, `null` on the wire, once the user is removed. The key is never left out: what ends
     /// a registration for good is said, not omitted.
     #[serde(deserialize_with = "Option::deserialize")]
@@ -202,10 +206,17 @@ impl UserRecord {
         self.secret.is_none()
     }
 
+    /// The record's place in the order of what a coordinator has written.
+    pub fn written(&self) -> &Stamp {
+        self.written.as_deref().unwrap_or(&self.changed)
+    }
+
     /// Whether this is what remains of the two, which are of one registration. What differs although the stamps are equal was not
     /// written by one coordinator; it is decided too, so that everybody decides alike.
     pub fn supersedes(&self, other: &UserRecord) -> bool {
-        let rank = |record: &UserRecord| (record.is_removed(), record.changed.clone(), record.secret.clone());
+        let rank = |record: &UserRecord| {
+            (record.is_removed(), record.changed.clone(), record.secret.clone(), record.written().clone())
+        };
         rank(self) > rank(other)
     }
 }

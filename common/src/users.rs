@@ -27,7 +27,7 @@ type Tick = (WallMillis, u32);
 pub struct Users {
     /// The registrations of each name, the earliest first. Nearly every name has one registration for ever.
     names: BTreeMap<Username, Box<[UserRecord]>>,
-    /// By writer, what was changed when. The name belongs to the key because two writers may bear one id by mistake.
+    /// By writer, what was written when. The name belongs to the key because two writers may bear one id by mistake.
     changes: BTreeMap<ServerId, BTreeSet<(Tick, Username)>>,
     /// One copy of every id that occurs in a stamp.
     ids: BTreeSet<ServerId>,
@@ -44,12 +44,12 @@ impl Users {
         let username = self.names.get_key_value(&username).map_or(username, |(known, _)| known.clone());
         let registrations = self.names.entry(username.clone()).or_default();
         let before = live(registrations);
-        let changed = record.changed.clone();
+        let written = record.written().clone();
         match take_in(registrations, record) {
             Taken::Known => return false,
             Taken::New => {}
             Taken::InsteadOf(old) => {
-                if registrations.iter().all(|other| other.changed != old)
+                if registrations.iter().all(|other| *other.written() != old)
                     && let Some(changes) = self.changes.get_mut(&old.coordinator)
                 {
                     changes.remove(&((old.wall, old.counter), username.clone()));
@@ -59,8 +59,8 @@ impl Users {
         let after = live(registrations);
         self.len = self.len + usize::from(after > 0) - usize::from(before > 0);
         self.live = self.live + after - before;
-        let changes = self.changes.entry(changed.coordinator).or_default();
-        changes.insert(((changed.wall, changed.counter), username));
+        let changes = self.changes.entry(written.coordinator).or_default();
+        changes.insert(((written.wall, written.counter), username));
         true
     }
 
@@ -121,8 +121,8 @@ impl Users {
         let ranges: Vec<_> = self.changes.iter().map(range).collect();
         ranges.into_iter().flatten().flat_map(|(writer, (tick, name))| {
             let is_it = move |record: &&UserRecord| {
-                (record.changed.wall, record.changed.counter) == *tick
-                    && record.changed.coordinator == *writer
+                let written = record.written();
+                (written.wall, written.counter) == *tick && written.coordinator == *writer
             };
             self.registrations(name).iter().filter(is_it).map(move |record| (name, record))
         })
@@ -148,6 +148,9 @@ impl Users {
     fn with_known_ids(&mut self, mut record: UserRecord) -> UserRecord {
         record.registration.coordinator = self.intern(record.registration.coordinator);
         record.changed.coordinator = self.intern(record.changed.coordinator);
+        if let Some(written) = &mut record.written {
+            written.coordinator = self.intern(written.coordinator.clone());
+        }
         record
     }
 
@@ -181,7 +184,7 @@ impl FromIterator<(Username, UserRecord)> for Users {
         for (name, registrations) in &names {
             users.len += usize::from(live(registrations) > 0);
             users.live += live(registrations);
-            for Stamp { wall, counter, coordinator } in registrations.iter().map(|record| &record.changed) {
+            for Stamp { wall, counter, coordinator } in registrations.iter().map(UserRecord::written) {
                 changes.entry(coordinator.clone()).or_default().push(((*wall, *counter), name.clone()));
             }
         }
@@ -212,7 +215,7 @@ enum Taken {
 fn take_in(registrations: &mut Box<[UserRecord]>, record: UserRecord) -> Taken {
     match registrations.binary_search_by(|known| known.registration.cmp(&record.registration)) {
         Ok(at) if !record.supersedes(&registrations[at]) => Taken::Known,
-        Ok(at) => Taken::InsteadOf(std::mem::replace(&mut registrations[at], record).changed),
+        Ok(at) => Taken::InsteadOf(std::mem::replace(&mut registrations[at], record).written().clone()),
         Err(at) => {
             let mut more = std::mem::take(registrations).into_vec();
             more.reserve_exact(1);

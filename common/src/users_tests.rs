@@ -14,6 +14,7 @@ fn record(registration: &str, changed: &str, secret: Option<&str>) -> UserRecord
     UserRecord {
         registration: registration.parse().unwrap(),
         changed: changed.parse().unwrap(),
+        written: None,
         secret: secret.map(PasswordHash::new),
     }
 }
@@ -119,15 +120,19 @@ fn history() -> impl Strategy<Value = Vec<Entry>> {
         for (at, who, what, tell, wall) in steps {
             let (me, ann) = (format!("c{at}").parse().unwrap(), name(["ann", "bob", "cy"][who]));
             let user = replicas[at].get(&ann).cloned();
-            let latest = clocks[at].iter().chain(user.iter().map(|user| &user.changed)).max().cloned();
+            let known = user.iter().map(|user| user.written().max(&user.changed));
+            let latest = clocks[at].iter().chain(known).max().cloned();
             let stamp = Stamp::after(latest.as_ref(), WallMillis(wall), &me);
             clocks[at] = Some(stamp.clone());
             let secret = (what > 0).then(|| PasswordHash::new(&format!("{stamp}")));
             let record = match user {
-                Some(user) => UserRecord { changed: stamp, secret, ..user },
+                // To adopt a record is to write it again as it is.
+                Some(user) if what == 1 => UserRecord { written: Some(Box::new(stamp)), ..user },
+                Some(user) => UserRecord { changed: stamp, written: None, secret, ..user },
                 None => UserRecord {
                     registration: stamp.clone(),
                     changed: stamp,
+                    written: None,
                     secret: Some(PasswordHash::new("s")),
                 },
             };
@@ -199,7 +204,7 @@ proptest! {
         let (mut told, mut seen) = (Users::default(), Seen::default());
         let count = users.beyond(&seen).count();
         for (name, record) in users.beyond(&Seen::default()).take(stop.index(count + 1)) {
-            seen.advance(&record.changed);
+            seen.advance(record.written());
             told.merge(name.clone(), record.clone());
         }
         let seen: Seen = serde_json::from_str(&serde_json::to_string(&seen).unwrap()).unwrap();

@@ -199,7 +199,12 @@ fn stamp() -> Stamp {
 }
 
 fn user() -> UserRecord {
-    UserRecord { registration: stamp(), changed: stamp(), secret: Some(hash()) }
+    UserRecord {
+        registration: stamp(),
+        changed: stamp(),
+        written: Some(Box::new(stamp())),
+        secret: Some(hash()),
+    }
 }
 
 /// A name that says what it stands for: it becomes a part of the fields' paths.

@@ -154,6 +154,7 @@ impl Coordinator {
         let wrong = |(name, record): &&(Username, UserRecord)| {
             name.is_anonymous()
                 || record.changed < record.registration
+                || *record.written() < record.changed
                 || record.secret.as_ref().is_some_and(|hash| !password::is_well_formed(hash))
         };
         match users.iter().find(wrong) {
@@ -193,6 +194,13 @@ impl Coordinator {
             if all {
                 return self.confirm_updates(turn);
             }
+        }
+    }
+
+    /// There is more that the main coordinator is to be told: what this one had begun to write when it was the main one itself.
+    pub(super) fn upload_again(&mut self) {
+        if let Reigning::Backup(following) = &mut self.reigning {
+            following.uploaded = false;
         }
     }
 
@@ -236,6 +244,13 @@ impl Coordinator {
         let members = self.group.members.clone();
         let news = SyncUser { users: Default::default(), seen: Seen::default(), r#override: false, members };
         self.say(turn, link, news);
+    }
+
+    /// Whether a sign of life of the main coordinator is overdue.
+    pub(super) fn main_is_quiet(&self) -> bool {
+        let Reigning::Backup(following) = &self.reigning else { return false };
+        let main = self.peers.get(following.main).and_then(|peer| peer.up());
+        main.is_none_or(|up| self.attended.since(up.heard) >= self.config.limits.pulse * 2)
     }
 
     /// This coordinator as others know it.

@@ -38,7 +38,7 @@ impl Coordinator {
         };
         let users: Vec<_> = some.map(registration).collect();
         let mut next = request.after;
-        users.iter().for_each(|registration| next.advance(&registration.user.changed));
+        users.iter().for_each(|registration| next.advance(registration.user.written()));
         self.say(turn, link, Exported { network: self.group.network.clone(), users, next });
     }
 

@@ -29,7 +29,7 @@ impl Stopped {
     fn with(self, users: &[(&str, UserRecord)]) -> Self {
         let (mut store, opened) = self.open();
         let mut seen = opened.recovered.seen;
-        users.iter().for_each(|(_, record)| seen.advance(&record.changed));
+        users.iter().for_each(|(_, record)| seen.advance(record.written()));
         let users = users.iter().map(|(username, record)| (name(username), record.clone())).collect();
         store.write([Change { users, seen: Some(seen), group: None }].iter()).unwrap();
         drop(store);
@@ -50,7 +50,7 @@ impl Stopped {
     fn user(&self, username: &str) -> Option<(String, String)> {
         let kept = self.kept();
         let record = kept.users.get(&name(username))?;
-        Some((record.registration.to_string(), record.changed.to_string()))
+        Some((record.registration.to_string(), record.written().to_string()))
     }
 }
 
@@ -60,7 +60,7 @@ fn name(text: &str) -> Username {
 
 fn record(registration: &str, changed: &str) -> UserRecord {
     let (registration, changed) = (registration.parse().unwrap(), changed.parse().unwrap());
-    UserRecord { registration, changed, secret: Some(password::decoy()) }
+    UserRecord { registration, changed, written: None, secret: Some(password::decoy()) }
 }
 
 fn removed(registration: &str, changed: &str) -> UserRecord {

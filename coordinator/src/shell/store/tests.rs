@@ -18,6 +18,7 @@ fn users(names: &[&str]) -> Change {
     let record = || UserRecord {
         registration: "5.0@c1".parse().unwrap(),
         changed: "5.0@c1".parse().unwrap(),
+        written: None,
         secret: Some(common::user::PasswordHash::new("$argon2id$…")),
     };
     let users = names.iter().map(|name| (name.parse().unwrap(), record())).collect();
