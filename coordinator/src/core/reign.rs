@@ -314,7 +314,6 @@ impl Coordinator {
     pub(super) fn follow(&mut self, turn: &mut Turn<'_>, main: PeerId) {
         let Some(up) = self.peers.get(main).and_then(|peer| peer.up()) else { return };
         let link = up.link;
-        let id = self.peers.get(main).and_then(|peer| peer.id.clone());
         info!(main = self.peers.name(main), "following the main coordinator");
         self.end_inquiry(turn);
         self.rank = None;
