@@ -19,8 +19,8 @@ use crate::changes::{Change, Changes, Tick};
 use crate::id::ServerId;
 use crate::user::{Stamp, UserRecord, Username};
 
-/// The directory. A million users take some 230 MB where it was made at once, 280 MB where it grew: names are shared between the tables,
-/// coordinators' ids among all stamps.
+/// The directory. A million users take some 240 MB, 270 MB where all were adopted: names are shared between the tables, coordinators' ids
+/// among all stamps.
 #[derive(Debug, Default)]
 pub struct Users {
     /// The registrations of each name, the earliest first. Nearly every name has one registration for ever.
