@@ -60,6 +60,8 @@ pub(super) enum Phase {
         username: Username,
         /// With which secret.
         secret: Secret,
+        /// Whether we knew all users when it asked, so that the name was free then.
+        was_free: bool,
     },
     /// It receives and may publish.
     LoggedIn {
@@ -67,7 +69,7 @@ pub(super) enum Phase {
         username: Username,
         /// The registration that it is logged in by; none for the anonymous user.
         registration: Option<Stamp>,
-        /// The digest of its secret, where it logged in by one.
+        /// The digest of the secret that it gave to log in; none where it gave a token alone.
         digest: Option<Digest>,
     },
     /// It is no client: a coordinator that has shown the network secret asks whom we hear.
@@ -93,8 +95,11 @@ pub(super) struct Attempt {
 pub(super) enum Purpose {
     /// To log in.
     LogIn,
-    /// To register again what is registered.
-    Register,
+    /// To register what is registered: it may be its own, and the answer was lost.
+    Register {
+        /// Whether the name was free when it asked, as far as we know: somebody else was registering it at that time.
+        was_free: bool,
+    },
 }
 
 /// Why a session needs attention.

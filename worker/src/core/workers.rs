@@ -136,7 +136,6 @@ impl Worker {
                 self.flood.announced(now.time, &id, incarnation, next);
                 self.deliver_ready();
                 if first {
-                    self.roster.working(&id);
                     self.announce(now, out);
                 }
             }
