@@ -195,6 +195,11 @@ impl Session {
         }
     }
 
+    /// How many bytes of the log it has not taken yet; `None` where it takes none of it: it has not logged in, or has fallen behind.
+    pub(super) fn lag(&self, log: &Log) -> Option<usize> {
+        self.cursor.filter(|cursor| *cursor >= log.start()).map(|cursor| log.end().since(cursor))
+    }
+
     /// Whether nothing waits that was there when the log's end was `end`.
     pub(super) fn is_flushed(&self, end: Position) -> bool {
         self.outbox.is_empty() && self.cursor.is_none_or(|cursor| cursor >= end)
