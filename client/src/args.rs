@@ -30,6 +30,11 @@ Examples:
   client --username ann                        join as ann
   echo '{\"type\":\"Note\",\"content\":\"hi\"}' | client send
   client tail --json | jq .activity
+  client --coordinator 10.0.0.1:3780 --coordinator 10.0.0.2:3780 tail
+
+Coordinators:
+  They are tried in turn. What a network tells of its coordinators is remembered, in freshet/servers in your data directory \
+(~/.local/share on Linux), so that the next run finds it although the coordinator named here is gone.
 
 Secrets:
   A user's secret comes from the file named by --secret-file, from the environment variable FRESHET_USER_SECRET, or \
@@ -41,7 +46,7 @@ Exit codes:
 /// Whom to connect as, and where to. Every subcommand takes these.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Connection {
-    /// A coordinator; may be given several times, to be tried in turn
+    /// A coordinator; may be given several times, to be tried in turn, after those that the network told of before
     #[arg(
         long = "coordinator",
         global = true,
@@ -128,13 +133,20 @@ Examples:
   client --coordinator 10.0.0.1:3780 --secret-file network.secret remove-user eve")]
     RemoveUser(RemoveUser),
 
-    /// Show what a coordinator knows: users, workers, loads
+    /// Show how the network is: coordinators, workers, loads, who took over from whom
     #[command(after_help = "\
+The main coordinator is asked, and where it does not answer, any other. NORMAL: everything is as it should be. RECOVERING: a server \
+was lost and has not been replaced; the reasons follow. Service goes on.
+
+A standby is listed when it holds all that was acknowledged, and is so many updates behind while it confirms the latest.
+
 It needs the network's secret, from --secret-file, the environment variable FRESHET_SECRET, or the file that the first \
 coordinator on this machine made.
 
 Examples:
   client status
+  client status --conflicts                                      and which registrations lost their name
+  client --coordinator 10.0.0.1:3780 --coordinator 10.0.0.2:3780 status
   client --coordinator 10.0.0.1:3780 --secret-file network.secret status --json")]
     Status(Status),
 }
@@ -226,6 +238,10 @@ pub struct Replay {
 /// `client status`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Status {
+    /// List the registrations that lost their name to an earlier one, made on the other side of a cut
+    #[arg(long)]
+    pub conflicts: bool,
+
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -276,6 +292,7 @@ mod tests {
             &["client", "replay", "x", "--rate", "nan"],
             &["client", "replay", "x", "--window", "0"],
             &["client", "--secret", "hunter2"],
+            &["client", "tail", "--conflicts"],
         ] {
             assert!(Args::try_parse_from(line).is_err(), "{line:?}");
         }

@@ -1,4 +1,5 @@
-//! Asking a coordinator one thing, on a connection of its own, without a session: how it is, or to change a user.
+//! Asking a coordinator one thing, on a connection of its own, without a session: how it is, or to change a user. Whom to ask is for
+//! the caller to say.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -7,7 +8,6 @@ use common::limits;
 use common::user::Secret;
 use common::wire::{self, Address, Lines, Message, PartialBudget, StatusReport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -36,10 +36,9 @@ pub async fn status(coordinator: &Address, secret: &Secret) -> Result<StatusRepo
 
 /// Asks the coordinator once. AUTHENTICATION_FAIL and INVALID_MESSAGE are no answers but refusals.
 pub(crate) async fn ask(coordinator: &Address, question: &Message) -> Result<Message, AskError> {
-    let unreachable = |error: io::Error| AskError::Unreachable(error.to_string());
     let unanswered = |error: io::Error| AskError::Unanswered(error.to_string());
     let mut stream =
-        TcpStream::connect((coordinator.hostname.as_str(), coordinator.port)).await.map_err(unreachable)?;
+        common::net::connect(coordinator).await.map_err(|error| AskError::Unreachable(error.to_string()))?;
     stream.write_all(&question.encode()).await.map_err(unanswered)?;
     // A report names every worker, so it may be longer than what clients send.
     let mut lines = Lines::new(limits::SERVER_OUTBOX_BYTES, PartialBudget::default());

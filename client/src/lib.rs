@@ -8,6 +8,7 @@ mod ask;
 pub mod cli;
 pub mod core;
 pub mod display;
+mod memory;
 mod sdk;
 pub mod shell;
 
@@ -15,6 +16,6 @@ pub use crate::core::RegisterMode;
 pub use ask::{AskError, status};
 pub use common::id::{ActivityId, ServerId};
 pub use common::user::{Secret, Username};
-pub use common::wire::Address;
+pub use common::wire::{Address, BackupEntry, Role};
 pub use sdk::{Activity, Client, Error, Event, Options, Publisher};
 pub use shell::Receive;

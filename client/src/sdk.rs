@@ -3,6 +3,7 @@
 //! A [`Client`] keeps its session by itself: it follows redirects and reconnects, with full jitter, until it is closed or a coordinator
 //! refuses it for good. It belongs to a task of the tokio runtime that it was opened on.
 
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::core::{self, Input, RegisterMode};
+use crate::memory::Memory;
 use crate::shell::{self, Receive};
 
 /// What happens to a session: activities, and its coming and going.
@@ -32,7 +34,7 @@ const EVENTS: usize = 1_024;
 /// Whom to connect as, and where to.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The coordinators, in the order in which to try them.
+    /// The coordinators, in the order in which to try them, after those that are remembered.
     pub coordinators: Vec<Address>,
     /// Whose session it is.
     pub username: Username,
@@ -48,6 +50,8 @@ pub struct Options {
     pub received: Arc<AtomicU64>,
     /// Bounds what unfinished lines hold. Sessions of one process should share one.
     pub partial_budget: PartialBudget,
+    /// A file in which the network's servers are remembered; by default there is none.
+    pub remember: Option<PathBuf>,
 }
 
 impl Options {
@@ -62,6 +66,7 @@ impl Options {
             receive: Receive::Everything,
             received: Arc::default(),
             partial_budget: PartialBudget::default(),
+            remember: None,
         }
     }
 
@@ -91,6 +96,13 @@ impl Options {
         self
     }
 
+    /// Remembers the network's servers in this file, which is made where it is missing and belongs to this user alone. With it, the
+    /// network is found although the coordinators named here are gone. It counts for these coordinators only; sessions may share it.
+    pub fn remember(mut self, file: impl Into<PathBuf>) -> Self {
+        self.remember = Some(file.into());
+        self
+    }
+
     /// Ends at the first failure instead of starting again.
     pub fn once(mut self) -> Self {
         self.reconnect = false;
@@ -98,8 +110,10 @@ impl Options {
     }
 
     fn split(self) -> (core::Config, shell::Options) {
+        let memory = self.remember.map(|path| Memory::new(path, &self.coordinators));
+        let remembered = memory.as_ref().map_or_else(Vec::new, Memory::recall);
         let config = core::Config {
-            coordinators: self.coordinators,
+            coordinators: core::coordinators(&remembered, &self.coordinators),
             username: self.username,
             secret: self.secret,
             register: self.register,
@@ -111,6 +125,7 @@ impl Options {
             receive: self.receive,
             received: self.received,
             partial_budget: self.partial_budget,
+            memory,
         };
         (config, options)
     }

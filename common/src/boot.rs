@@ -1,12 +1,49 @@
 //! What every binary does first and last: logging, clocks, limits of the operating system, signals, the exit code.
 
 use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime};
 
 use tracing_subscriber::EnvFilter;
 
 use crate::time::{Now, Time, WallMillis};
+use crate::wire::Address;
+
+/// What the command lines of all servers have in common.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ServerArgs {
+    /// Where others reach this server [default: where it listens]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub advertise: Option<Address>,
+
+    /// A file with the network secret, readable by you alone
+    #[arg(long, value_name = "FILE")]
+    pub secret_file: Option<PathBuf>,
+
+    /// What is logged, and how.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+impl ServerArgs {
+    /// Checks that others can connect to where a server that listens there says that it is. `what` it is stands in the sentence.
+    ///
+    /// # Errors
+    /// A sentence that says what to do.
+    pub fn check(&self, listen: SocketAddr, what: &str) -> Result<(), String> {
+        match &self.advertise {
+            None if listen.ip().is_unspecified() => Err(format!(
+                "{listen} is no address that others could connect to: say with --advertise host:port where they reach this {what}"
+            )),
+            Some(Address { hostname, .. }) if matches!(hostname.as_str(), "0.0.0.0" | "::") => Err(format!(
+                "{hostname} is no address that others could connect to: give --advertise a name or an address of this machine"
+            )),
+            _ => Ok(()),
+        }
+    }
+}
 
 /// How a server logs.
 #[derive(Clone, Debug, clap::Args)]
@@ -101,6 +138,31 @@ pub fn run(main: impl Future<Output = Result<(), String>>) -> ExitCode {
         Err(sentence) => {
             eprintln!("error: {sentence}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_nobody_can_connect_to_is_not_advertised() {
+        let check = |listen: &str, advertise: Option<&str>| {
+            let advertise = advertise.map(|address| address.parse().unwrap());
+            let log = LogArgs { log: "info".to_owned(), log_json: false };
+            let args = ServerArgs { advertise, secret_file: None, log };
+            args.check(listen.parse().unwrap(), "server")
+        };
+        assert_eq!(check("127.0.0.1:0", None), Ok(()));
+        assert_eq!(check("0.0.0.0:1", Some("example.org:1")), Ok(()));
+        for (listen, advertise) in [
+            ("0.0.0.0:3780", None),
+            ("[::]:3780", None),
+            ("0.0.0.0:3780", Some("0.0.0.0:3780")),
+            ("127.0.0.1:3780", Some("[::]:3780")),
+        ] {
+            assert!(check(listen, advertise).is_err(), "{listen} {advertise:?}");
         }
     }
 }

@@ -14,8 +14,9 @@ slotmap::new_key_type! {
 }
 
 /// The name of a server (coordinator or worker): 1 to 64 characters of `A-Z a-z 0-9 . _ -`. Cheap to clone.
+// One word and not two (as an `Arc<str>` is): every stamp of every user holds one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ServerId(Arc<str>);
+pub struct ServerId(Arc<Box<str>>);
 
 impl ServerId {
     /// The name as text.
@@ -25,7 +26,7 @@ impl ServerId {
 
     /// A name nobody else has: `prefix-` and eight hexadecimal digits of `random`.
     pub fn generate(prefix: &str, random: u64) -> Self {
-        ServerId(format!("{prefix}-{:08x}", random as u32).into())
+        ServerId(Arc::new(format!("{prefix}-{:08x}", random as u32).into()))
     }
 }
 
@@ -37,7 +38,7 @@ impl FromStr for ServerId {
         if text.is_empty() || text.len() > limits::SERVER_ID_BYTES || !text.bytes().all(allowed) {
             return Err(IdError::Server);
         }
-        Ok(ServerId(text.into()))
+        Ok(ServerId(Arc::new(text.into())))
     }
 }
 

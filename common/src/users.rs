@@ -22,11 +22,11 @@ use crate::user::{Stamp, UserRecord, Username};
 /// When something was written, within what one coordinator writes.
 type Tick = (WallMillis, u32);
 
-/// The directory. A million users take some 300 MB: names are shared between the tables, coordinators' ids among all stamps.
+/// The directory. A million users take some NNN MB: names are shared between the tables, coordinators' ids among all stamps.
 #[derive(Debug, Default)]
 pub struct Users {
-    /// The registrations of each name, the earliest first.
-    names: BTreeMap<Username, Vec<UserRecord>>,
+    /// The registrations of each name, the earliest first. Nearly every name has one registration for ever.
+    names: BTreeMap<Username, Box<[UserRecord]>>,
     /// By writer, what was changed when. The name belongs to the key because two writers may bear one id by mistake.
     changes: BTreeMap<ServerId, BTreeSet<(Tick, Username)>>,
     /// One copy of every id that occurs in a stamp.
@@ -39,31 +39,21 @@ pub struct Users {
 
 impl Users {
     /// Takes a record in, unless the directory knows as much already. Says whether it did not.
-    pub fn merge(&mut self, username: Username, mut record: UserRecord) -> bool {
-        record.registration.coordinator = self.intern(record.registration.coordinator);
-        record.changed.coordinator = self.intern(record.changed.coordinator);
+    pub fn merge(&mut self, username: Username, record: UserRecord) -> bool {
+        let record = self.with_known_ids(record);
         let username = self.names.get_key_value(&username).map_or(username, |(known, _)| known.clone());
         let registrations = self.names.entry(username.clone()).or_default();
-        let live =
-            |registrations: &[UserRecord]| registrations.iter().filter(|record| !record.is_removed()).count();
         let before = live(registrations);
         let changed = record.changed.clone();
-        match registrations.binary_search_by(|known| known.registration.cmp(&record.registration)) {
-            Ok(at) => {
-                if !record.supersedes(&registrations[at]) {
-                    return false;
-                }
-                let old = std::mem::replace(&mut registrations[at], record).changed;
+        match take_in(registrations, record) {
+            Taken::Known => return false,
+            Taken::New => {}
+            Taken::InsteadOf(old) => {
                 if registrations.iter().all(|other| other.changed != old)
                     && let Some(changes) = self.changes.get_mut(&old.coordinator)
                 {
                     changes.remove(&((old.wall, old.counter), username.clone()));
                 }
-            }
-            Err(at) => {
-                // Nearly every name has one registration for ever.
-                registrations.reserve_exact(1);
-                registrations.insert(at, record);
             }
         }
         let after = live(registrations);
@@ -74,6 +64,11 @@ impl Users {
         true
     }
 
+    /// Whether [`merge`](Self::merge) would take this record in.
+    pub fn is_news(&self, username: &Username, record: &UserRecord) -> bool {
+        self.registration(username, &record.registration).is_none_or(|known| record.supersedes(known))
+    }
+
     /// The user of this name: of its live registrations the earliest.
     pub fn get(&self, username: &Username) -> Option<&UserRecord> {
         user(self.registrations(username))
@@ -81,7 +76,7 @@ impl Users {
 
     /// All registrations of this name, live and removed, the earliest first.
     pub fn registrations(&self, username: &Username) -> &[UserRecord] {
-        self.names.get(username).map_or(&[], Vec::as_slice)
+        self.names.get(username).map_or(&[], |registrations| registrations)
     }
 
     /// The registration with this id.
@@ -141,6 +136,21 @@ impl Users {
         Seen(self.changes.iter().filter_map(last).collect())
     }
 
+    /// Every record, in the order of names.
+    pub fn into_records(self) -> Vec<(Username, UserRecord)> {
+        let records = |(name, records): (Username, Box<[UserRecord]>)| {
+            records.into_vec().into_iter().map(move |record| (name.clone(), record))
+        };
+        self.names.into_iter().flat_map(records).collect()
+    }
+
+    /// The record with our own copies of the ids in its stamps.
+    fn with_known_ids(&mut self, mut record: UserRecord) -> UserRecord {
+        record.registration.coordinator = self.intern(record.registration.coordinator);
+        record.changed.coordinator = self.intern(record.changed.coordinator);
+        record
+    }
+
     fn intern(&mut self, id: ServerId) -> ServerId {
         match self.ids.get(&id) {
             Some(known) => known.clone(),
@@ -153,12 +163,63 @@ impl Users {
 }
 
 impl FromIterator<(Username, UserRecord)> for Users {
+    /// What comes in the order of names, as a store keeps it, is made a directory at once: tables that grow entry by entry are half
+    /// empty afterwards.
     fn from_iter<I: IntoIterator<Item = (Username, UserRecord)>>(records: I) -> Self {
         let mut users = Users::default();
+        let mut names: Vec<(Username, Box<[UserRecord]>)> = Vec::new();
+        let mut out_of_order = Vec::new();
         for (username, record) in records {
+            let record = users.with_known_ids(record);
+            match names.last_mut() {
+                Some((last, _)) if *last > username => out_of_order.push((username, record)),
+                Some((last, registrations)) if *last == username => _ = take_in(registrations, record),
+                _ => names.push((username, Box::new([record]))),
+            }
+        }
+        let mut changes: BTreeMap<ServerId, Vec<(Tick, Username)>> = BTreeMap::new();
+        for (name, registrations) in &names {
+            users.len += usize::from(live(registrations) > 0);
+            users.live += live(registrations);
+            for Stamp { wall, counter, coordinator } in registrations.iter().map(|record| &record.changed) {
+                changes.entry(coordinator.clone()).or_default().push(((*wall, *counter), name.clone()));
+            }
+        }
+        users.names = names.into_iter().collect();
+        users.changes = changes.into_iter().map(|(writer, of)| (writer, of.into_iter().collect())).collect();
+        for (username, record) in out_of_order {
             users.merge(username, record);
         }
         users
+    }
+}
+
+fn live(registrations: &[UserRecord]) -> usize {
+    registrations.iter().filter(|record| !record.is_removed()).count()
+}
+
+/// What became of a record among the registrations of its name.
+enum Taken {
+    /// As much was known.
+    Known,
+    /// It is the first of its registration.
+    New,
+    /// It took the place of the one that was last changed then.
+    InsteadOf(Stamp),
+}
+
+/// Takes a record in among the registrations of its name, the earliest first.
+fn take_in(registrations: &mut Box<[UserRecord]>, record: UserRecord) -> Taken {
+    match registrations.binary_search_by(|known| known.registration.cmp(&record.registration)) {
+        Ok(at) if !record.supersedes(&registrations[at]) => Taken::Known,
+        Ok(at) => Taken::InsteadOf(std::mem::replace(&mut registrations[at], record).changed),
+        Err(at) => {
+            let mut more = std::mem::take(registrations).into_vec();
+            more.reserve_exact(1);
+            more.insert(at, record);
+            *registrations = more.into_boxed_slice();
+            Taken::New
+        }
     }
 }
 

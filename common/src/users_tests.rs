@@ -19,7 +19,7 @@ fn record(registration: &str, changed: &str, secret: Option<&str>) -> UserRecord
 }
 
 fn all(users: &Users) -> Vec<Entry> {
-    let entries = |(name, records): (&Username, &Vec<UserRecord>)| {
+    let entries = |(name, records): (&Username, &Box<[UserRecord]>)| {
         records.iter().map(|record| (name.clone(), record.clone())).collect::<Vec<_>>()
     };
     users.names.iter().flat_map(entries).collect()
@@ -133,6 +133,7 @@ fn history() -> impl Strategy<Value = Vec<Entry>> {
             };
             written.push((ann, record));
             let (ann, record) = written.last().unwrap().clone();
+            assert!(replicas[at].is_news(&ann, &record));
             replicas[at].merge(ann.clone(), record.clone());
             if tell {
                 replicas[(at + 1) % 3].merge(ann, record);
@@ -166,6 +167,19 @@ proptest! {
             check(replica);
             prop_assert_eq!(all(replica), all(&straight));
         }
+    }
+
+    #[test]
+    fn a_directory_made_at_once_is_the_one_that_grew(history in history(), sorted in 0..40usize) {
+        let mut grown = Users::default();
+        history.iter().for_each(|(name, record)| _ = grown.merge(name.clone(), record.clone()));
+        let mut mixed = history;
+        let sorted = sorted.min(mixed.len());
+        mixed[..sorted].sort_by(|(one, _), (other, _)| one.cmp(other));
+        let made: Users = mixed.into_iter().collect();
+        check(&made);
+        prop_assert_eq!(all(&made), all(&grown));
+        prop_assert_eq!((made.len(), made.latest()), (grown.len(), grown.latest()));
     }
 
     #[test]

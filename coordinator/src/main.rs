@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use coordinator::args::Args;
-use coordinator::config::Config;
+use coordinator::args::{Command, CommandLine};
+use coordinator::config::{Config, StoreConfig};
 use coordinator::shell;
 
 // Each password hash takes 19 MiB for some 20 ms. The system's allocator keeps such blocks once it has met them, on every thread
@@ -12,9 +12,17 @@ use coordinator::shell;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let args = Args::from_command_line();
+    let CommandLine { command, run } = CommandLine::read();
     common::boot::run(async move {
-        common::boot::init_logging(&args.log)?;
-        shell::run(Config::new(args)?).await
+        match command {
+            None => {
+                common::boot::init_logging(&run.server.log)?;
+                shell::run(Config::new(run)?).await
+            }
+            Some(Command::Export { file, store }) => shell::export(&StoreConfig::new(store)?, &file),
+            Some(Command::Import { file, other_network, store }) => {
+                shell::import(&StoreConfig::new(store)?, &file, other_network)
+            }
+        }
     })
 }

@@ -1,4 +1,4 @@
-//! A whole Freshet network on one machine: one coordinator and some workers, as child processes of the real binaries, so that
+//! A whole Freshet network on one machine: coordinators and workers, as child processes of the real binaries, so that
 //! killing one is a real kill.
 //!
 //! [`binaries`] finds (or has cargo build) the three binaries, [`server`] starts and stops one of them, [`network`] starts all. The

@@ -1,12 +1,16 @@
-//! Starts a whole Freshet network on this machine, plays real activities through it, and shows what happens.
+//! Starts a whole Freshet network on this machine, plays real activities through it, shows what happens, and lets whoever watches kill
+//! parts of it.
 
 mod board;
+mod keys;
 mod play;
 mod screen;
+mod stage;
 
 use std::cell::RefCell;
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use clap::Parser;
@@ -16,13 +20,21 @@ use playground::binaries;
 use playground::network::{Network, Setup};
 
 use board::Board;
+use keys::{Key, Keys};
 use screen::Screen;
+use stage::Condition;
 
-/// Starts a whole Freshet network on this machine (one coordinator and some workers, each a process of its own), plays a
-/// sample of real activities through it, and shows what happens until Ctrl-C.
+/// Starts a whole Freshet network on this machine (two coordinators and some workers, each a process of its own), plays a
+/// sample of real activities through it, and shows what happens until Ctrl-C. Its keys kill and start each part: kill the main
+/// coordinator, and see the standby take over.
 #[derive(Debug, Parser)]
-#[command(after_help = "Examples:
-  playground                     one coordinator, three workers, 20 activities a second
+#[command(after_help = "Keys:
+  a, b                           kill a coordinator (kill -9), or start it anew
+  1, 2, 3 ...                    kill a worker, or start it anew
+  q, Ctrl-C                      drain and stop everything
+
+Examples:
+  playground                     two coordinators, three workers, 20 activities a second
   playground --workers 5 --rate 200
   playground | cat               a line every few seconds instead of a picture")]
 struct Args {
@@ -35,10 +47,7 @@ struct Args {
     rate: u32,
 }
 
-/// How long a server may take to drain.
-const DRAIN: Duration = Duration::from_secs(10);
-
-/// How often the picture is drawn, and the coordinator asked.
+/// How often the picture is drawn.
 const FRAME: Duration = Duration::from_millis(250);
 
 fn main() -> ExitCode {
@@ -50,7 +59,7 @@ fn main() -> ExitCode {
 async fn run(args: Args) -> Result<(), String> {
     let stop = boot::shutdown_signal();
     tokio::pin!(stop);
-    eprintln!("Building and starting a coordinator and {} workers ...", args.workers);
+    eprintln!("Building and starting two coordinators and {} workers ...", args.workers);
     let directory =
         tempfile::tempdir().map_err(|error| format!("cannot make a temporary directory: {error}"))?;
     let network = {
@@ -61,23 +70,45 @@ async fn run(args: Args) -> Result<(), String> {
             () = &mut stop => return Ok(()),
         }
     };
-    let coordinator = network.address().clone();
-    let board = Rc::new(RefCell::new(Board::new(&network)));
-    let players = play::start(&coordinator, args.rate, &board);
-    let watcher = tokio::task::spawn_local(play::watch_loads(coordinator.clone(), Rc::clone(&board)));
-    let mut screen = Screen::new(how_to_join(&coordinator));
+    let coordinators: Vec<Address> =
+        network.coordinators().map(|coordinator| coordinator.address().clone()).collect();
+    let board = Rc::new(RefCell::new(Board::new(board::parts(&network))));
+    let (wish, wishes) = mpsc::channel();
+    let (tell, mut news) = tokio::sync::mpsc::unbounded_channel();
+    let stage = tokio::task::spawn_blocking(move || stage::tend(network, &wishes, tell));
+    let players = play::start(&coordinators, args.rate, &board);
+    let mut screen = Screen::new(how_to_join(&coordinators[0]));
+    let watcher = tokio::task::spawn_local(play::watch_status(coordinators, Rc::clone(&board)));
+    let mut keys = Keys::open();
     let mut frames = tokio::time::interval(FRAME);
     loop {
         tokio::select! {
             _ = frames.tick() => screen.draw(&mut board.borrow_mut()),
+            Some(news) = news.recv() => board.borrow_mut().heard(news),
+            key = Keys::next(&mut keys) => match key {
+                Key::Quit => break,
+                Key::Char(key) => press(key, &board.borrow(), &wish),
+            },
             () = &mut stop => break,
         }
     }
+    drop(keys);
     screen.finish();
     eprintln!("Draining ...");
     watcher.abort();
     players.stop().await;
-    tokio::task::spawn_blocking(move || drain(network)).await.map_err(|error| error.to_string())?
+    drop(wish);
+    stage.await.map_err(|error| error.to_string())?
+}
+
+/// Kills or starts the part of that key, unless it is being started already.
+fn press(key: char, board: &Board, wish: &mpsc::Sender<String>) {
+    if let Some(part) = board.part(key)
+        && part.condition != Condition::Starting
+    {
+        // Where the stage is gone, the end has come.
+        let _ = wish.send(part.name.clone());
+    }
 }
 
 /// On the usual port, so that clients need no flag; on any other where that is taken.
@@ -85,18 +116,10 @@ fn start(workers: usize, data: std::path::PathBuf) -> Result<Network, String> {
     let binaries = binaries::locate()?;
     let usual = std::net::TcpListener::bind(common::wire::DEFAULT_COORDINATOR).is_ok();
     let listen = if usual { common::wire::DEFAULT_COORDINATOR } else { "127.0.0.1:0" };
-    Network::start(binaries, Setup { listen: listen.to_owned(), workers, data, environment: Vec::new() })
-}
-
-fn drain(mut network: Network) -> Result<(), String> {
-    let Network { coordinator, workers, .. } = &mut network;
-    for server in workers.iter_mut().chain([coordinator]) {
-        let status = server.terminate(DRAIN)?;
-        if !status.success() {
-            return Err(format!("{} ended with {status}:\n{}", server.name(), server.log_tail(10)));
-        }
-    }
-    Ok(())
+    let setup = Setup { listen: listen.to_owned(), workers, data, environment: Vec::new() };
+    let mut network = Network::start(binaries, setup)?;
+    network.start_standby()?;
+    Ok(network)
 }
 
 /// The three commands with which the reader joins.
@@ -107,7 +130,7 @@ fn how_to_join(coordinator: &Address) -> Vec<String> {
     let at = if usual { String::new() } else { format!(" --coordinator {coordinator}") };
     vec![
         format!("{client}{at}                          type, and everybody reads"),
-        format!("{client}{at} tail --count 10          see ten activities"),
+        format!("{client}{at} status                   coordinators, workers, who took over when"),
         format!("{client}{at} send '{{\"type\":\"Note\",\"content\":\"hello\"}}'"),
     ]
 }

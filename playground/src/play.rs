@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use client::display::escape;
 use client::{Client, Event, Options, Publisher, Receive, Secret};
 use common::network_secret::{self, IfMissing};
-use common::wire::{Activity, Address};
+use common::wire::{Activity, Address, Role, StatusReport};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
@@ -18,8 +19,8 @@ use crate::board::Board;
 /// Real activities: commits to two open-source projects, by thirty people under pseudonyms.
 const SAMPLE: &str = include_str!("../sample/activities.jsonl");
 
-/// How often the coordinator is asked.
-const ASK: Duration = Duration::from_secs(1);
+/// How often the coordinators are asked, and how long each may take to answer.
+const ASK: Duration = Duration::from_millis(500);
 
 /// How long a session may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -43,11 +44,13 @@ impl Players {
 }
 
 /// Opens a session for every user of the sample and plays it, over and over.
-pub(crate) fn start(coordinator: &Address, rate: u32, board: &Rc<RefCell<Board>>) -> Players {
+pub(crate) fn start(coordinators: &[Address], rate: u32, board: &Rc<RefCell<Board>>) -> Players {
     // Nobody else logs in as these users; they live as long as this network.
     let secret =
         Secret::new(format!("{:016x}{:016x}", common::boot::random_seed(), common::boot::random_seed()));
     let delivered = Arc::new(AtomicU64::new(0));
+    let (first, others) = coordinators.split_first().expect("a network has a coordinator");
+    let anywhere = others.iter().cloned().fold(Options::new(first.clone()), Options::or_at);
     let mut tasks = Vec::new();
     let mut publishers = BTreeMap::new();
     let activities: Vec<(String, Activity)> = SAMPLE.lines().map(read).collect();
@@ -56,15 +59,14 @@ pub(crate) fn start(coordinator: &Address, rate: u32, board: &Rc<RefCell<Board>>
             continue;
         }
         let username = actor.parse().expect("the sample's actors are usernames");
-        let mut options =
-            Options::new(coordinator.clone()).user(username, secret.clone()).register_if_missing();
+        let mut options = anywhere.clone().user(username, secret.clone()).register_if_missing();
         options = options.receive(Receive::Own);
         options.received = Arc::clone(&delivered);
         let session = Client::open(options);
         publishers.insert(actor.clone(), session.publisher());
         tasks.push(tokio::task::spawn_local(follow(actor.clone(), session, Rc::clone(board))));
     }
-    let mut options = Options::new(coordinator.clone());
+    let mut options = anywhere;
     options.received = Arc::clone(&delivered);
     tasks.push(tokio::task::spawn_local(watch(Client::open(options), Rc::clone(board))));
     tasks.push(tokio::task::spawn_local(play(activities, publishers, rate, delivered, Rc::clone(board))));
@@ -104,15 +106,15 @@ async fn follow(user: String, mut session: Client, board: Rc<RefCell<Board>>) {
     while let Some(event) = session.event().await {
         let mut board = board.borrow_mut();
         match event {
-            Event::Registered { .. } | Event::Activity(_) | Event::LoggedIn { server: None, .. } => {}
+            Event::Registered { .. }
+            | Event::Servers(_)
+            | Event::Activity(_)
+            | Event::LoggedIn { server: None, .. } => {}
             Event::LoggedIn { server: Some(server), .. } => {
                 board.places.insert(user.clone(), server);
             }
-            Event::Disconnected { reason, .. } => {
-                board.places.remove(&user);
-                board.events.push(format!("{user} was disconnected: {reason}"));
-            }
-            Event::Refused { info } => board.events.push(format!("{user} was refused: {info}")),
+            Event::Disconnected { reason, .. } => board.disconnected(&user, &reason),
+            Event::Refused { info } => board.happened(format!("{user} was refused: {}", escape(&info))),
         }
     }
 }
@@ -126,20 +128,21 @@ async fn watch(mut session: Client, board: Rc<RefCell<Board>>) {
     }
 }
 
-/// Asks the coordinator again and again who is where.
-pub(crate) async fn watch_loads(coordinator: Address, board: Rc<RefCell<Board>>) {
+/// Asks the coordinators again and again how the network is. The main one's word counts, of two that of the higher epoch; where there is
+/// none, anybody's.
+pub(crate) async fn watch_status(coordinators: Vec<Address>, board: Rc<RefCell<Board>>) {
     let mut beat = tokio::time::interval(ASK);
     loop {
         beat.tick().await;
-        let report = match network_secret::load(None, std::net::Ipv4Addr::LOCALHOST.into(), IfMissing::Fail) {
-            Ok(secret) => client::status(&coordinator, &secret).await.ok(),
-            Err(_) => None,
+        let Ok(secret) = network_secret::load(None, std::net::Ipv4Addr::LOCALHOST.into(), IfMissing::Fail)
+        else {
+            continue;
         };
-        let mut board = board.borrow_mut();
-        board.answers = report.is_some();
-        if let Some(report) = report {
-            board.users = report.users;
-            board.workers = report.workers;
-        }
+        let ask = async |coordinator| {
+            tokio::time::timeout(ASK, client::status(coordinator, &secret)).await.ok()?.ok()
+        };
+        let reports = futures::future::join_all(coordinators.iter().map(ask)).await;
+        let weight = |report: &StatusReport| (report.role == Role::Main, report.highest_epoch.clone());
+        board.borrow_mut().asked(reports.into_iter().flatten().max_by_key(weight));
     }
 }

@@ -2,12 +2,18 @@
 
 use std::time::{Duration, Instant};
 
+use client::display::escape;
+use common::wire::{Role, State};
 use console::{Term, style, truncate_str};
 
-use crate::board::Board;
+use crate::board::{Board, Part};
+use crate::stage::Condition;
 
 /// How often those who read lines are told the figures.
 const SUMMARY: Duration = Duration::from_secs(5);
+
+/// Events that a picture shows, the latest ones.
+const EVENTS: usize = 5;
 
 /// Where the board is shown.
 #[derive(Debug)]
@@ -33,11 +39,14 @@ impl Screen {
     pub(crate) fn draw(&mut self, board: &mut Board) {
         if self.term.is_term() {
             let (rows, columns) = self.term.size();
+            let old = board.events.len().saturating_sub(EVENTS);
+            board.events.drain(..old);
             let mut lines = picture(board, &self.how_to_join);
             lines.truncate(usize::from(rows).saturating_sub(1));
             let text: String = lines
                 .iter()
-                .map(|line| format!("{}\n", truncate_str(line, usize::from(columns), "…")))
+                // While keys are awaited the terminal takes a line feed for no more than that.
+                .map(|line| format!("{}\r\n", truncate_str(line, usize::from(columns), "…")))
                 .collect();
             // A terminal that goes away is no reason to stop the network.
             let _ = self.term.clear_last_lines(self.drawn).and_then(|()| self.term.write_str(&text));
@@ -62,9 +71,10 @@ impl Screen {
 fn summary(board: &mut Board) -> String {
     let (sent, delivered) = board.rates();
     let loads: Vec<String> =
-        board.workers.iter().map(|worker| format!("{} {}", worker.server.id, worker.load)).collect();
+        board.workers().iter().map(|worker| format!("{} {}", worker.server.id, worker.load)).collect();
     format!(
-        "{} activities sent, {sent:.0}/s; {} deliveries, {delivered:.0}/s; clients: {}; latest: {}",
+        "{}; {} activities sent, {sent:.0}/s; {} deliveries, {delivered:.0}/s; clients: {}; latest: {}",
+        condition(board),
         board.sent,
         board.delivered,
         loads.join(", "),
@@ -72,31 +82,34 @@ fn summary(board: &mut Board) -> String {
     )
 }
 
+/// How the network is, in one line.
+fn condition(board: &Board) -> String {
+    match &board.status {
+        _ if !board.answers => "no coordinator answers; whoever is connected goes on".to_owned(),
+        None => "starting".to_owned(),
+        Some(status) if status.state == State::Normal => format!("NORMAL, {} users", status.users),
+        Some(status) => {
+            let reasons: Vec<_> = status.reasons.iter().map(|reason| escape(reason)).collect();
+            format!("RECOVERING, {} users: {}", status.users, reasons.join(", "))
+        }
+    }
+}
+
 fn picture(board: &mut Board, how_to_join: &[String]) -> Vec<String> {
     let (sent, delivered) = board.rates();
-    let state = if board.answers { style("up").green() } else { style("does not answer").red() };
+    let normal = board.answers && board.status.as_ref().is_some_and(|status| status.state == State::Normal);
+    let condition = if normal { style(condition(board)).green() } else { style(condition(board)).yellow() };
     let mut lines = vec![
         format!(
-            "{}  a whole network on this machine; Ctrl-C drains and stops it",
+            "{}  a whole network on this machine; q drains and stops it",
             style("Freshet playground").bold()
         ),
+        "A key in brackets kills that part (kill -9), and starts it anew.".to_owned(),
         String::new(),
-        format!("  coordinator  {}  {state}, {} users", board.coordinator, board.users),
+        format!("  {condition}"),
     ];
-    let most = board.workers.iter().map(|worker| worker.load).max().unwrap_or(0).max(1);
-    for worker in &board.workers {
-        let bar = "█".repeat(usize::try_from(worker.load * 20 / most).unwrap_or(0));
-        let users: Vec<&str> = board.users_at(&worker.server.id).collect();
-        let load = format!("{:>4} clients", worker.load);
-        let load = if worker.connected { style(load) } else { style(load).dim() };
-        lines.push(format!(
-            "  {:<12} {}  {load}  {:<20}  {}",
-            worker.server.id.as_str(),
-            worker.server.address,
-            style(bar).cyan(),
-            style(users.join(" ")).dim()
-        ));
-    }
+    let most = board.workers().iter().map(|worker| worker.load).max().unwrap_or(0).max(1);
+    lines.extend(board.parts.iter().map(|part| row(board, part, most)));
     lines.extend([
         String::new(),
         format!("  {:>9} activities sent     {sent:>8.0} a second", board.sent),
@@ -105,10 +118,47 @@ fn picture(board: &mut Board, how_to_join: &[String]) -> Vec<String> {
         style("  The latest").bold().to_string(),
     ]);
     lines.extend(board.latest.iter().map(|activity| format!("    {activity}")));
-    lines.extend(
-        board.events.iter().rev().take(3).map(|event| style(format!("    {event}")).yellow().to_string()),
-    );
+    lines.extend(board.events.iter().rev().map(|event| style(format!("    {event}")).yellow().to_string()));
     lines.extend([String::new(), style("  Join from another terminal").bold().to_string()]);
     lines.extend(how_to_join.iter().map(|line| format!("    {line}")));
     lines
+}
+
+/// One server; `most` clients make a full bar.
+fn row(board: &Board, part: &Part, most: u64) -> String {
+    let key = part.key.map_or("   ".to_owned(), |key| format!("[{key}]"));
+    let what = match part.condition {
+        Condition::Dead => style("not running".to_owned()).red().to_string(),
+        Condition::Starting => style("starting".to_owned()).yellow().to_string(),
+        Condition::Running if part.coordinates => coordinator(board, &part.name),
+        Condition::Running => worker(board, &part.name, most),
+    };
+    format!("  {key} {:<13}  {:<15}  {what}", part.name, part.address)
+}
+
+fn coordinator(board: &Board, name: &str) -> String {
+    let known = board.status.iter().flat_map(|status| &status.coordinators);
+    let Some(status) = known.into_iter().find(|coordinator| coordinator.server.id.as_str() == name) else {
+        return style("joining").yellow().to_string();
+    };
+    let role = match status.role {
+        Some(Role::Main) => style("main").green().bold(),
+        Some(Role::Backup) if status.listed => style("standby").green(),
+        Some(Role::Backup) => style("standby, catching up").yellow(),
+        Some(Role::Seeking | Role::Worker) => style("seeking").yellow(),
+        None => style("not connected").red(),
+    };
+    let epoch = status.heard_epoch.as_ref().map_or(String::new(), |epoch| format!("epoch {epoch}"));
+    format!("{role:<20}  {}", style(epoch).dim())
+}
+
+fn worker(board: &Board, name: &str, most: u64) -> String {
+    let Some(status) = board.workers().iter().find(|worker| worker.server.id.as_str() == name) else {
+        return style("joining").yellow().to_string();
+    };
+    let bar = "█".repeat(usize::try_from(status.load * 20 / most).unwrap_or(0));
+    let users: Vec<&str> = board.users_at(name).collect();
+    let load = format!("{:>4} clients", status.load);
+    let load = if status.connected { style(load) } else { style(load).dim() };
+    format!("{load}  {:<20}  {}", style(bar).cyan(), style(users.join(" ")).dim())
 }

@@ -42,8 +42,10 @@ fn coordinator(sandbox: &Sandbox, port: u16) -> Running {
 #[test]
 fn help_of_every_program_and_command_has_examples() {
     let sandbox = Sandbox::new();
-    let commands: [(&str, &[&str]); 10] = [
+    let commands: [(&str, &[&str]); 12] = [
         ("coordinator", &["--help"]),
+        ("coordinator", &["export", "--help"]),
+        ("coordinator", &["import", "--help"]),
         ("worker", &["--help"]),
         ("client", &["--help"]),
         ("client", &["register", "--help"]),

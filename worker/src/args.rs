@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
@@ -19,6 +20,8 @@ Examples:
 The network secret, by which servers know each other, comes from --secret-file; else from the environment variable FRESHET_SECRET; \
 else from freshet/secret in your configuration directory (~/.config on Linux), which the first coordinator makes. It must be the \
 coordinator's. Listening on anything but loopback demands one of the first two.
+
+A worker learns of the other coordinators from the main one, and goes to the next when that one fails. What it has learnt it keeps in its data directory, and at its next start tries those coordinators first, then the ones that are named with --coordinator. To move a worker to another network, give it another data directory.
 
 While no coordinator can be reached, a worker keeps trying and serves the clients that it has. SIGTERM and Ctrl-C end it when its \
 clients have received what was published.";
@@ -42,6 +45,15 @@ pub struct Args {
     /// This worker's name, unique in the network [default: made at every start]
     #[arg(long, value_name = "ID")]
     pub id: Option<ServerId>,
+
+    /// Where to remember the coordinators [default: with --id, freshet/worker-ID in your data directory, ~/.local/share on Linux; without,
+    /// nowhere]
+    #[arg(long, value_name = "DIR", env = "FRESHET_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// How long the coordinator may be silent before the next one is asked; longer than the coordinators' --heartbeat
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = humantime::parse_duration)]
+    pub failure_timeout: Duration,
 
     /// A file with the network secret, readable by you alone
     #[arg(long, value_name = "FILE")]
@@ -72,6 +84,10 @@ impl Args {
             Some(Address { hostname, .. }) if matches!(hostname.as_str(), "0.0.0.0" | "::") => Err(format!(
                 "{hostname} is no address that others could connect to: give --advertise a name or an address of this machine"
             )),
+            _ if self.failure_timeout.is_zero() => {
+                Err("--failure-timeout 0s would give up every coordinator at once: give it some seconds"
+                    .to_owned())
+            }
             _ => Ok(()),
         }
     }
@@ -100,6 +116,18 @@ mod tests {
         );
         let args = parse("worker --coordinator a:1 --coordinator b:2").unwrap();
         assert_eq!(args.coordinators.len(), 2, "what is named takes the place of the default");
+    }
+
+    #[test]
+    fn the_failure_timeout_is_the_networks_unless_told_otherwise_and_never_zero() {
+        assert_eq!(parse("worker").unwrap().failure_timeout, common::limits::FAILURE_TIMEOUT);
+        assert_eq!(
+            parse("worker --failure-timeout 500ms").unwrap().failure_timeout,
+            Duration::from_millis(500)
+        );
+        for wrong in ["0s", "2", "soon"] {
+            assert!(parse(&format!("worker --failure-timeout {wrong}")).is_err(), "{wrong}");
+        }
     }
 
     #[test]

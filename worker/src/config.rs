@@ -1,6 +1,8 @@
 //! The command line, as meant.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use common::boot;
 use common::id::ServerId;
@@ -21,6 +23,10 @@ pub struct Config {
     pub id: ServerId,
     /// The coordinators to try; at least one.
     pub coordinators: Vec<Address>,
+    /// Where it remembers the coordinators; `None` for nowhere.
+    pub data_dir: Option<PathBuf>,
+    /// After which silence the coordinator is taken to be gone.
+    pub failure_timeout: Duration,
     /// The network secret.
     pub secret: Secret,
 }
@@ -32,7 +38,11 @@ impl Config {
     /// A sentence that says what to do.
     pub fn new(args: Args) -> Result<Self, String> {
         let secret = network_secret::load(args.secret_file.as_deref(), args.listen.ip(), IfMissing::Fail);
+        // A worker whose name is made anew at every start has nothing to come back to.
+        let of_its_own = |id: &ServerId| Some(dirs::data_dir()?.join("freshet").join(format!("worker-{id}")));
         Ok(Config {
+            data_dir: args.data_dir.or_else(|| of_its_own(args.id.as_ref()?)),
+            failure_timeout: args.failure_timeout,
             listen: args.listen,
             advertise: args.advertise,
             id: args.id.unwrap_or_else(|| ServerId::generate("worker", boot::random_seed())),

@@ -141,7 +141,7 @@ impl Seen {
             }
             Event::LoggedIn { .. } => self.server = describe(event),
             Event::Disconnected { .. } => self.server = None,
-            Event::Registered { .. } | Event::Refused { .. } => {}
+            Event::Registered { .. } | Event::Servers(_) | Event::Refused { .. } => {}
         }
     }
 

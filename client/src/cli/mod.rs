@@ -17,12 +17,14 @@ mod tail;
 use std::io::IsTerminal;
 use std::time::Duration;
 
+use common::boot::{self, LogArgs};
 use common::user::Secret;
 use common::wire::Address;
 use tokio::time::{Instant, timeout_at};
 
 use crate::args::{Args, Command, Connection};
 use crate::display::escape;
+use crate::memory::{self, Memory};
 use crate::{Client, Event, Options};
 
 /// The environment variable that may hold the user's secret.
@@ -34,6 +36,8 @@ pub const USER_SECRET: &str = "FRESHET_USER_SECRET";
 /// A sentence for people.
 pub async fn run(args: Args) -> Result<(), String> {
     let connection = args.connection;
+    let log = if connection.quiet { "error" } else { "warn" };
+    boot::init_logging(&LogArgs { log: log.to_owned(), log_json: false })?;
     match args.command {
         Some(Command::Register(command)) => register::run(connection, command).await,
         Some(Command::Send(command)) => send::run(connection, command).await,
@@ -66,7 +70,14 @@ fn options(connection: &Connection) -> Result<Options, String> {
 fn anonymous(connection: &Connection) -> Options {
     let mut coordinators = connection.coordinators.iter().cloned();
     let first = coordinators.next().expect("there is a default");
-    coordinators.fold(Options::new(first), Options::or_at)
+    let mut options = coordinators.fold(Options::new(first), Options::or_at);
+    options.remember = memory::default_path(&connection.coordinators);
+    options
+}
+
+/// What earlier runs learned of the network; `None` where this user has no place to keep it.
+fn memory(connection: &Connection) -> Option<Memory> {
+    memory::default_path(&connection.coordinators).map(|path| Memory::new(path, &connection.coordinators))
 }
 
 /// The user's secret from `--secret-file` or the environment.
@@ -173,6 +184,9 @@ fn describe(event: &Event) -> Option<String> {
         }
         Event::Disconnected { reason, retry_in: None } => Some(format!("not connected: {}", escape(reason))),
         Event::Registered { existing: false } => Some("registered".to_owned()),
-        Event::Registered { existing: true } | Event::Activity(_) | Event::Refused { .. } => None,
+        Event::Registered { existing: true }
+        | Event::Servers(_)
+        | Event::Activity(_)
+        | Event::Refused { .. } => None,
     }
 }

@@ -1,21 +1,25 @@
-//! What the subcommands that need no session share: one question to whichever coordinator answers first.
+//! What the subcommands that need no session share: one question to whichever coordinator can answer it.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use common::limits;
 use common::network_secret::{self, IfMissing};
 use common::user::Secret;
-use common::wire::{Message, Millis};
+use common::wire::{Address, Message, Millis};
+use tokio::time::timeout;
 
-use super::unreachable;
+use super::{memory, unreachable};
 use crate::args::Connection;
 use crate::ask::{AskError, ask};
+use crate::core::Limits;
 use crate::display::escape;
 
-/// Pause between two rounds of attempts.
+/// Pause between two rounds of attempts, at the least; at the most twice that.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Asks the coordinators in turn, for so long, until one answers. A refusal that says when to try again is heeded.
+/// Asks the coordinators in turn, for so long, until one answers; goes where one that is not the main one sends us. A refusal that says
+/// when to try again is heeded.
 ///
 /// # Errors
 /// A sentence for people. A question that may not be asked twice ends with the first coordinator that heard it and did not answer.
@@ -26,40 +30,118 @@ pub(super) async fn ask_within(
     may_repeat: bool,
 ) -> Result<Message, String> {
     let question = question.into();
-    let mut last = String::from("no answer yet");
-    let attempts = async {
-        loop {
-            let mut pause = PAUSE;
-            for coordinator in &connection.coordinators {
-                match ask(coordinator, &question).await {
-                    Ok(answer) => match failure(&answer) {
-                        None => return Ok(answer),
-                        Some((info, None)) => return Err(format!("{coordinator} refused: {}", escape(info))),
-                        Some((info, Some(wait))) => {
-                            last = format!("{coordinator}: {info}");
-                            pause = pause.max((*wait).into());
-                        }
-                    },
-                    Err(AskError::Refused(info)) => {
-                        return Err(format!("{coordinator} refused: {}", escape(&info)));
-                    }
-                    Err(AskError::Unanswered(reason)) if !may_repeat => {
-                        return Err(format!(
-                            "{coordinator} heard it and did not answer ({}): it may have been done, or not",
-                            escape(&reason)
-                        ));
-                    }
-                    Err(AskError::Unanswered(reason) | AskError::Unreachable(reason)) => {
-                        last = format!("{coordinator}: {reason}");
-                    }
+    walk(connection, patience, async |round: &mut Round| {
+        if !may_repeat {
+            // Giving up on an answer early would be giving up for good.
+            round.silence = patience;
+        }
+        for coordinator in round.coordinators.clone() {
+            match round.ask_following(coordinator, &question).await {
+                (at, Ok(answer)) => match failure(&answer) {
+                    None => return Some(Ok(answer)),
+                    Some((info, None)) => return Some(Err(format!("{at} refused: {}", escape(info)))),
+                    Some((info, wait)) => round.busy(&at, info, wait),
+                },
+                (at, Err(AskError::Refused(info))) => {
+                    return Some(Err(format!("{at} refused: {}", escape(&info))));
                 }
+                (at, Err(AskError::Unanswered(reason))) if !may_repeat => {
+                    let reason = escape(&reason);
+                    return Some(Err(format!(
+                        "{at} heard it and did not answer ({reason}): it may have been done, or not"
+                    )));
+                }
+                (_, Err(AskError::Unanswered(_) | AskError::Unreachable(_))) => {}
             }
-            tokio::time::sleep(pause).await;
+        }
+        None
+    })
+    .await
+}
+
+/// Does `round` after round, for so long, until one has an outcome.
+///
+/// # Errors
+/// That of the round, or a sentence for people.
+pub(super) async fn walk<T>(
+    connection: &Connection,
+    patience: Duration,
+    mut round: impl AsyncFnMut(&mut Round) -> Option<Result<T, String>>,
+) -> Result<T, String> {
+    let mut state = Round::first(connection);
+    let rounds = async {
+        loop {
+            if let Some(outcome) = round(&mut state).await {
+                return outcome;
+            }
+            tokio::time::sleep(state.pause.mul_f64(1.0 + fastrand::f64())).await;
+            state.pause = PAUSE;
+            state.silence = limits::LOGIN_DEADLINE;
         }
     };
-    match tokio::time::timeout(patience, attempts).await {
+    match timeout(patience, rounds).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(unreachable(&last, patience, &connection.coordinators)),
+        Err(_) => Err(unreachable(&state.last, patience, &state.coordinators)),
+    }
+}
+
+/// One round of attempts.
+pub(super) struct Round {
+    /// Whom to ask, in this order.
+    pub(super) coordinators: Vec<Address>,
+    /// How long to pause before the next round, at the least.
+    pause: Duration,
+    /// How long each may say nothing.
+    silence: Duration,
+    /// What came of the last attempt.
+    last: String,
+}
+
+impl Round {
+    fn first(connection: &Connection) -> Self {
+        let given = &connection.coordinators;
+        let remembered = memory(connection).map_or_else(Vec::new, |memory| memory.recall());
+        let coordinators = crate::core::coordinators(&remembered, given);
+        // As in a session: with a choice, the next one is asked when one of them says nothing, and only then waited for.
+        let limits = Limits::default();
+        let silence = if coordinators.len() > 1 { limits.first_silence } else { limits.login_silence };
+        Round { coordinators, pause: PAUSE, silence, last: "no answer yet".to_owned() }
+    }
+
+    /// Asks this one.
+    pub(super) async fn ask(&mut self, at: &Address, question: &Message) -> Result<Message, AskError> {
+        self.last = format!("{at}: no answer yet");
+        let answer = timeout(self.silence, ask(at, question)).await.unwrap_or_else(|_| {
+            Err(AskError::Unanswered(format!("no answer in {}", humantime::format_duration(self.silence))))
+        });
+        if let Err(AskError::Unanswered(reason) | AskError::Unreachable(reason)) = &answer {
+            self.last = format!("{at}: {reason}");
+        }
+        answer
+    }
+
+    /// This one has no time for us now.
+    pub(super) fn busy(&mut self, at: &Address, info: &str, retry_after: Option<Millis>) {
+        let wait = retry_after.map_or(PAUSE, Duration::from).min(Limits::default().longest_retry);
+        self.pause = self.pause.max(wait);
+        self.last = format!("{at}: {info}");
+    }
+
+    /// Asks this one, or whom it sends us to; says who was asked in the end.
+    async fn ask_following(
+        &mut self,
+        mut at: Address,
+        question: &Message,
+    ) -> (Address, Result<Message, AskError>) {
+        for _ in 0..=Limits::default().redirects {
+            match self.ask(&at, question).await {
+                Ok(Message::Redirect(redirect)) => at = redirect.address,
+                answer => return (at, answer),
+            }
+        }
+        self.last = format!("{at}: we are sent round in circles");
+        let circles = AskError::Unreachable(self.last.clone());
+        (at, Err(circles))
     }
 }
 
@@ -72,13 +154,12 @@ pub(super) fn network_secret(connection: &Connection) -> Result<Secret, String> 
 }
 
 /// What a refusal says, and when to try again.
-fn failure(answer: &Message) -> Option<(&str, Option<&Millis>)> {
-    let (info, retry_after) = match answer {
-        Message::ChangeSecretFailed(failed) => (&failed.info, &failed.retry_after),
-        Message::RemoveUserFailed(failed) => (&failed.info, &failed.retry_after),
+fn failure(answer: &Message) -> Option<(&str, Option<Millis>)> {
+    match answer {
+        Message::ChangeSecretFailed(failed) => Some((&failed.info, failed.retry_after)),
+        Message::RemoveUserFailed(failed) => Some((&failed.info, failed.retry_after)),
         // Instead of any answer: there is no room for another connection.
-        Message::LoginFailed(failed) => (&failed.info, &failed.retry_after),
-        _ => return None,
-    };
-    Some((info, retry_after.as_ref()))
+        Message::LoginFailed(failed) => Some((&failed.info, failed.retry_after)),
+        _ => None,
+    }
 }

@@ -5,12 +5,12 @@ use std::time::Duration;
 use common::id::ServerId;
 use common::limits;
 use common::user::{Secret, Username};
-use common::wire::{Activity, ActivityBroadcast, Address};
+use common::wire::{Activity, ActivityBroadcast, Address, BackupEntry};
 
 /// Who wants a session, and where.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The coordinators, at least one, in the order in which to try them.
+    /// The coordinators, at least one, in the order in which to try them. BACKUP_LIST teaches the rest.
     pub coordinators: Vec<Address>,
     /// Whose session it is.
     pub username: Username,
@@ -42,6 +42,12 @@ pub enum RegisterMode {
 pub struct Limits {
     /// How long a server may say nothing while we log in. Longer: this attempt is given up. As long as a server gives us.
     pub login_silence: Duration,
+    /// How long a coordinator may take to accept a connection while there is another one to try, in the first round of attempts.
+    /// Longer: the next one. Later rounds wait as long as the driver does.
+    pub first_dial: Duration,
+    /// How long a coordinator may say nothing then: about as long as a takeover from one that fell silent takes. In later rounds they
+    /// may all be busy rather than gone, and are given `login_silence`.
+    pub first_silence: Duration,
     /// How long a coordinator may take from LOGIN_SUCCESS to REDIRECT. It sends both at once, so a longer wait means that the other
     /// side is no coordinator.
     pub redirect_wait: Duration,
@@ -61,8 +67,10 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             login_silence: limits::LOGIN_DEADLINE,
+            first_dial: Duration::from_secs(1),
+            first_silence: limits::FAILURE_TIMEOUT + limits::PULSE,
             redirect_wait: Duration::from_secs(5),
-            redirects: 8,
+            redirects: 4,
             longest_retry: Duration::from_secs(60),
             write_stall: limits::WRITE_STALL,
             queued_activities: 1_024,
@@ -96,6 +104,9 @@ pub enum Effect {
         /// Where it listens.
         address: Address,
     },
+    /// The network has told which servers it has, and they are not those of before: the other workers, then the coordinators in the
+    /// order in which to try them. Whoever remembers them finds the network although the coordinator that it was told of is gone.
+    Servers(Vec<BackupEntry>),
     /// Somebody, perhaps we, published this.
     Activity(ActivityBroadcast),
     /// The session is not live: an attempt failed, or the connection was lost.

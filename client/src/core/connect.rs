@@ -5,15 +5,18 @@ use std::time::Duration;
 
 use common::id::LinkId;
 use common::limits;
-use common::machine::{DialId, Machine};
+use common::machine::{DialError, DialId, Machine};
 use common::outbox::Outbox;
 use common::time::Time;
 use common::user::Secret;
-use common::wire::{Login, Message, Redirect, Register};
+use common::wire::{Address, Login, Message, Redirect, Register};
 
 use super::login::{self, Step, Verdict};
 use super::route::Target;
 use super::{Action, Client, Effect, RegisterMode, State};
+
+/// What we understand beyond the classic commands.
+const CAPABILITIES: [&str; 1] = ["backup_list"];
 
 impl Client {
     pub(super) fn deadline_passed(&mut self, now: Time, actions: &mut Vec<Action>) {
@@ -23,27 +26,29 @@ impl Client {
         match &self.state {
             State::Pausing { .. } => {
                 let target = self.route.begin();
-                self.dial(target, actions);
+                self.dial(now, target, actions);
             }
             State::LoggingIn { step: Step::AwaitingRedirect, .. } => {
                 self.hang_up(now, login::NO_REDIRECT.to_owned(), actions);
             }
             State::LoggingIn { .. } => self.hang_up(now, "it does not answer".to_owned(), actions),
             State::Live { .. } => self.hang_up(now, "the server takes nothing any more".to_owned(), actions),
-            State::Dialling { .. } | State::Done => {}
+            State::Dialling { .. } => self.hang_up(now, DialError::Unreachable.to_string(), actions),
+            State::Done => {}
         }
     }
 
-    pub(super) fn dial(&mut self, target: Target, actions: &mut Vec<Action>) {
+    pub(super) fn dial(&mut self, now: Time, target: Target, actions: &mut Vec<Action>) {
         self.dials += 1;
         let dial = DialId(self.dials);
         actions.push(Action::Dial { dial, address: target.address().clone() });
-        self.state = State::Dialling { dial, target };
+        let until = self.may_pass(&target).then(|| now + self.config.limits.first_dial);
+        self.state = State::Dialling { dial, target, until };
     }
 
     pub(super) fn dialled(&mut self, now: Time, dial: DialId, link: LinkId, actions: &mut Vec<Action>) {
         match &self.state {
-            State::Dialling { dial: current, target } if *current == dial => {
+            State::Dialling { dial: current, target, .. } if *current == dial => {
                 let target = target.clone();
                 let step = if target.is_coordinator() && self.register != RegisterMode::No {
                     Step::Registering
@@ -60,20 +65,19 @@ impl Client {
     fn say(&mut self, now: Time, link: LinkId, target: Target, step: Step, actions: &mut Vec<Action>) {
         let username = self.config.username.to_string();
         let secret = self.config.secret.clone();
-        let (message, patience): (Option<Message>, Duration) = match step {
+        let message: Option<Message> = match step {
             Step::Registering => {
                 let secret = secret.unwrap_or_else(|| Secret::new(""));
-                (Some(Register { username, secret }.into()), self.config.limits.login_silence)
+                Some(Register { username, secret }.into())
             }
             Step::LoggingIn => {
                 let token = target.token().map(str::to_owned);
-                (
-                    Some(Login { username, secret, token, capabilities: Vec::new() }.into()),
-                    self.config.limits.login_silence,
-                )
+                let capabilities = CAPABILITIES.map(str::to_owned).into();
+                Some(Login { username, secret, token, capabilities }.into())
             }
-            Step::AwaitingRedirect => (None, self.config.limits.redirect_wait),
+            Step::AwaitingRedirect => None,
         };
+        let patience = self.patience(&target, step);
         let mut outbox = Outbox::new(limits::LINE_BYTES);
         if let Some(message) = message {
             if outbox.push(now, &message).is_err() {
@@ -83,6 +87,21 @@ impl Client {
             actions.push(Action::Flush(link));
         }
         self.state = State::LoggingIn { link, target, step, outbox, until: now + patience };
+    }
+
+    /// How long the other side may take to answer.
+    fn patience(&self, target: &Target, step: Step) -> Duration {
+        let limits = &self.config.limits;
+        match step {
+            Step::AwaitingRedirect => limits.redirect_wait,
+            _ if self.may_pass(target) => limits.first_silence,
+            _ => limits.login_silence,
+        }
+    }
+
+    /// Whether to leave this one soon for another: a coordinator among several, in the first round since the last session.
+    fn may_pass(&self, target: &Target) -> bool {
+        target.is_coordinator() && self.route.has_a_choice() && self.backoff.attempts() == 0
     }
 
     pub(super) fn received(&mut self, now: Time, message: Message, actions: &mut Vec<Action>) {
@@ -120,7 +139,7 @@ impl Client {
                 self.register = RegisterMode::No;
                 self.not_registered = Some(info);
                 actions.push(Action::Close { link, farewell: Vec::new() });
-                self.dial(target, actions);
+                self.dial(now, target, actions);
             }
             Verdict::Welcome(_) if target.is_coordinator() => {
                 self.say(now, link, target, Step::AwaitingRedirect, actions);
@@ -137,9 +156,14 @@ impl Client {
                 }
                 actions.push(Action::Flush(link));
             }
-            Verdict::GoTo(redirect) => self.follow(now, link, redirect, actions),
+            // A main coordinator says LOGIN_SUCCESS first, or at least gives us a token.
+            Verdict::SentOn(redirect) if target.is_coordinator() && redirect.token.is_none() => {
+                self.sent_on(now, link, &target, redirect.address, actions);
+            }
+            Verdict::SentOn(redirect) | Verdict::GoTo(redirect) => self.follow(now, link, redirect, actions),
             Verdict::Later(info, wait) => {
                 actions.push(Action::Close { link, farewell: Vec::new() });
+                self.route.pass(&target);
                 self.pause(now, info, wait, actions);
             }
             Verdict::Refused(info) | Verdict::NotRegistered(info) if target.is_coordinator() => {
@@ -154,8 +178,20 @@ impl Client {
 
     pub(super) fn follow(&mut self, now: Time, link: LinkId, redirect: Redirect, actions: &mut Vec<Action>) {
         actions.push(Action::Close { link, farewell: Vec::new() });
-        match self.route.redirected(redirect) {
-            Some(target) => self.dial(target, actions),
+        let next = self.route.redirected(redirect);
+        self.go_on(now, next, actions);
+    }
+
+    /// To the main coordinator, where what was to be done at `from` is done from the beginning.
+    fn sent_on(&mut self, now: Time, link: LinkId, from: &Target, to: Address, actions: &mut Vec<Action>) {
+        actions.push(Action::Close { link, farewell: Vec::new() });
+        let next = self.route.sent_on(from, to);
+        self.go_on(now, next, actions);
+    }
+
+    fn go_on(&mut self, now: Time, next: Option<Target>, actions: &mut Vec<Action>) {
+        match next {
+            Some(target) => self.dial(now, target, actions),
             None => self.pause(now, "we are sent round in circles".to_owned(), Duration::ZERO, actions),
         }
     }

@@ -25,8 +25,10 @@ pub(super) enum Verdict {
     NotRegistered(String),
     /// Logged in at this server.
     Welcome(Option<ServerId>),
-    /// Log in there.
+    /// Welcome at this coordinator; log in at that worker.
     GoTo(Redirect),
+    /// Not here but there: at the main coordinator, says a coordinator that is not; at another worker, says a worker.
+    SentOn(Redirect),
     /// Not now; try again after so long.
     Later(String, Duration),
     /// No.
@@ -46,7 +48,8 @@ pub(super) fn judge(step: Step, answer: Message) -> Verdict {
             None => Verdict::NotRegistered(reason(failed.info)),
         },
         (Step::LoggingIn, Message::LoginSuccess(success)) => Verdict::Welcome(success.server),
-        (Step::LoggingIn | Step::AwaitingRedirect, Message::Redirect(redirect)) => Verdict::GoTo(redirect),
+        (Step::AwaitingRedirect, Message::Redirect(redirect)) => Verdict::GoTo(redirect),
+        (Step::Registering | Step::LoggingIn, Message::Redirect(redirect)) => Verdict::SentOn(redirect),
         // Also in place of REGISTER_SUCCESS: a server that closes a connection for being late says so.
         (_, Message::LoginFailed(failed)) => match failed.retry_after {
             Some(wait) => Verdict::Later(reason(failed.info), wait.into()),

@@ -1,5 +1,6 @@
 //! One session as a state machine: dial a coordinator, register where asked to, log in, follow the REDIRECT, log in at the
-//! worker by token, publish and receive; and begin again, with full jitter, when something breaks.
+//! worker by token, publish and receive; and begin again, with full jitter, when something breaks. Where there are several
+//! coordinators they are tried in turn without a pause; one that is not the main one sends us to it, and there we begin anew.
 //!
 //! **Invariants.** At most one connection at a time; events of an older one mean nothing. A coordinator's refusal is final. A
 //! worker's is not: it may not have heard of the user yet, so it counts as a failed attempt.
@@ -34,6 +35,7 @@ pub use config::{Config, Effect, Input, Limits, RegisterMode};
 use login::Step;
 use queue::Queue;
 pub use queue::one_line;
+pub use route::coordinators;
 use route::{Route, Target};
 
 type Action = machine::Action<Effect>;
@@ -59,7 +61,7 @@ pub struct Client {
 #[derive(Debug)]
 enum State {
     Pausing { until: Time },
-    Dialling { dial: DialId, target: Target },
+    Dialling { dial: DialId, target: Target, until: Option<Time> },
     LoggingIn { link: LinkId, target: Target, step: Step, outbox: Outbox, until: Time },
     Live { link: LinkId, since: Time },
     Done,
@@ -154,7 +156,8 @@ impl Machine for Client {
             State::Live { since, .. } => {
                 self.queue.stalled_since().map(|stalled| stalled.max(*since) + self.config.limits.write_stall)
             }
-            State::Dialling { .. } | State::Done => None,
+            State::Dialling { until, .. } => *until,
+            State::Done => None,
         }
     }
 
@@ -173,6 +176,11 @@ impl Client {
         match message {
             Message::ActivityBroadcast(broadcast) => {
                 actions.push(Action::Effect(Effect::Activity(broadcast)))
+            }
+            Message::BackupList(list) => {
+                if let Some(servers) = self.route.learn(list.servers) {
+                    actions.push(Action::Effect(Effect::Servers(servers.to_vec())));
+                }
             }
             Message::Redirect(redirect) => {
                 self.queue.connection_lost(now);
@@ -248,7 +256,7 @@ impl Client {
             State::Dialling { target, .. } | State::LoggingIn { target, .. } => {
                 let reason = format!("{}: {reason}", target.address());
                 match self.route.unreachable(&target.clone()) {
-                    Some(next) => self.dial(next, actions),
+                    Some(next) => self.dial(now, next, actions),
                     None => self.pause(now, reason, Duration::ZERO, actions),
                 }
             }

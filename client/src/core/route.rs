@@ -1,7 +1,10 @@
-//! Whom to dial next: the coordinators in turn, where they redirect us, and, when none of them can be reached, the worker
+//! Whom to dial next: the coordinators in turn, where servers redirect us, and, when no coordinator can be reached, the worker
 //! that we were last at.
+//!
+//! Which coordinators there are, the network says (BACKUP_LIST), and, before and beside that, whoever opened the session.
 
-use common::wire::{Address, Redirect};
+use common::limits;
+use common::wire::{Address, BackupEntry, Redirect, Role};
 
 /// Whom an attempt goes to.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,16 +37,32 @@ impl Target {
     }
 }
 
+/// The coordinators to try, in order: those of a BACKUP_LIST, the main one first, then those `given` that it does not name.
+pub fn coordinators(listed: &[BackupEntry], given: &[Address]) -> Vec<Address> {
+    let of = |main: bool| {
+        let fits = move |role| role != Role::Worker && (role == Role::Main) == main;
+        listed.iter().filter(move |entry| fits(entry.role)).map(|entry| &entry.address)
+    };
+    let mut order: Vec<Address> = Vec::new();
+    for address in of(true).chain(of(false)).chain(given) {
+        if !order.contains(address) {
+            order.push(address.clone());
+        }
+    }
+    order
+}
+
 /// Where we are in the list, and where we have been.
 ///
-/// Invariant: `current` is an index of `coordinators`.
+/// Invariant: the last `passed` of `order` have been tried since the last pause or log-in, and the others have not.
 #[derive(Debug)]
 pub(super) struct Route {
-    coordinators: Vec<Address>,
-    /// The coordinator to begin with: the last one that answered.
-    current: usize,
-    /// Coordinators that could not be reached since the last pause.
-    failed: usize,
+    /// The coordinators that the session was opened with.
+    given: Vec<Address>,
+    /// The last BACKUP_LIST: the other workers by address, then the coordinators in their order.
+    listed: Vec<BackupEntry>,
+    order: Vec<Address>,
+    passed: usize,
     /// REDIRECTs followed since the last pause or log-in.
     redirects: usize,
     max_redirects: usize,
@@ -53,21 +72,33 @@ pub(super) struct Route {
 impl Route {
     /// # Panics
     /// Without a coordinator.
-    pub(super) fn new(coordinators: Vec<Address>, max_redirects: usize) -> Self {
-        assert!(!coordinators.is_empty(), "a client needs at least one coordinator");
-        Route { coordinators, current: 0, failed: 0, redirects: 0, max_redirects, last_worker: None }
+    pub(super) fn new(given: Vec<Address>, max_redirects: usize) -> Self {
+        assert!(!given.is_empty(), "a client needs at least one coordinator");
+        let order = coordinators(&[], &given);
+        Route { given, listed: Vec::new(), order, passed: 0, redirects: 0, max_redirects, last_worker: None }
     }
 
     /// A new round, after a pause.
     pub(super) fn begin(&mut self) -> Target {
-        self.failed = 0;
+        self.passed = 0;
         self.redirects = 0;
-        self.coordinator()
+        Target::Coordinator(self.order[0].clone())
     }
 
-    /// The coordinator whose turn it is.
-    pub(super) fn coordinator(&self) -> Target {
-        Target::Coordinator(self.coordinators[self.current].clone())
+    /// Whether there is more than one coordinator to go to.
+    pub(super) fn has_a_choice(&self) -> bool {
+        self.order.len() > 1
+    }
+
+    /// This coordinator does not let us in now: others come first, from here on.
+    pub(super) fn pass(&mut self, target: &Target) {
+        let Target::Coordinator(address) = target else { return };
+        // Where a redirect led us it need not be one that we know.
+        let Some(index) = self.order.iter().position(|known| known == address) else { return };
+        let untried = index < self.order.len() - self.passed;
+        self.passed += usize::from(untried);
+        let address = self.order.remove(index);
+        self.order.push(address);
     }
 
     /// `target` cannot be reached, or fell silent. Who is next without a pause?
@@ -75,10 +106,9 @@ impl Route {
         if !target.is_coordinator() {
             return None;
         }
-        self.failed += 1;
-        self.current = (self.current + 1) % self.coordinators.len();
-        if self.failed < self.coordinators.len() {
-            return Some(self.coordinator());
+        self.pass(target);
+        if self.passed < self.order.len() {
+            return Some(Target::Coordinator(self.order[0].clone()));
         }
         self.last_worker.clone().map(Target::LastWorker)
     }
@@ -89,10 +119,40 @@ impl Route {
         (self.redirects <= self.max_redirects).then_some(Target::Redirected(redirect))
     }
 
+    /// A coordinator that is not the main one sends us to the one that it takes for it. `None`: once too often.
+    pub(super) fn sent_on(&mut self, from: &Target, to: Address) -> Option<Target> {
+        self.pass(from);
+        self.redirects += 1;
+        (self.redirects <= self.max_redirects).then_some(Target::Coordinator(to))
+    }
+
     /// The session is live at this worker.
     pub(super) fn arrived(&mut self, worker: Address) {
+        self.passed = 0;
         self.redirects = 0;
         self.last_worker = Some(worker);
+    }
+
+    /// While the session is live: the network's servers are these. Returns them in our order, where that is news.
+    pub(super) fn learn(&mut self, servers: Vec<BackupEntry>) -> Option<&[BackupEntry]> {
+        let (mut listed, mut others): (Vec<_>, Vec<_>) =
+            servers.into_iter().partition(|entry| entry.role == Role::Worker);
+        if others.is_empty() {
+            // A worker that knows of no coordinator knows less than we do.
+            return None;
+        }
+        listed.truncate(limits::WORKERS);
+        others.truncate(limits::MEMBERS);
+        // They come shuffled, so that not all clients of a worker that is lost go to the same one.
+        listed.sort_by(|one, other| one.address.cmp(&other.address));
+        listed.append(&mut others);
+        self.order = coordinators(&listed, &self.given);
+        self.passed = 0;
+        if listed == self.listed {
+            return None;
+        }
+        self.listed = listed;
+        Some(&self.listed)
     }
 }
 
@@ -104,37 +164,92 @@ mod tests {
         Address::new("10.0.0.1", port).unwrap()
     }
 
+    fn coordinator(port: u16) -> Target {
+        Target::Coordinator(address(port))
+    }
+
+    fn entry(port: u16, role: Role) -> BackupEntry {
+        BackupEntry { id: None, address: address(port), role }
+    }
+
+    fn route(ports: &[u16]) -> Route {
+        Route::new(ports.iter().copied().map(address).collect(), 2)
+    }
+
     #[test]
     fn coordinators_are_tried_in_turn_then_the_last_worker_then_there_is_a_pause() {
-        let mut route = Route::new(vec![address(1), address(2)], 8);
-        let first = route.begin();
-        assert_eq!(first, Target::Coordinator(address(1)));
-        let second = route.unreachable(&first).unwrap();
-        assert_eq!(second, Target::Coordinator(address(2)));
-        assert_eq!(route.unreachable(&second), None, "there is no last worker yet");
+        let mut route = route(&[1, 2]);
+        assert_eq!(route.begin(), coordinator(1));
+        assert_eq!(route.unreachable(&coordinator(1)), Some(coordinator(2)));
+        assert_eq!(route.unreachable(&coordinator(2)), None, "there is no last worker yet");
         route.arrived(address(9));
-        let first = route.begin();
-        let second = route.unreachable(&first).unwrap();
-        let third = route.unreachable(&second).unwrap();
-        assert_eq!(third, Target::LastWorker(address(9)));
-        assert_eq!(route.unreachable(&third), None);
+        assert_eq!(route.begin(), coordinator(1));
+        route.unreachable(&coordinator(1)).unwrap();
+        let last = route.unreachable(&coordinator(2)).unwrap();
+        assert_eq!(last, Target::LastWorker(address(9)));
+        assert_eq!(route.unreachable(&last), None);
     }
 
     #[test]
     fn the_next_round_begins_with_the_coordinator_that_answered() {
-        let mut route = Route::new(vec![address(1), address(2)], 8);
-        let first = route.begin();
-        route.unreachable(&first).unwrap();
-        assert_eq!(route.begin(), Target::Coordinator(address(2)));
+        let mut route = route(&[1, 2]);
+        route.begin();
+        route.unreachable(&coordinator(1)).unwrap();
+        assert_eq!(route.begin(), coordinator(2));
     }
 
     #[test]
     fn nobody_is_sent_round_in_circles() {
-        let mut route = Route::new(vec![address(1)], 2);
+        let mut route = route(&[1]);
         let redirect = Redirect { address: address(9), token: None };
         assert!(route.redirected(redirect.clone()).is_some() && route.redirected(redirect.clone()).is_some());
         assert_eq!(route.redirected(redirect.clone()), None);
         route.begin();
-        assert!(route.redirected(redirect).is_some());
+        assert_eq!(route.sent_on(&coordinator(1), address(2)), Some(coordinator(2)));
+        assert_eq!(route.sent_on(&coordinator(2), address(1)), Some(coordinator(1)));
+        assert_eq!(route.sent_on(&coordinator(1), address(2)), None);
+    }
+
+    #[test]
+    fn who_sent_us_on_in_vain_is_not_asked_again_in_the_same_round() {
+        let mut route = route(&[1, 2, 3]);
+        assert_eq!(route.begin(), coordinator(1));
+        let main = route.sent_on(&coordinator(1), address(2)).unwrap();
+        assert_eq!(route.unreachable(&main), Some(coordinator(3)));
+        // The same dead one once more.
+        let main = route.sent_on(&coordinator(3), address(2)).unwrap();
+        assert_eq!(route.unreachable(&main), None);
+        // One that we did not know counts for nobody.
+        route.begin();
+        let stranger = route.sent_on(&coordinator(1), address(7)).unwrap();
+        assert!(matches!(route.unreachable(&stranger), Some(Target::Coordinator(_))));
+    }
+
+    #[test]
+    fn a_list_says_where_to_begin_and_those_given_come_last() {
+        let mut route = route(&[1, 2]);
+        let list = vec![
+            entry(9, Role::Worker),
+            entry(8, Role::Worker),
+            entry(3, Role::Backup),
+            entry(2, Role::Main),
+            entry(4, Role::Seeking),
+        ];
+        let learned = route.learn(list.clone()).expect("it is news").to_vec();
+        assert_eq!(learned[..2], [entry(8, Role::Worker), entry(9, Role::Worker)]);
+        assert_eq!(route.order, [2, 3, 4, 1].map(address));
+        let mut shuffled = list;
+        shuffled.swap(0, 1);
+        assert_eq!(route.learn(shuffled), None, "the workers come shuffled every time");
+        assert_eq!(route.learn(vec![entry(8, Role::Worker)]), None);
+        assert_eq!(route.begin(), coordinator(2), "a list without coordinators makes us forget none");
+    }
+
+    #[test]
+    fn an_absurd_list_is_cut() {
+        let mut route = route(&[1]);
+        let list = (1..=5_000).flat_map(|port| [entry(port, Role::Backup), entry(port, Role::Worker)]);
+        assert_eq!(route.learn(list.collect()).unwrap().len(), limits::WORKERS + limits::MEMBERS);
+        assert_eq!(route.order.len(), limits::MEMBERS);
     }
 }

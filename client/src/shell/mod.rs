@@ -33,6 +33,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use crate::core::{Client, Config, Effect, Input};
+use crate::memory::Memory;
 pub use filter::Receive;
 use filter::{Filter, is_broadcast};
 
@@ -57,6 +58,8 @@ pub struct Options {
     pub received: Arc<AtomicU64>,
     /// What unfinished lines may hold together.
     pub partial_budget: PartialBudget,
+    /// Where the network's servers are kept.
+    pub(crate) memory: Option<Memory>,
 }
 
 /// Runs a session until it ends: by a logout, by a refusal, or when `wishes` is closed. Notices go to `notices`; where nobody takes
@@ -118,6 +121,7 @@ struct Session {
     filter: Filter,
     received: Arc<AtomicU64>,
     partial_budget: PartialBudget,
+    memory: Option<Memory>,
     exit: Option<Result<(), String>>,
 }
 
@@ -152,6 +156,7 @@ impl Session {
             notices: VecDeque::new(),
             received: options.received,
             partial_budget: options.partial_budget,
+            memory: options.memory,
             exit: None,
         }
     }
@@ -181,7 +186,12 @@ impl Session {
                         self.farewell = Some((connection.stream, farewell));
                     }
                 }
-                Action::Effect(effect) => self.notices.push_back(effect),
+                Action::Effect(effect) => {
+                    if let (Effect::Servers(servers), Some(memory)) = (&effect, &self.memory) {
+                        memory.keep(servers);
+                    }
+                    self.notices.push_back(effect);
+                }
                 Action::Exit(result) => self.exit = Some(result),
                 // The loop writes before it waits; a client has one link, and accepts none.
                 Action::Flush(_) | Action::FlushAll | Action::StopAccepting => {}

@@ -10,19 +10,20 @@ use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn client(fake: &Fake, arguments: &[&str]) -> Command {
+pub(crate) fn client(fake: &Fake, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
-    command.arg("--coordinator").arg(fake.coordinator.to_string()).args(arguments);
+    command.args(arguments).env("FRESHET_COORDINATOR", fake.coordinator.to_string());
+    command.env("XDG_DATA_HOME", fake.data.path()).env("FRESHET_SECRET", "0123456789abcdef");
     command.env_remove("FRESHET_USERNAME").env("FRESHET_USER_SECRET", "hush").env("NO_COLOR", "1");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command
 }
 
-async fn finished(child: Child) -> Output {
+pub(crate) async fn finished(child: Child) -> Output {
     timeout(PATIENCE, child.wait_with_output()).await.expect("it ends in time").unwrap()
 }
 
-async fn run(fake: &Fake, arguments: &[&str]) -> Output {
+pub(crate) async fn run(fake: &Fake, arguments: &[&str]) -> Output {
     finished(client(fake, arguments).spawn().unwrap()).await
 }
 
@@ -34,7 +35,7 @@ async fn run_with_input(fake: &Fake, arguments: &[&str], input: &str) -> Output 
     finished(child).await
 }
 
-fn text(bytes: &[u8]) -> &str {
+pub(crate) fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
@@ -52,7 +53,10 @@ async fn a_name_is_registered_once() {
     let fake = Fake::start().await;
     let first = run(&fake, &["--username", "ann", "register"]).await;
     assert_eq!((first.status.code(), text(&first.stdout)), (Some(0), "ann is registered\n"));
-    let second = run(&fake, &["--username", "ann", "register"]).await;
+    let again = run(&fake, &["--username", "ann", "register"]).await;
+    assert_eq!(text(&again.stdout), "ann is registered already, with this secret\n");
+    let mut stranger = client(&fake, &["--username", "ann", "register"]);
+    let second = finished(stranger.env("FRESHET_USER_SECRET", "mine").spawn().unwrap()).await;
     assert_eq!(second.status.code(), Some(1));
     assert_eq!(text(&second.stderr), "error: ann was not registered: ann is registered\n");
 }

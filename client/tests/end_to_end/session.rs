@@ -16,8 +16,17 @@ fn ann(fake: &Fake) -> Options {
         .register_if_missing()
 }
 
+/// What happens next, but for news of the servers.
 async fn next(client: &mut Client) -> Option<Event> {
-    timeout(PATIENCE, client.event()).await.expect("something happens in time")
+    let next = async {
+        loop {
+            match client.event().await {
+                Some(Event::Servers(_)) => {}
+                event => return event,
+            }
+        }
+    };
+    timeout(PATIENCE, next).await.expect("something happens in time")
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use super::client::*;
 use super::codec::{WireError, check_nesting};
 use super::server::*;
+use super::transfer::*;
 use crate::epoch::Epoch;
 
 macro_rules! messages {
@@ -102,6 +103,14 @@ messages! {
     RemoveUser = "REMOVE_USER",
     RemoveUserSuccess = "REMOVE_USER_SUCCESS",
     RemoveUserFailed = "REMOVE_USER_FAILED",
+    ForgetCoordinator = "FORGET_COORDINATOR",
+    ForgetCoordinatorSuccess = "FORGET_COORDINATOR_SUCCESS",
+    ForgetCoordinatorFailed = "FORGET_COORDINATOR_FAILED",
+    Export = "EXPORT",
+    Exported = "EXPORTED",
+    Import = "IMPORT",
+    Imported = "IMPORTED",
+    ImportFailed = "IMPORT_FAILED",
 }
 
 impl Message {

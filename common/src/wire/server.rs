@@ -68,12 +68,15 @@ pub struct ServerEntry {
     pub address: Address,
 }
 
-/// Wrong secret, or not who the connection belongs to. The connection closes.
+/// Wrong secret, or not who the connection belongs to; or nobody can be let in just now. The connection closes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AuthenticationFail {
     /// What was wrong.
     #[serde(default)]
     pub info: String,
+    /// When it makes sense to try again, in milliseconds; absent where it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<Millis>,
 }
 
 /// Worker → coordinator: a session began.
@@ -198,6 +201,9 @@ pub struct SyncUser {
     /// Answer with what the sender lacks, by what it `seen`s.
     #[serde(default, rename = "override", skip_serializing_if = "std::ops::Not::not")]
     pub r#override: bool,
+    /// With `override`, from a backup: the coordinators that it knows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<ServerEntry>,
 }
 
 /// Main coordinator → workers and backups, worker → capable clients, every few seconds and on change: where to go, in this order, when a
@@ -246,6 +252,9 @@ pub struct Standing {
     /// Whose updates it follows: the main coordinator that it hears, itself where it is the main one. Absent where it hears none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub main: Option<ServerId>,
+    /// The network that it keeps users of; absent where it has none yet, and would join any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
 }
 
 /// Coordinator → coordinator: who I am, where I listen, and that I belong to this group.
@@ -260,10 +269,7 @@ pub struct BackupAuthenticate {
     pub secret: Secret,
     /// Which start of the sender this is.
     pub incarnation: Incarnation,
-    /// The network that it keeps users of; absent where it has none yet, and would join any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub network: Option<String>,
-    /// What it is: `role`, `rank`, `main`.
+    /// What it is: `role`, `rank`, `main`, `network`.
     #[serde(flatten)]
     pub standing: Standing,
 }
@@ -278,10 +284,7 @@ pub struct BackupAuthenticationSuccess {
     pub address: Address,
     /// Which start of it this is.
     pub incarnation: Incarnation,
-    /// The network that it keeps users of; absent where it has none yet, and would join any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub network: Option<String>,
-    /// What it is: `role`, `rank`, `main`.
+    /// What it is: `role`, `rank`, `main`, `network`.
     #[serde(flatten)]
     pub standing: Standing,
 }
@@ -297,7 +300,7 @@ pub struct BackupAuthenticationFail {
 /// Coordinator → coordinators, main coordinator → workers: I live, and this is what I am.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Heartbeat {
-    /// `role`, `rank`, `main`.
+    /// `role`, `rank`, `main`, `network`.
     #[serde(flatten)]
     pub standing: Standing,
 }
@@ -316,6 +319,9 @@ pub struct SynchroniseServerAddresses {
     pub servers: Vec<ServerEntry>,
     /// The members of the group: every coordinator that has joined it and was not forgotten.
     pub members: Vec<ServerEntry>,
+    /// Former members, by name: they belong to the group again when they come back themselves, and not because somebody remembers them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forgotten: Vec<ServerId>,
     /// The history of epochs, oldest first.
     pub history: Vec<Reign>,
     /// How much of the users the main coordinator knows. A backup that knows more says so with SYNC_USER.
@@ -513,6 +519,34 @@ pub struct RemoveUserSuccess {
 /// Coordinator → operator: the user is not removed. The connection stays open.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RemoveUserFailed {
+    /// Why.
+    #[serde(default)]
+    pub info: String,
+    /// When it makes sense to try again, in milliseconds; absent where it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<Millis>,
+}
+
+/// Operator → coordinator: this coordinator will not come back; it is no member of the group any more.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ForgetCoordinator {
+    /// Which.
+    pub id: ServerId,
+    /// The network secret.
+    pub secret: Secret,
+}
+
+/// Coordinator → operator: it is forgotten. The connection stays open.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ForgetCoordinatorSuccess {
+    /// A sentence for people.
+    #[serde(default)]
+    pub info: String,
+}
+
+/// Coordinator → operator: it is not forgotten. The connection stays open.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ForgetCoordinatorFailed {
     /// Why.
     #[serde(default)]
     pub info: String,

@@ -126,7 +126,7 @@ fn among_servers() -> Vec<BoxedStrategy<Message>> {
                 seen,
             },
         ),
-        kind(text(), |info| AuthenticationFail { info }),
+        kind((text(), option::of(millis())), |(info, retry_after)| AuthenticationFail { info, retry_after }),
         kind((username(), any::<u64>()), |(username, load)| NewClient { username, load }),
         kind(any::<u64>(), |load| DeLoad { load }),
         kind(any::<u64>(), |load| ServerLoad { load }),
@@ -148,10 +148,8 @@ fn among_servers() -> Vec<BoxedStrategy<Message>> {
         kind((username(), user()), |(username, user)| UserRegisterResult { username, user }),
         kind(username(), |username| UserQuery { username }),
         kind((username(), option::of(user())), |(username, user)| UserAnswer { username, user }),
-        kind((users(), seen(), any::<bool>()), |(users, seen, r#override)| SyncUser {
-            users,
-            seen,
-            r#override,
+        kind((users(), seen(), any::<bool>(), vec(server(), 0..3)), |(users, seen, r#override, members)| {
+            SyncUser { members, users, seen, r#override }
         }),
         kind(vec((option::of(id()), address(), role()), 0..3), |servers| BackupList {
             servers: servers
@@ -165,26 +163,18 @@ fn among_servers() -> Vec<BoxedStrategy<Message>> {
 fn among_coordinators() -> Vec<BoxedStrategy<Message>> {
     vec![
         kind(
-            (id(), address(), secret(), any::<u64>(), option::of(text()), standing()),
-            |(id, address, secret, incarnation, network, standing)| BackupAuthenticate {
+            (id(), address(), secret(), any::<u64>(), standing()),
+            |(id, address, secret, incarnation, standing)| BackupAuthenticate {
                 id,
                 address,
                 secret,
                 incarnation: Incarnation(incarnation),
-                network,
                 standing,
             },
         ),
-        kind(
-            (id(), address(), any::<u64>(), option::of(text()), standing()),
-            |(id, address, incarnation, network, standing)| BackupAuthenticationSuccess {
-                id,
-                address,
-                incarnation: Incarnation(incarnation),
-                network,
-                standing,
-            },
-        ),
+        kind((id(), address(), any::<u64>(), standing()), |(id, address, incarnation, standing)| {
+            BackupAuthenticationSuccess { id, address, incarnation: Incarnation(incarnation), standing }
+        }),
         kind(text(), |info| BackupAuthenticationFail { info }),
         kind(standing(), |standing| Heartbeat { standing }),
         kind(
@@ -250,5 +240,18 @@ fn for_operators() -> Vec<BoxedStrategy<Message>> {
         kind((text(), secret()), |(username, secret)| RemoveUser { username, secret }),
         kind((text(), durability()), |(info, durability)| RemoveUserSuccess { info, durability }),
         kind((text(), option::of(millis())), |(info, retry_after)| RemoveUserFailed { info, retry_after }),
+        kind((secret(), seen()), |(secret, after)| Export { secret, after }),
+        kind((text(), vec(registration(), 0..3), seen()), |(network, users, next)| Exported {
+            network,
+            users,
+            next,
+        }),
+        kind((secret(), option::of(text()), vec(registration(), 0..3)), |(secret, network, users)| Import {
+            secret,
+            network,
+            users,
+        }),
+        kind((any::<u64>(), durability()), |(news, durability)| Imported { news, durability }),
+        kind((text(), option::of(millis())), |(info, retry_after)| ImportFailed { info, retry_after }),
     ]
 }

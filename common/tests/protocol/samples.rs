@@ -67,7 +67,7 @@ fn among_servers() -> Vec<Message> {
             seen: seen(),
         }
         .into(),
-        AuthenticationFail { info: "no".into() }.into(),
+        AuthenticationFail { info: "no".into(), retry_after: Some(Millis(1)) }.into(),
         NewClient { username: username("ann"), load: 1 }.into(),
         DeLoad { load: 1 }.into(),
         ServerLoad { load: 1 }.into(),
@@ -85,7 +85,7 @@ fn among_servers() -> Vec<Message> {
         UserRegisterResult { username: username("ann"), user: user() }.into(),
         UserQuery { username: username("ann") }.into(),
         UserAnswer { username: username("ann"), user: Some(user()) }.into(),
-        SyncUser { users: users(), seen: seen(), r#override: true }.into(),
+        SyncUser { users: users(), seen: seen(), r#override: true, members: vec![server()] }.into(),
         BackupList { servers: vec![BackupEntry { id: Some(id()), address: address(), role: Role::Main }] }
             .into(),
     ]
@@ -98,7 +98,6 @@ fn among_coordinators() -> Vec<Message> {
             address: address(),
             secret: secret(),
             incarnation: Incarnation(7),
-            network: Some("n".into()),
             standing: standing(),
         }
         .into(),
@@ -106,7 +105,6 @@ fn among_coordinators() -> Vec<Message> {
             id: id(),
             address: address(),
             incarnation: Incarnation(7),
-            network: Some("n".into()),
             standing: standing(),
         }
         .into(),
@@ -163,6 +161,11 @@ fn for_operators() -> Vec<Message> {
         RemoveUser { username: "ann".into(), secret: secret() }.into(),
         RemoveUserSuccess { info: "done".into(), durability: Durability::Local }.into(),
         RemoveUserFailed { info: "no".into(), retry_after: Some(Millis(1)) }.into(),
+        Export { secret: secret(), after: seen() }.into(),
+        Exported { network: "n".into(), users: vec![registration()], next: seen() }.into(),
+        Import { secret: secret(), network: Some("n".into()), users: vec![registration()] }.into(),
+        Imported { news: 1, durability: Durability::Local }.into(),
+        ImportFailed { info: "no".into(), retry_after: Some(Millis(1)) }.into(),
     ]
 }
 
@@ -204,6 +207,10 @@ fn users() -> BTreeMap<Username, UserRecord> {
     [(username("<username>"), user())].into()
 }
 
+fn registration() -> Registration {
+    Registration { username: username("ann"), user: user() }
+}
+
 fn seen() -> Seen {
     Seen::from(vec![stamp()])
 }
@@ -217,7 +224,7 @@ fn reign() -> Reign {
 }
 
 fn standing() -> Standing {
-    Standing { role: Role::Backup, rank: Some(1), main: Some(id()) }
+    Standing { role: Role::Backup, rank: Some(1), main: Some(id()), network: Some("n".into()) }
 }
 
 /// Without keys: what an activity holds is no part of the protocol.

@@ -57,6 +57,9 @@ pub struct Group {
     pub history: Vec<Reign>,
     /// Every coordinator that has joined and was not forgotten, this one included, by name.
     pub members: Vec<ServerEntry>,
+    /// Who was a member and is not to be one again because somebody remembers it.
+    #[serde(default)]
+    pub forgotten: Vec<ServerId>,
 }
 
 impl Group {
@@ -73,6 +76,20 @@ impl Group {
                 true
             }
         }
+    }
+
+    /// This coordinator is no member any more. Says whether it was one.
+    pub(super) fn forget(&mut self, id: &ServerId) -> bool {
+        let before = self.members.len();
+        self.members.retain(|member| member.id != *id);
+        let was = before != self.members.len();
+        if was && !self.forgotten.contains(id) {
+            self.forgotten.push(id.clone());
+            // One that was forgotten long ago is remembered by nobody.
+            let surplus = self.forgotten.len().saturating_sub(limits::HISTORY);
+            self.forgotten.drain(..surplus);
+        }
+        was
     }
 
     /// Takes epochs into the history, which keeps the latest.

@@ -9,6 +9,7 @@
 use common::id::LinkId;
 use common::password;
 use common::user::{UserRecord, Username};
+use common::users::Seen;
 use common::wire::{
     BackupList, Message, Role, ServerEntry, SyncUser, SynchroniseServerAddresses, SynchroniseUserStore,
     Synchronised,
@@ -34,12 +35,22 @@ pub(super) struct Following {
     confirmed: u64,
     /// What of our users the main one is still to be told; `None` until it has said what it knows.
     upload: Option<Cursor>,
+    /// What the main one said that it knows.
+    known_there: Seen,
     uploaded: bool,
 }
 
 impl Following {
     pub(super) fn new(main: PeerId) -> Self {
-        Following { main, taken: 0, done: 0, confirmed: 0, upload: None, uploaded: false }
+        Following {
+            main,
+            taken: 0,
+            done: 0,
+            confirmed: 0,
+            upload: None,
+            known_there: Seen::default(),
+            uploaded: false,
+        }
     }
 }
 
@@ -99,9 +110,12 @@ impl Coordinator {
         }
         self.placement.replace(turn.now.time, addresses.servers);
         self.learn_members(turn, &addresses.members);
+        self.forget_peers(turn, &addresses.forgotten);
         let mut group =
             Group { network: addresses.network, token_key: addresses.token_key, ..self.group.clone() };
+        // The main coordinator has been told of those whom this one knew.
         group.members = addresses.members;
+        group.forgotten = addresses.forgotten;
         group.include(self.me());
         group.remember(addresses.history);
         let change = (group != self.group).then_some(group);
@@ -116,6 +130,7 @@ impl Coordinator {
             // What we know and were never told for certain is said too: nobody else may know it.
             let certain = addresses.seen.meet(self.registry.seen());
             following.upload = Some(Cursor::starting_after(certain));
+            following.known_there = addresses.seen;
         }
         self.upload(turn);
     }
@@ -168,11 +183,16 @@ impl Coordinator {
             }
             let Some(cursor) = &mut following.upload else { return };
             let (users, seen) = cursor.next(&self.registry, self.config.limits.sync_users);
-            if users.is_empty() {
-                following.uploaded = true;
+            let all = users.is_empty();
+            following.uploaded = all;
+            // What is known and has no record any more, because somebody else has changed it since, is only to be said.
+            if all && following.known_there.covers_all(&seen) {
                 return self.confirm_updates(turn);
             }
-            self.say(turn, link, SyncUser { users, seen, r#override: false });
+            self.say(turn, link, SyncUser { users, seen, r#override: false, members: Vec::new() });
+            if all {
+                return self.confirm_updates(turn);
+            }
         }
     }
 
@@ -197,8 +217,8 @@ impl Coordinator {
 
     /// Says to the coordinator that is followed from now on how much is known here.
     pub(super) fn ask_for_updates(&mut self, turn: &mut Turn<'_>, link: LinkId) {
-        let request =
-            SyncUser { users: Default::default(), seen: self.registry.seen().clone(), r#override: true };
+        let (seen, members) = (self.registry.seen().clone(), self.group.members.clone());
+        let request = SyncUser { users: Default::default(), seen, r#override: true, members };
         self.say(turn, link, request);
     }
 
@@ -207,6 +227,15 @@ impl Coordinator {
         for member in members.iter().filter(|member| member.id != self.config.id) {
             self.peers.note(turn.now.time, &member.address, Some(&member.id), false);
         }
+    }
+
+    /// Tells the main coordinator whom this one has come to know.
+    pub(super) fn tell_main_of_members(&mut self, turn: &mut Turn<'_>) {
+        let Reigning::Backup(following) = &self.reigning else { return };
+        let Some(link) = self.peers.link(following.main) else { return };
+        let members = self.group.members.clone();
+        let news = SyncUser { users: Default::default(), seen: Seen::default(), r#override: false, members };
+        self.say(turn, link, news);
     }
 
     /// This coordinator as others know it.

@@ -42,7 +42,6 @@ impl Coordinator {
             address: self.config.address.clone(),
             secret: self.config.secret.clone(),
             incarnation: self.config.incarnation,
-            network: self.network(),
             standing: self.standing(),
         };
         self.say(turn, link, greeting);
@@ -57,11 +56,6 @@ impl Coordinator {
         }
     }
 
-    /// The network that users are kept of here; `None` where there are none yet.
-    fn network(&self) -> Option<String> {
-        (!self.registry.is_blank()).then(|| self.group.network.clone())
-    }
-
     /// Somebody who connected says that it is a coordinator.
     pub(super) fn admit_peer(
         &mut self,
@@ -70,20 +64,22 @@ impl Coordinator {
         theirs: BackupAuthenticate,
         epoch: Option<Epoch>,
     ) {
-        if let Some(info) = self.objection(&theirs.secret, &theirs.id, theirs.network.as_ref()) {
+        if let Some(info) = self.objection(&theirs.secret, &theirs.id, theirs.standing.network.as_ref()) {
             warn!(id = %theirs.id, address = %theirs.address, info, "refused a coordinator");
             return self.dismiss(turn, link, BackupAuthenticationFail { info });
         }
+        self.hear_epoch(turn, epoch.as_ref());
         let now = turn.now.time;
         let number = self.peers.note(now, &theirs.address, Some(&theirs.id), false);
+        self.peers.lives(now, number);
         let we_are_first = self.config.id < theirs.id;
         let stays = |peer: &super::peers::Peer| match &peer.contact {
-            Contact::Dialling | Contact::Greeting(..) => we_are_first,
+            Contact::Greeting(..) => we_are_first,
             Contact::Up(up) => {
                 let lively = now.since(up.heard) < self.config.limits.pulse * 2;
                 up.incarnation == theirs.incarnation && up.ours && we_are_first && lively
             }
-            Contact::Resting(_) => false,
+            Contact::Dialling | Contact::Resting(_) => false,
         };
         let Some(peer) = self.peers.get(number) else { return };
         if stays(peer) {
@@ -102,7 +98,6 @@ impl Coordinator {
             id: self.config.id.clone(),
             address: self.config.address.clone(),
             incarnation: self.config.incarnation,
-            network: self.network(),
             standing: self.standing(),
         };
         self.links.promote(link, Party::Peer(number));
@@ -112,10 +107,10 @@ impl Coordinator {
             link,
             incarnation: theirs.incarnation,
             ours: false,
+            since: now,
             heard: now,
             standing: theirs.standing,
             epoch,
-            blank: theirs.network.is_none(),
         };
         self.peer_established(turn, number, server, up);
     }
@@ -165,7 +160,7 @@ impl Coordinator {
                 if theirs.id == self.config.id && theirs.incarnation == self.config.incarnation {
                     return self.met_ourselves(turn, number);
                 }
-                if let Some(info) = self.objection_to_known(&theirs.id, theirs.network.as_ref()) {
+                if let Some(info) = self.objection_to_known(&theirs.id, theirs.standing.network.as_ref()) {
                     return self.refused_for_good(turn, link, number, &info);
                 }
                 self.links.promote(link, Party::Peer(number));
@@ -174,10 +169,10 @@ impl Coordinator {
                     link,
                     incarnation: theirs.incarnation,
                     ours: true,
+                    since: turn.now.time,
                     heard: turn.now.time,
                     standing: theirs.standing,
                     epoch,
-                    blank: theirs.network.is_none(),
                 };
                 self.peer_established(turn, number, server, up);
             }
@@ -218,24 +213,46 @@ impl Coordinator {
 
     fn peer_established(&mut self, turn: &mut Turn<'_>, number: PeerId, server: ServerEntry, up: Up) {
         info!(id = %server.id, address = %server.address, "linked with a coordinator");
-        let (epoch, blank) = (up.epoch.clone(), up.blank);
+        let (epoch, blank) = (up.epoch.clone(), up.is_blank());
         for double in self.peers.established(number, server.clone(), up) {
             if let Some(link) = self.peers.link(double) {
                 self.close(turn, link, None);
             }
             self.peers.remove(double);
         }
-        if self.group.include(server) {
-            let group = Some(self.group.clone());
-            self.write(turn, Write { group, ..Write::nothing(Then::Nothing) });
-            self.tell_group(turn);
-        }
+        // It has come back by itself, if it was ever forgotten.
+        self.group.forgotten.retain(|id| *id != server.id);
+        self.include(turn, vec![server]);
         self.hear_epoch(turn, epoch.as_ref());
         if self.is_main() && self.registry.is_blank() && !blank {
             info!("it keeps users, and this coordinator none: it is to be the main one");
             self.step_down(turn);
         }
         self.decide(turn);
+    }
+
+    /// Takes coordinators into the group, and tells those that follow.
+    pub(super) fn include(&mut self, turn: &mut Turn<'_>, members: Vec<ServerEntry>) {
+        let mut news = false;
+        for member in members {
+            if self.group.forgotten.contains(&member.id) {
+                continue;
+            }
+            let known = self.group.members.iter().any(|known| known.id == member.id);
+            if member.id != self.config.id && (known || self.group.members.len() < self.config.limits.members)
+            {
+                // Of one that is known, whoever speaks to it knows best where it is.
+                let is_up = self.peers.named(&member.id).is_some_and(|(_, peer)| peer.up().is_some());
+                self.learn_members(turn, std::slice::from_ref(&member));
+                news |= (!known || is_up) && self.group.include(member);
+            }
+        }
+        if news {
+            let group = Some(self.group.clone());
+            self.write(turn, Write { group, ..Write::nothing(Then::Nothing) });
+            self.tell_group(turn);
+            self.tell_main_of_members(turn);
+        }
     }
 
     /// What the coordinator at the other end says.
@@ -306,7 +323,7 @@ impl Coordinator {
             }
             Contact::Up(up) if up.link == link => {
                 info!(coordinator = ?id, "the connection to a coordinator is gone");
-                self.peers.closed(turn.now.time, number);
+                self.peers.closed(turn.now.time, number, &mut self.rng);
                 if let Some(id) = id {
                     self.standbys.lost(turn.now.time, &id);
                 }

@@ -30,6 +30,7 @@ impl Coordinator {
             self.delist_overdue(turn);
         }
         self.end_gathering(turn);
+        self.end_merging(turn);
         self.write_waiting(turn);
         self.hand_over(turn);
         self.decide(turn);
@@ -43,7 +44,7 @@ impl Coordinator {
             Reigning::Seeking(seeking) => seeking.deadline(),
             Reigning::Main(main) => {
                 let handover = main.handover.as_ref().map(|handover| handover.deadline(self.attended));
-                [main.gathering, handover].into_iter().flatten().min()
+                [main.gathering, main.merging, handover].into_iter().flatten().min()
             }
             Reigning::Backup(_) => None,
         };

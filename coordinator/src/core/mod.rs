@@ -4,7 +4,7 @@
 //! `logging_in` and `changing`, with workers `servers`, and what several of them share is in `verifying` (secrets), `storing` (what counts,
 //! and who hears of it), `parking` (requests that wait for a takeover) and `refusals`. With other coordinators they are `greeting` (who is
 //! there), `reign` (who is the main one), `inquiry` (do workers hear it?), `replicating` (the main one's side), `following` (a backup's side)
-//! and `handover`. `writing` is the way to the disk, `housekeeping` what time brings, `status` what an operator sees. They alone touch
+//! and `handover`. `transferring` moves users to an operator's file and back, `writing` is the way to the disk, `housekeeping` what time brings, `status` what an operator sees. They alone touch
 //! more than one of the leaves, which take values and return verdicts: `links` (connections and what waits for them), `registry` (users
 //! and held names), `placement` (workers and where clients go), `peers` (the other coordinators), `standbys` (how far each backup is), `feed`
 //! (what somebody is told of the users), `jobs` (what other threads were asked).
@@ -20,6 +20,7 @@ mod changing;
 mod config;
 mod feed;
 mod following;
+mod forgetting;
 mod greeting;
 mod handover;
 mod housekeeping;
@@ -41,6 +42,7 @@ mod servers;
 mod standbys;
 mod status;
 mod storing;
+mod transferring;
 mod verifying;
 mod writing;
 
@@ -67,6 +69,7 @@ use placement::Placement;
 use registry::{Done, Registry};
 use reign::{Lost, Reigning, Seeking};
 use standbys::Standbys;
+use transferring::Importing;
 use writing::Writing;
 
 /// The coordinator.
@@ -99,6 +102,8 @@ pub struct Coordinator {
     writing: Writing,
     placement: Placement,
     jobs: Jobs,
+    /// Imports that have not been answered.
+    imports: Vec<Importing>,
     /// When this machine was attended to last.
     attended: Time,
     /// When time-outs are looked at next.
@@ -177,6 +182,7 @@ impl Coordinator {
             writing: Writing::default(),
             placement: Placement::new(limits.clone()),
             jobs: Jobs::default(),
+            imports: Vec::new(),
             attended: now.time,
             next_sweep: now.time,
             next_pulse: now.time,
@@ -314,7 +320,10 @@ impl Coordinator {
             },
             Party::Operator => match message {
                 Message::Status(status) => self.operator(turn, link, &status),
-                Message::RemoveUser(_) => self.request(turn, link, message),
+                Message::RemoveUser(_) | Message::Import(_) | Message::ForgetCoordinator(_) => {
+                    self.request(turn, link, message);
+                }
+                Message::Export(request) => self.export(turn, link, request),
                 Message::Logout(_) => self.close(turn, link, None),
                 other => self.invalid(
                     turn,
@@ -330,10 +339,14 @@ impl Coordinator {
         match message {
             Message::Authenticate(request) if !self.knows_secret(turn, link, &request.secret) => {}
             Message::RemoveUser(request) if !self.knows_secret(turn, link, &request.secret) => {}
+            Message::ForgetCoordinator(request) if !self.knows_secret(turn, link, &request.secret) => {}
+            Message::Import(request) if !self.knows_secret(turn, link, &request.secret) => {}
             Message::Register(_)
             | Message::Login(_)
             | Message::ChangeSecret(_)
             | Message::RemoveUser(_)
+            | Message::ForgetCoordinator(_)
+            | Message::Import(_)
             | Message::Authenticate(_) => {
                 if matches!(message, Message::Authenticate(_)) {
                     self.hear_epoch(turn, epoch.as_ref());
@@ -342,10 +355,11 @@ impl Coordinator {
             }
             Message::Logout(_) => self.close(turn, link, None),
             Message::Status(status) => self.operator(turn, link, &status),
+            Message::Export(request) => self.export(turn, link, request),
             Message::BackupAuthenticate(request) => self.admit_peer(turn, link, request, epoch),
             Message::ActivityMessage(_) => {
                 let info = "log in first; then send activities to the server that REDIRECT names".to_owned();
-                self.dismiss(turn, link, AuthenticationFail { info });
+                self.dismiss(turn, link, AuthenticationFail { info, retry_after: None });
             }
             other => {
                 self.invalid(turn, link, format!("{} is for servers: authenticate first", other.command()));
@@ -365,6 +379,8 @@ impl Coordinator {
             Message::Login(request) => self.login(turn, link, request),
             Message::ChangeSecret(request) => self.change_secret(turn, link, request),
             Message::RemoveUser(request) => self.remove_user(turn, link, request),
+            Message::ForgetCoordinator(request) => self.forget_coordinator(turn, link, &request),
+            Message::Import(request) => self.import(turn, link, request),
             Message::Authenticate(request) => self.authenticate(turn, link, request),
             other => unreachable!("{} is no request", other.command()),
         }
@@ -415,6 +431,7 @@ impl Coordinator {
             Party::Worker(worker) => self.worker_lost(&worker.id, link),
             Party::Peer(number) | Party::Greeting(number) => self.peer_closed(turn, *number, link),
             Party::Asked(id) => self.asked_gone(id, link),
+            Party::Operator => self.imports.retain(|importing| importing.link != link),
             _ => {}
         }
         Some(gone)

@@ -81,9 +81,11 @@ impl Coordinator {
             Message::Register(_) => Asked::Register,
             Message::ChangeSecret(_) => Asked::ChangeSecret,
             Message::RemoveUser(_) => Asked::RemoveUser,
+            Message::ForgetCoordinator(_) => Asked::ForgetCoordinator,
+            Message::Import(_) => Asked::Import,
             Message::Authenticate(_) => {
-                let info = refusal.to_string();
-                return self.dismiss(turn, link, AuthenticationFail { info });
+                let (info, retry_after) = (refusal.to_string(), Some(self.retry_after()));
+                return self.dismiss(turn, link, AuthenticationFail { info, retry_after });
             }
             _ => Asked::LogIn,
         };

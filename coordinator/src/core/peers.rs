@@ -13,6 +13,9 @@ use common::id::{Incarnation, LinkId, ServerId};
 use common::time::Time;
 use common::wire::{Address, Role, ServerEntry, Standing};
 
+/// How long a link must have stood for its loss to be worth an attempt at once.
+const STANDS: Duration = Duration::from_secs(1);
+
 /// Our own number for a peer: its name is not known before it has been reached, and its address may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct PeerId(u32);
@@ -63,12 +66,11 @@ pub(super) struct Up {
     pub(super) incarnation: Incarnation,
     /// We dialled it.
     pub(super) ours: bool,
+    pub(super) since: Time,
     pub(super) heard: Time,
     pub(super) standing: Standing,
     /// The highest epoch that it has shown.
     pub(super) epoch: Option<Epoch>,
-    /// It keeps no users, and would join any network.
-    pub(super) blank: bool,
 }
 
 impl Peers {
@@ -172,12 +174,16 @@ impl Peers {
         peer.contact = Contact::Resting(now + pause);
     }
 
-    /// A link that stood is gone: the next attempt is made at once.
-    pub(super) fn closed(&mut self, now: Time, number: PeerId) {
+    /// A link that stood is gone: the next attempt is made at once, or after a pause where it had hardly come to stand.
+    pub(super) fn closed(&mut self, now: Time, number: PeerId, rng: &mut fastrand::Rng) {
         let Some(peer) = self.table.get_mut(&number) else { return };
-        peer.backoff.reset();
+        let stood = peer.up().is_some_and(|up| now.since(up.since) >= STANDS);
+        if stood {
+            peer.backoff.reset();
+        }
         peer.crashed = false;
-        peer.contact = Contact::Resting(now);
+        let pause = if stood { Duration::ZERO } else { peer.backoff.next(rng) };
+        peer.contact = Contact::Resting(now + pause);
     }
 
     /// Both know each other. Where the same coordinator was noted under another address too, that note is dropped.
@@ -201,6 +207,13 @@ impl Peers {
         self.table.remove(&number)
     }
 
+    /// A peer has shown that it lives, on whatever link.
+    pub(super) fn lives(&mut self, now: Time, number: PeerId) {
+        if let Some(peer) = self.table.get_mut(&number) {
+            (peer.heard, peer.crashed) = (Some(now), false);
+        }
+    }
+
     /// A peer was heard.
     pub(super) fn heard(&mut self, now: Time, number: PeerId, epoch: Option<&Epoch>) {
         if let Some(peer) = self.table.get_mut(&number)
@@ -208,8 +221,6 @@ impl Peers {
         {
             peer.heard = Some(now);
             up.heard = now;
-            // A link proves itself by a word: only then does a lost one count as a new series of attempts.
-            peer.backoff.reset();
             if up.epoch.as_ref() < epoch {
                 up.epoch = epoch.cloned();
             }
@@ -244,6 +255,11 @@ impl Peer {
 }
 
 impl Up {
+    /// Whether it keeps no users, and would join any network.
+    pub(super) fn is_blank(&self) -> bool {
+        self.standing.network.is_none()
+    }
+
     pub(super) fn is_main(&self) -> bool {
         self.standing.role == Role::Main
     }

@@ -2,7 +2,10 @@
 
 use common::id::LinkId;
 use common::user::Username;
-use common::wire::{ChangeSecretFailed, LoginFailed, Message, RegisterFailed, RemoveUserFailed};
+use common::wire::{
+    ChangeSecretFailed, ForgetCoordinatorFailed, ImportFailed, LoginFailed, Message, RegisterFailed,
+    RemoveUserFailed,
+};
 
 use super::registry::Unavailable;
 use super::{Coordinator, Turn};
@@ -16,6 +19,8 @@ pub(super) enum Asked {
     Register,
     ChangeSecret,
     RemoveUser,
+    ForgetCoordinator,
+    Import,
 }
 
 /// Why it is refused. The text is for whoever asked.
@@ -49,10 +54,16 @@ pub(super) enum Refusal {
     Draining,
     #[error("no main coordinator is known at the moment; try again")]
     NoMain,
+    #[error("this coordinator is just hearing of users that others know; try again in a moment")]
+    Incomplete,
     #[error("another coordinator has taken over just now; try again")]
     SteppedDown,
     #[error("fewer than {0} backups are in step (--require-backups); try again in a moment")]
     TooFewBackups(usize),
+    #[error(
+        "the file holds users of {theirs}, this coordinator belongs to {ours}: to have both in one network, say --other-network"
+    )]
+    OtherNetwork { theirs: String, ours: String },
     #[error(
         "this registration of {name} lost its name to an earlier one, made at another coordinator while the two could not see each other. \
          Register under another name; whoever runs this network can see both with `client status --conflicts`"
@@ -70,6 +81,7 @@ impl Refusal {
             | Refusal::Unavailable(Unavailable::Registered(_))
             | Refusal::NotRegistered(_)
             | Refusal::Conflict { .. }
+            | Refusal::OtherNetwork { .. }
             | Refusal::NoLogin(_) => false,
             Refusal::Unavailable(_)
             | Refusal::NotYet(_)
@@ -80,6 +92,7 @@ impl Refusal {
             | Refusal::NotStored
             | Refusal::Draining
             | Refusal::NoMain
+            | Refusal::Incomplete
             | Refusal::SteppedDown
             | Refusal::TooFewBackups(_) => true,
         }
@@ -96,6 +109,10 @@ impl Coordinator {
             Asked::Register => RegisterFailed { info, retry_after }.into(),
             Asked::ChangeSecret => ChangeSecretFailed { info, retry_after }.into(),
             Asked::RemoveUser => return self.say(turn, link, RemoveUserFailed { info, retry_after }),
+            Asked::ForgetCoordinator => {
+                return self.say(turn, link, ForgetCoordinatorFailed { info, retry_after });
+            }
+            Asked::Import => return self.say(turn, link, ImportFailed { info, retry_after }),
         };
         self.dismiss(turn, link, last);
     }

@@ -255,11 +255,15 @@ impl Registry {
         self.collect(username, of, secret);
     }
 
+    /// Whether this record of a registration says more than is known for certain.
+    pub(super) fn is_news(&self, username: &Username, record: &UserRecord) -> bool {
+        let known = self.users.registration(username, &record.registration);
+        known.is_none_or(|known| !self.seen.covers(&known.changed) || record.supersedes(known))
+    }
+
     /// Has a record that was proposed written again under a stamp of ours, unless it is known already as it is.
     pub(super) fn adopt(&mut self, username: Username, record: UserRecord) {
-        let known = self.users.registration(&username, &record.registration);
-        let news = known.is_none_or(|known| !self.seen.covers(&known.changed) || record.supersedes(known));
-        if news {
+        if self.is_news(&username, &record) {
             let secret = record.secret.clone();
             self.collected.push(Wanted { username, of: Some(record), secret, held: false });
         }
@@ -293,7 +297,9 @@ impl Registry {
                 names.insert(wanted.username.clone());
                 held.extend(wanted.held.then(|| wanted.username.clone()));
                 users.push(self.stamp(wall, wanted));
-            } else if let Some(asker) = self.release(&wanted.username) {
+            } else if wanted.held
+                && let Some(asker) = self.release(&wanted.username)
+            {
                 late.push((wanted.username, asker));
             }
         }
@@ -315,6 +321,12 @@ impl Registry {
         let users = self.batch.iter().flat_map(|batch| &batch.users);
         users.for_each(|(_, record)| seen.advance(&record.changed));
         seen
+    }
+
+    /// Whether nothing newer is known of this registration.
+    pub(super) fn is_newest(&self, username: &Username, record: &UserRecord) -> bool {
+        let known = self.users.registration(username, &record.registration);
+        known.is_none_or(|known| record.supersedes(known))
     }
 
     /// Records that have been written count from now on, and so does what is known for certain with them.
@@ -409,8 +421,13 @@ impl Registry {
 
     /// Whether what was wanted still makes sense: records may have come from elsewhere since.
     fn is_still_possible(&self, wanted: &Wanted) -> bool {
-        let user = self.users.get(&wanted.username).map(|user| &user.registration);
-        !wanted.held || user == wanted.of.as_ref().map(|of| &of.registration)
+        match &wanted.of {
+            Some(of) if !wanted.held => self.is_news(&wanted.username, of),
+            of => {
+                self.users.get(&wanted.username).map(|user| &user.registration)
+                    == of.as_ref().map(|of| &of.registration)
+            }
+        }
     }
 
     fn insert_hold(&mut self, username: Username, hold: Hold) {

@@ -21,7 +21,7 @@ use super::following::Following;
 use super::handover::{self, Handover};
 use super::inquiry::Inquiry;
 use super::links::Party;
-use super::peers::{PeerId, Up};
+use super::peers::{Peer, PeerId, Up};
 use super::refusals::Refusal;
 use super::writing::{Then, Write};
 use super::{Coordinator, Turn};
@@ -74,6 +74,8 @@ enum Why {
 pub(super) struct Main {
     /// Until when nothing is proposed, because backups and workers that know more are still coming.
     pub(super) gathering: Option<Time>,
+    /// Until when nothing is proposed, because a backup that follows since a moment ago may know users that this one does not.
+    pub(super) merging: Option<Time>,
     /// Workers that are still to come back.
     pub(super) expected: BTreeSet<ServerId>,
     /// The members whose users have been taken over in this reign.
@@ -145,7 +147,9 @@ impl Coordinator {
             Reigning::Seeking(_) => (Role::Seeking, self.rank, None),
         };
         // One that cannot write cannot take over.
-        Standing { role, rank: rank.filter(|_| !self.writing.is_failing()), main }
+        let rank = rank.filter(|_| !self.writing.is_failing());
+        let network = (!self.registry.is_blank()).then(|| self.group.network.clone());
+        Standing { role, rank, main, network }
     }
 
     /// Tells the other coordinators what this one is.
@@ -212,9 +216,11 @@ impl Coordinator {
         for (username, asker) in asked {
             self.deny(turn, username, &asker, &Refusal::SteppedDown);
         }
+        self.fail_imports(turn, &Refusal::SteppedDown);
         for link in self.links.which(|party| matches!(party, Party::Worker(_))) {
             let info = "this is no longer the main coordinator".to_owned();
-            self.dismiss(turn, link, AuthenticationFail { info });
+            let retry_after = Some(self.retry_after());
+            self.dismiss(turn, link, AuthenticationFail { info, retry_after });
         }
         if handover.is_some() {
             self.leaving = Some(turn.now.time + handover::PATIENCE);
@@ -255,7 +261,9 @@ impl Coordinator {
         if seeking.rising.is_some() || self.draining {
             return;
         }
-        if let Some(main) = self.main_to_follow() {
+        // The one that hands over still reigns, and must not be followed any more.
+        let promoted = seeking.lost.why == Why::HandedOver;
+        if let Some(main) = self.main_to_follow().filter(|_| !promoted) {
             return self.follow(turn, main);
         }
         let (waits, mut next) = self.waits_for_coordinators(turn.now.time);
@@ -283,7 +291,7 @@ impl Coordinator {
         let may_follow = |up: &Up| {
             up.is_main()
                 && up.epoch.as_ref() >= self.epoch.as_ref()
-                && (self.registry.is_blank() || !up.blank)
+                && (self.registry.is_blank() || !up.is_blank())
         };
         let mains = self.peers.up().filter(|(_, _, up)| may_follow(up));
         mains.max_by_key(|(_, _, up)| up.epoch.clone()).map(|(number, ..)| number)
@@ -295,32 +303,51 @@ impl Coordinator {
         if seeking.lost.why == Why::HandedOver {
             return (false, None);
         }
-        let mine = self.ranks.iter().position(|id| *id == self.config.id);
-        let before_me = &self.ranks[..mine.unwrap_or(self.ranks.len())];
         let (mut waits, mut next) = (false, None);
         for (_, peer) in self.peers.iter() {
-            match peer.up() {
-                Some(up) => {
-                    let hears_a_main = up.standing.role == Role::Backup && !seeking.lost.is_certain();
-                    waits |= hears_a_main || (!up.is_main() && self.has_better_claim(up, peer.id.as_ref()));
-                }
-                None if peer.crashed || peer.hostile => {}
-                None => {
-                    let is_before_me = peer.id.as_ref().is_some_and(|id| before_me.contains(id));
-                    let until = peer.heard.unwrap_or(seeking.since) + self.config.limits.failure_timeout;
-                    if until > now && (is_before_me || !seeking.lost.is_certain()) {
-                        waits = true;
-                        next = [next, Some(until)].into_iter().flatten().min();
-                    }
-                }
-            }
+            let (waits_for_it, until) = match peer.up() {
+                Some(up) => self.waits_for_linked(seeking, peer, up),
+                None => (false, self.waits_for_missing(seeking, peer)),
+            };
+            let until = until.filter(|until| *until > now);
+            waits |= waits_for_it || until.is_some();
+            next = [next, until].into_iter().flatten().min();
         }
         (waits, next)
     }
 
+    /// Whether a coordinator that can be heard is to be waited for, or until when.
+    fn waits_for_linked(&self, seeking: &Seeking, peer: &Peer, up: &Up) -> (bool, Option<Time>) {
+        let acceptable = self.registry.is_blank() || !up.is_blank();
+        if acceptable && self.gave_way_to(seeking, peer) {
+            return (false, Some(seeking.since + self.config.limits.failure_timeout));
+        }
+        let hears_a_main = up.standing.role == Role::Backup && !seeking.lost.is_certain();
+        (hears_a_main || (!up.is_main() && self.has_better_claim(up, peer.id.as_ref())), None)
+    }
+
+    /// Until when a coordinator without a link is to be waited for.
+    fn waits_for_missing(&self, seeking: &Seeking, peer: &Peer) -> Option<Time> {
+        let mine = self.ranks.iter().position(|id| *id == self.config.id);
+        let before_me = &self.ranks[..mine.unwrap_or(self.ranks.len())];
+        let is_before_me = peer.id.as_ref().is_some_and(|id| before_me.contains(id));
+        let gone = peer.crashed || peer.hostile || (seeking.lost.is_certain() && !is_before_me);
+        let since = match peer.heard {
+            Some(heard) if !self.gave_way_to(seeking, peer) => heard,
+            _ => seeking.since,
+        };
+        (!gone).then(|| since + self.config.limits.failure_timeout)
+    }
+
+    /// Whether this is whose epoch made this coordinator give way: it is to have it.
+    fn gave_way_to(&self, seeking: &Seeking, peer: &Peer) -> bool {
+        let reigns = self.epoch.as_ref().map(|epoch| &epoch.coordinator);
+        seeking.lost.why == Why::SteppedDown && peer.id.as_ref() == reigns
+    }
+
     /// Whether the coordinator at the other end is to take over rather than this one.
     fn has_better_claim(&self, up: &Up, id: Option<&ServerId>) -> bool {
-        let theirs = (up.blank, Reverse(up.epoch.as_ref()), up.standing.rank.unwrap_or(u64::MAX), id);
+        let theirs = (up.is_blank(), Reverse(up.epoch.as_ref()), up.standing.rank.unwrap_or(u64::MAX), id);
         let rank = self.standing().rank.unwrap_or(u64::MAX);
         let ours = (self.registry.is_blank(), Reverse(self.epoch.as_ref()), rank, Some(&self.config.id));
         theirs < ours
@@ -364,7 +391,7 @@ impl Coordinator {
         let others = self.peers.up().next().is_some();
         let gathering = (others || !self.placement.is_empty()).then(|| now + self.config.limits.sync_timeout);
         let merged = BTreeSet::from([self.config.id.clone()]);
-        self.reigning = Reigning::Main(Main { gathering, expected, merged, handover: None });
+        self.reigning = Reigning::Main(Main { gathering, merging: None, expected, merged, handover: None });
         let adopted = self.registry.adopt_all();
         info!(%epoch, adopted, "this is the main coordinator");
         self.announce_standing(turn);
@@ -386,6 +413,21 @@ impl Coordinator {
         let Reigning::Main(main) = &self.reigning else { return false };
         let needed = self.config.require_backups;
         needed == 0 || main.merged.len() + needed >= self.group.members.len()
+    }
+
+    /// Whether there may be users of whom this main coordinator is about to hear.
+    pub(super) fn is_incomplete(&self) -> bool {
+        matches!(&self.reigning, Reigning::Main(main) if main.gathering.is_some() || main.merging.is_some())
+    }
+
+    /// Ends the time of merging, where it is over.
+    pub(super) fn end_merging(&mut self, turn: &mut Turn<'_>) {
+        let over = self.standbys.have_uploaded();
+        let Reigning::Main(main) = &mut self.reigning else { return };
+        if main.merging.is_some_and(|until| until <= turn.now.time || over) {
+            main.merging = None;
+            self.propose_next(turn);
+        }
     }
 
     /// Ends the time of gathering, where it is over.

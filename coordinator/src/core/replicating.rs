@@ -5,7 +5,6 @@
 //! on its own disk that a listed backup lacks; what it leaves with a backup alone was never acknowledged, and is adopted there.
 
 use common::id::{LinkId, ServerId};
-use common::users::Seen;
 use common::wire::{
     Message, SyncUser, SynchroniseServerAddresses, SynchroniseServerLoad, SynchroniseUserStore, Synchronised,
 };
@@ -20,19 +19,25 @@ impl Coordinator {
     /// What a backup says to the main coordinator.
     pub(super) fn hear_backup(&mut self, turn: &mut Turn<'_>, link: LinkId, id: &ServerId, message: Message) {
         match message {
-            Message::SyncUser(request) if request.r#override => {
-                self.start_following(turn, link, id, request.seen)
+            Message::SyncUser(request) if request.r#override => self.start_following(turn, link, id, request),
+            Message::SyncUser(users) => {
+                self.include(turn, users.members.clone());
+                self.take_upload(turn, link, users);
             }
-            Message::SyncUser(users) => self.take_upload(turn, link, users),
             Message::Synchronised(confirmed) => self.confirmed(turn, link, confirmed),
             other => self.invalid(turn, link, format!("{} is not for a backup to say", other.command())),
         }
     }
 
-    fn start_following(&mut self, turn: &mut Turn<'_>, link: LinkId, id: &ServerId, seen: Seen) {
+    fn start_following(&mut self, turn: &mut Turn<'_>, link: LinkId, id: &ServerId, request: SyncUser) {
         info!(backup = %id, "a backup follows");
+        let SyncUser { seen, members, .. } = request;
+        self.include(turn, members);
         self.registry.observe(turn.now.wall, &seen);
         self.standbys.follow(id.clone(), link, Cursor::starting_after(seen));
+        if let Reigning::Main(main) = &mut self.reigning {
+            main.merging = Some(turn.now.time + self.config.limits.sync_timeout);
+        }
         self.tell_addresses(turn, link);
         self.tell_loads(turn, link);
         let list = self.backup_list();
@@ -49,6 +54,7 @@ impl Coordinator {
             token_key: self.group.token_key.clone(),
             servers: self.placement.servers(),
             members: self.group.members.clone(),
+            forgotten: self.group.forgotten.clone(),
             history: self.group.history.clone(),
             seen: self.registry.seen().clone(),
         };
@@ -136,7 +142,8 @@ impl Coordinator {
             self.deny(turn, username, &asker, &refusal);
         }
         if users.is_empty() {
-            return;
+            // What they waited for may have come from elsewhere.
+            return self.confirm_imports(turn);
         }
         self.proposed = users;
         self.standbys.propose(turn.now.time);
@@ -162,7 +169,7 @@ impl Coordinator {
     fn may_propose(&mut self, turn: &Turn<'_>) -> bool {
         let Reigning::Main(main) = &self.reigning else { return false };
         let gathered = main.gathering.is_none_or(|until| until <= turn.now.time || self.has_gathered());
-        gathered && !self.writing.is_failing() && self.has_merged_enough()
+        gathered && main.merging.is_none() && !self.writing.is_failing() && self.has_merged_enough()
     }
 
     /// Sends the batch to our own disk, where every listed backup has confirmed it.
@@ -204,6 +211,7 @@ impl Coordinator {
             }
         }
         self.list_ready(turn);
+        self.end_merging(turn);
     }
 
     /// Lists the backups that hold all that counts.

@@ -116,7 +116,7 @@ impl Coordinator {
         if let Some(known) = self.links.get(link) {
             warn!(peer = %known.peer, info, "refused a server");
         }
-        self.dismiss(turn, link, AuthenticationFail { info });
+        self.dismiss(turn, link, AuthenticationFail { info, retry_after: None });
     }
 
     /// Tells a worker of users that it lacks, as long as little else waits for it. Nothing happens where the link is no worker's.
@@ -130,7 +130,7 @@ impl Coordinator {
                     let Some((username, user)) = users.pop_first() else { return };
                     UserRegisterResult { username, user }.into()
                 }
-                _ => Message::from(SyncUser { users, seen, r#override: false }),
+                _ => Message::from(SyncUser { users, seen, r#override: false, members: Vec::new() }),
             };
             self.say(turn, link, news);
         }

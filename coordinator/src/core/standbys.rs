@@ -75,6 +75,11 @@ impl Standbys {
         self.following.iter().find(|standby| standby.id == *id)
     }
 
+    /// Whether everything that those who follow know is known here.
+    pub(super) fn have_uploaded(&self) -> bool {
+        self.following.iter().all(|standby| standby.uploaded)
+    }
+
     /// The links of all that follow.
     pub(super) fn links(&self) -> Vec<LinkId> {
         self.following.iter().map(|standby| standby.link).collect()

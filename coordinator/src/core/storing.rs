@@ -43,20 +43,27 @@ impl Coordinator {
     /// The batch counts, and every server has been told: now whoever asked.
     pub(super) fn settled(&mut self, turn: &mut Turn<'_>) {
         for done in std::mem::take(&mut self.done) {
-            if done.is_the_user {
+            let needed = self.config.require_backups;
+            if self.batch_copies < needed {
+                // A backup was lost on the way. It is written, and asked for again it will be found.
+                self.deny(turn, done.username, &done.asker, &Refusal::TooFewBackups(needed));
+            } else if done.is_the_user {
                 self.confirm(turn, done);
             } else {
                 let refusal = self.taken_meanwhile(&done.username);
                 self.deny(turn, done.username, &done.asker, &refusal);
             }
         }
+        self.imports_settled();
+        self.confirm_imports(turn);
         self.list_ready(turn);
     }
 
     /// The name was to be had when it was asked for, and is not any more.
     pub(super) fn taken_meanwhile(&self, username: &Username) -> Refusal {
         match self.registry.get(username) {
-            Some(_) => Refusal::Unavailable(Unavailable::Registered(username.clone())),
+            // It may be the same client's own, made at another coordinator: repeated, the secret decides.
+            Some(_) => Refusal::Changed(username.clone()),
             None => Refusal::NotRegistered(username.clone()),
         }
     }
@@ -119,6 +126,7 @@ impl Coordinator {
         for (username, asker) in self.registry.disown() {
             self.deny(turn, username, &asker, &Refusal::NotStored);
         }
+        self.fail_imports(turn, &Refusal::NotStored);
         self.finish_drain(turn);
     }
 

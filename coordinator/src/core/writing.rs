@@ -11,7 +11,7 @@ use common::id::LinkId;
 use common::machine::{Action, JobId};
 use common::time::Time;
 use common::user::{UserRecord, Username};
-use common::users::Seen;
+use common::users::{Seen, Users};
 use tracing::error;
 
 use super::config::{Change, Effect, Group};
@@ -104,13 +104,20 @@ impl Coordinator {
         }
         let mut change = Change::default();
         let mut seen = self.registry.seen().clone();
+        let mut users = Users::default();
         for write in &writes {
-            change.users.extend(write.users.iter().cloned());
+            for (username, record) in &write.users {
+                // What is on disk may be newer than what has come from elsewhere.
+                if self.registry.is_newest(username, record) {
+                    users.merge(username.clone(), record.clone());
+                }
+            }
             seen.merge(&write.seen);
             if write.group.is_some() {
                 change.group.clone_from(&write.group);
             }
         }
+        change.users = users.into_records();
         change.seen = (seen != *self.registry.seen()).then_some(seen);
         let job = self.jobs.number();
         self.writing.outstanding = Some((job, writes));

@@ -3,10 +3,17 @@
 //! Hashing runs on a bounded pool of threads, the disk on a thread of its own; both answer with an input. What is *not* here:
 //! any decision.
 
+mod commands;
 mod disk;
+mod exports;
+mod remote;
 mod store;
+mod transfer;
+mod users_file;
 
-pub use store::{Opened, Store, StoreError};
+pub use commands::{export, import};
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use common::boot;
 use common::id::Incarnation;
@@ -16,8 +23,10 @@ use tokio::sync::mpsc::{self, UnboundedSender};
 use tracing::info;
 
 use crate::config::Config;
-use crate::core::{self, Coordinator, Effect, Input, Limits};
+use crate::core::{self, Coordinator, Effect, Input};
 use disk::Disk;
+use exports::Exports;
+use store::Store;
 
 /// Runs a coordinator until it is told to end. Must be called inside a `LocalSet`.
 ///
@@ -30,23 +39,25 @@ pub async fn run(config: Config) -> Result<(), String> {
         .local_addr()
         .map_err(|error| format!("cannot tell where this coordinator listens: {error}"))?;
     let address = config.advertise.unwrap_or_else(|| Address::from(bound));
-    let (store, opened) = Store::open(&config.data_dir, config.id).map_err(|error| error.to_string())?;
+    let (mut store, opened) = Store::open(&config.data_dir, config.id).map_err(|error| error.to_string())?;
     let (id, users) = (opened.id, opened.recovered.users.len());
+    store.announce(&reachable(bound)).map_err(|error| error.to_string())?;
+    let exports = config.export.map(|(path, every)| Exports::new(path, every));
 
     let clock = boot::Clock::start();
     let settings = core::Config {
         id: id.clone(),
         address: address.clone(),
         secret: config.secret,
-        backups: Vec::new(),
-        require_backups: 0,
+        backups: config.backups,
+        require_backups: config.require_backups,
         incarnation: Incarnation(boot::random_seed()),
         seed: boot::random_seed(),
-        limits: Limits::default(),
+        limits: config.limits,
     };
     let coordinator = Coordinator::new(clock.now(), settings, opened.recovered);
     let (inputs, results) = mpsc::unbounded_channel();
-    let (mut disk, disk_ended) = Disk::start(store, inputs.clone());
+    let (mut disk, disk_ended) = Disk::start(store, exports, inputs.clone());
     tokio::task::spawn_local(drain_on_signal(inputs.clone()));
 
     info!(%id, %address, users, data_dir = %config.data_dir.display(), "the coordinator is ready");
@@ -70,8 +81,19 @@ fn perform(effect: Effect, hasher: &Hasher, disk: &Disk, inputs: &UnboundedSende
         Effect::Verify { job, secret, hash } => {
             hasher.verify(secret, hash, move |matches| answer(Input::Verified { job, matches }));
         }
-        Effect::Persist { job, change } => disk.write(job, change.users),
+        Effect::Persist { job, change } => disk.write(job, change),
     }
+}
+
+/// Where somebody on this machine reaches what listens there.
+fn reachable(bound: SocketAddr) -> Address {
+    let mut address = bound;
+    match bound.ip() {
+        ip if !ip.is_unspecified() => {}
+        IpAddr::V4(_) => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(_) => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+    }
+    Address::from(address)
 }
 
 async fn drain_on_signal(inputs: UnboundedSender<Input>) {

@@ -269,6 +269,7 @@ impl Cast {
             epoch: None,
             history: Vec::new(),
             members: Vec::new(),
+            forgotten: Vec::new(),
         };
         let recovered = Recovered { group, seen: users.latest(), users };
         Node::Coordinator(Box::new(Coordinator::new(now, config, recovered)))

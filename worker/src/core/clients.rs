@@ -1,15 +1,17 @@
-//! The conversation with clients: what they may say when, what they publish, and how they leave.
+//! The conversation with clients: what they may say when, what they publish, and how they leave. A coordinator that only asks whom we hear
+//! is one of them.
 
+use common::epoch::Epoch;
 use common::id::LinkId;
 use common::machine::Action;
 use common::time::Now;
 use common::user::Username;
 use common::wire::{
-    ActivityBroadcast, ActivityMessage, AuthenticationFail, ChangeSecretFailed, DeLoad, Message, Millis,
-    RemoveUserFailed, WireError,
+    ActivityBroadcast, ActivityMessage, AuthenticationFail, ChangeSecretFailed, DeLoad, MainAnswer,
+    MainQuery, Message, Millis, RemoveUserFailed, WireError,
 };
 
-use super::session::{Phase, Purpose, Session};
+use super::session::{Attempt, Phase, Purpose, Session};
 use super::{Actions, Link, Worker};
 
 /// What is said of more log-ins and registrations than may be under way.
@@ -18,13 +20,23 @@ pub(super) const BUSY: &str = "too many log-ins and registrations at once; try a
 pub(super) const LEAVING: &str = "this server is shutting down; try another";
 
 impl Worker {
-    pub(super) fn client_said(&mut self, now: Now, link: LinkId, message: Message, out: &mut Actions) {
+    pub(super) fn client_said(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        message: Message,
+        epoch: Option<&Epoch>,
+        out: &mut Actions,
+    ) {
         match message {
             Message::Login(login) => self.login(now, link, login, out),
             Message::Register(register) => self.register(now, link, register, out),
             Message::ActivityMessage(message) => self.publish(now, link, &message, out),
             Message::Logout(_) => self.close(now, link, None, out),
-            Message::Authenticate(authenticate) => self.admit_neighbour(now, link, authenticate, out),
+            Message::Authenticate(authenticate) => {
+                self.admit_neighbour(now, link, authenticate, epoch, out);
+            }
+            Message::MainQuery(query) => self.main_query(now, link, &query, epoch, out),
             Message::InvalidMessage(_) | Message::AuthenticationFail(_) => self.close(now, link, None, out),
             Message::RegisterSuccess(_)
             | Message::RegisterFailed(_)
@@ -62,11 +74,16 @@ impl Worker {
             Phase::LoggedIn { .. } => {
                 format!("{command} after LOGIN_SUCCESS: this connection is logged in already")
             }
-            Phase::Asking { .. } | Phase::Verifying { purpose: Purpose::LogIn(_), .. } => {
+            Phase::Asking { attempt: Attempt { purpose, .. }, .. } | Phase::Verifying { purpose }
+                if *purpose == Purpose::LogIn =>
+            {
                 format!("{command} before LOGIN was answered")
             }
-            Phase::Registering { .. } | Phase::Verifying { purpose: Purpose::Register, .. } => {
+            Phase::Registering { .. } | Phase::Asking { .. } | Phase::Verifying { .. } => {
                 format!("{command} before REGISTER was answered")
+            }
+            Phase::Coordinator { .. } => {
+                format!("{command} after MAIN_QUERY: this connection is a coordinator's")
             }
         };
         self.refuse(now, link, info, out);
@@ -78,7 +95,7 @@ impl Worker {
         let activity = match session.author(message, &self.digests) {
             Ok(username) => message.activity.authenticated(username),
             Err(info) => {
-                let last = AuthenticationFail { info: info.to_owned() };
+                let last = AuthenticationFail { info: info.to_owned(), retry_after: None };
                 return self.close(now, link, Some(last.into()), out);
             }
         };
@@ -101,9 +118,38 @@ impl Worker {
         self.cut_off(now, full, out);
     }
 
+    /// A coordinator that does not hear the main one asks whether we do. It may ask again on this connection.
+    fn main_query(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        query: &MainQuery,
+        epoch: Option<&Epoch>,
+        out: &mut Actions,
+    ) {
+        if !self.session(link).is_coordinator() && !self.is_fresh(now, link, "MAIN_QUERY", out) {
+            return;
+        }
+        if !self.config.secret.equals(&query.secret) {
+            let info = "wrong network secret".to_owned();
+            tracing::warn!(id = %query.id, %info, "refused a coordinator");
+            return self.close(now, link, Some(AuthenticationFail { info, retry_after: None }.into()), out);
+        }
+        self.hear_epoch(epoch);
+        let until = now.time + self.config.limits.server_silence;
+        self.session(link).enter(Phase::Coordinator { until });
+        let main = self.upstream.heard_main(now.time).cloned();
+        self.reply(now, link, MainAnswer { main }, out);
+    }
+
     /// Queues a private reply; who lets too many wait is dropped.
     pub(super) fn reply(&mut self, now: Now, link: LinkId, message: impl Into<Message>, out: &mut Actions) {
-        match self.session(link).reply(now.time, &message.into()) {
+        let message = message.into();
+        let Some(Link::Client(session)) = self.links.get_mut(link) else {
+            unreachable!("only clients have sessions")
+        };
+        let epoch = self.epoch.as_ref().filter(|_| session.is_coordinator());
+        match session.reply(now.time, &message, epoch) {
             Ok(()) => out.push(Action::Flush(link)),
             Err(full) => {
                 tracing::info!(?link, reason = %full, "dropped a client");
@@ -126,7 +172,7 @@ impl Worker {
                 self.load -= 1;
                 self.tell_coordinator(now, DeLoad { load: self.load }, out);
             }
-            Phase::Asking { username, .. } => {
+            Phase::Asking { attempt: Attempt { username, .. }, .. } => {
                 if let Some(waiting) = self.queries.get_mut(username) {
                     waiting.retain(|other| *other != link);
                     if waiting.is_empty() {
@@ -135,7 +181,7 @@ impl Worker {
                 }
             }
             Phase::Registering { username, .. } => self.registrations.abandoned(username, link),
-            Phase::Fresh { .. } | Phase::Verifying { .. } => {}
+            Phase::Fresh { .. } | Phase::Verifying { .. } | Phase::Coordinator { .. } => {}
         }
         session.farewell(&self.log, self.config.limits.client_outbox_bytes, last)
     }
@@ -154,7 +200,7 @@ impl Worker {
         let lost: Vec<_> = self.links.iter().filter_map(lost).collect();
         for (link, info) in lost {
             tracing::info!(?link, %username, "ended a session: {info}");
-            self.close(now, link, Some(AuthenticationFail { info }.into()), out);
+            self.close(now, link, Some(AuthenticationFail { info, retry_after: None }.into()), out);
         }
     }
 

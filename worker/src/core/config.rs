@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use common::epoch::Epoch;
 use common::id::{Incarnation, ServerId};
 use common::limits;
 use common::machine::JobId;
 use common::user::{PasswordHash, Secret};
-use common::wire::Address;
+use common::wire::{Address, BackupEntry};
+use serde::{Deserialize, Serialize};
 
 /// Everything that a worker must know to start.
 #[derive(Clone, Debug)]
@@ -19,12 +21,25 @@ pub struct Config {
     pub secret: Secret,
     /// The coordinators to try, in order; at least one. BACKUP_LIST teaches the rest.
     pub coordinators: Vec<Address>,
+    /// What an earlier run learnt of the coordinators; they are tried first.
+    pub remembered: Remembered,
     /// Which start of this worker this is; random.
     pub incarnation: Incarnation,
     /// Seeds all that the worker draws: pauses, and the key of the secrets' digests.
     pub seed: u64,
     /// Its bounds.
     pub limits: Limits,
+}
+
+/// What a worker keeps from one run to the next. It is a cache: without it, the worker asks the coordinators that its operator named.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remembered {
+    /// The network that it belonged to.
+    pub network: Option<String>,
+    /// The highest epoch that it had heard of there.
+    pub epoch: Option<Epoch>,
+    /// The coordinators, as the main one listed them last.
+    pub servers: Vec<BackupEntry>,
 }
 
 /// The bounds of a worker. The defaults, their reasons and what happens beyond them: [`common::limits`], where not said here.
@@ -56,11 +71,18 @@ pub struct Limits {
     pub retry_after: Duration,
     /// How often servers hear of each other.
     pub heartbeat: Duration,
-    /// After which silence a server's connection is closed.
+    /// After which silence the connection to another worker is closed.
     pub server_silence: Duration,
-    /// How long a server may take to answer AUTHENTICATE or USER_QUERY. Longer: the link is closed and dialled again; the user is taken
-    /// not to exist. Neither needs a disk: a healthy server takes milliseconds, and 5 s spare one that is busy.
+    /// After which silence the connection to the coordinator is closed, and the next one asked.
+    pub failure_timeout: Duration,
+    /// How long a server may take to answer AUTHENTICATE or USER_QUERY. Longer: the link is closed and the next one dialled; the user's
+    /// record is taken to be as it is known here. A healthy server takes milliseconds; 5 s spare a coordinator that is about to take over
+    /// and lets us wait until it knows whether it does.
     pub server_answer: Duration,
+    /// Users in one SYNC_USER.
+    pub sync_users: usize,
+    /// Bytes that may wait for the coordinator before it is told of more users.
+    pub feed_bytes: usize,
     /// PERIOD_FOR_ORDERING.
     pub ordering_period: Duration,
     /// Bytes of one origin's activities that may wait for earlier ones.
@@ -91,7 +113,10 @@ impl Default for Limits {
             retry_after: limits::RETRY_AFTER,
             heartbeat: limits::HEARTBEAT,
             server_silence: limits::SERVER_SILENCE,
+            failure_timeout: limits::FAILURE_TIMEOUT,
             server_answer: Duration::from_secs(5),
+            sync_users: limits::SYNC_USERS,
+            feed_bytes: limits::FEED_BYTES,
             ordering_period: limits::ORDERING_PERIOD,
             held_bytes: limits::HELD_BYTES,
             unlisted: Duration::from_secs(60),
@@ -141,6 +166,8 @@ pub enum Effect {
         /// What it is to match.
         hash: PasswordHash,
     },
+    /// Keep this for the next run, in place of what was to be kept before. There is no answer: nothing waits for it.
+    Remember(Remembered),
 }
 
 /// What a worker has dropped since its start.

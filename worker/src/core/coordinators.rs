@@ -1,11 +1,18 @@
 //! The conversation with the coordinator above, and what is the same towards any server.
+//!
+//! What was asked of a coordinator that is lost is asked of the next: names to register, users whom we do not know. Clients that wait for an
+//! answer wait for whoever reigns, within their time-outs.
 
+use common::epoch::Epoch;
 use common::id::LinkId;
 use common::machine::Action;
 use common::time::Now;
 use common::user::{UserRecord, Username};
 use common::users::Seen;
-use common::wire::{Authenticate, AuthenticateSuccess, Message, ServerLoad};
+use common::wire::{
+    Address, Authenticate, AuthenticateSuccess, AuthenticationFail, LockRequest, Message, ServerLoad,
+    SyncUser, UserQuery,
+};
 
 use super::{Actions, Link, Worker};
 
@@ -16,33 +23,47 @@ impl Worker {
         self.upstream.dialled(now.time, link);
         let users_after = self.users.told().clone();
         let greeting = Authenticate { load: Some(self.load), users_after, ..self.authenticate() };
-        self.upstream.push(now.time, &greeting.into()).expect("an empty outbox takes a greeting");
+        let pushed = self.upstream.push(now.time, &greeting.into(), self.epoch.as_ref());
+        pushed.expect("an empty outbox takes a greeting");
         out.push(Action::Flush(link));
     }
 
-    pub(super) fn coordinator_said(&mut self, now: Now, link: LinkId, message: Message, out: &mut Actions) {
+    pub(super) fn coordinator_said(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        message: Message,
+        epoch: Option<&Epoch>,
+        out: &mut Actions,
+    ) {
         if !self.upstream.is_established() {
-            return self.coordinator_answered(now, link, message, out);
+            return self.coordinator_answered(now, link, message, epoch, out);
         }
+        if let Some(objection) = self.objection(epoch) {
+            return self.object(now, link, objection, out);
+        }
+        self.hear_epoch(epoch);
         self.upstream.heard(now.time);
         match message {
-            Message::SyncUser(sync) => {
-                for (username, record) in sync.users {
-                    self.follow_user(now, username, record, out);
+            Message::Heartbeat(_) => {}
+            Message::SyncUser(sync) => self.users_told(now, sync, out),
+            Message::UserRegisterResult(result) => {
+                if self.users.follow(result.username.clone(), result.user) {
+                    self.end_lost_sessions(now, &result.username, out);
                 }
             }
-            Message::UserRegisterResult(result) => self.follow_user(now, result.username, result.user, out),
             Message::UserAnswer(answer) => {
                 if let Some(record) = answer.user {
                     self.learn_user(now, answer.username.clone(), record, out);
                 }
-                self.query_over(&answer.username, out);
+                self.query_over(now, &answer.username, out);
             }
             Message::LockAllowed(allowed) => self.lock_allowed(now, allowed, out),
             Message::LockDenied(denied) => self.lock_denied(now, denied, out),
             Message::SynchronisedNewServer(new) => self.roster.joined(now.time, new.server),
             Message::RemoveServer(removed) => self.roster.removed(now.time, &removed.id),
-            Message::BackupList(list) => self.upstream.learn(list.servers),
+            Message::BackupList(list) => self.coordinators_listed(now, link, list, out),
+            Message::Redirect(redirect) => self.leave_for(now, link, redirect.address, out),
             Message::InvalidMessage(_) | Message::AuthenticationFail(_) => {
                 self.server_refused(now, link, &message, out)
             }
@@ -50,14 +71,21 @@ impl Worker {
         }
     }
 
-    /// A record has come in its turn.
-    fn follow_user(&mut self, now: Now, username: Username, record: UserRecord, out: &mut Actions) {
-        if self.users.follow(username.clone(), record) {
-            self.end_lost_sessions(now, &username, out);
+    /// Several records at once, and how much we know with them. With `override` it is the other way round: how much the coordinator
+    /// knows, to be told the rest.
+    fn users_told(&mut self, now: Now, sync: SyncUser, out: &mut Actions) {
+        for (username, record) in sync.users {
+            self.learn_user(now, username, record, out);
+        }
+        if sync.r#override {
+            self.users_above = Some(sync.seen);
+            self.tell_users(now, out);
+        } else {
+            self.users.claim(&sync.seen);
         }
     }
 
-    /// A record has come ahead of its turn.
+    /// A record has come, by itself no reason to think that all before it have.
     pub(super) fn learn_user(&mut self, now: Now, username: Username, record: UserRecord, out: &mut Actions) {
         if self.users.merge(username.clone(), record) {
             self.end_lost_sessions(now, &username, out);
@@ -65,31 +93,115 @@ impl Worker {
     }
 
     /// What came back on our AUTHENTICATE.
-    fn coordinator_answered(&mut self, now: Now, link: LinkId, message: Message, out: &mut Actions) {
+    fn coordinator_answered(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        message: Message,
+        epoch: Option<&Epoch>,
+        out: &mut Actions,
+    ) {
         match message {
-            Message::AuthenticateSuccess(AuthenticateSuccess {
-                network: Some(network),
-                token_key: Some(token_key),
-                servers,
-                id,
-                ..
-            }) => {
-                tracing::info!(coordinator = %self.upstream.address(), %id, "joined the network");
-                self.upstream.established(now.time);
-                self.users.join(network, token_key);
-                self.roster.listed(now.time, servers);
-                self.tell_coordinator(now, ServerLoad { load: self.load }, out);
+            Message::AuthenticateSuccess(success) => self.let_in(now, link, success, epoch, out),
+            Message::Redirect(redirect) => {
+                self.hear_epoch(epoch);
+                self.leave_for(now, link, redirect.address, out);
             }
-            Message::AuthenticateSuccess(_) => self.refuse(now, link, "only a coordinator can let a worker in", out),
-            Message::AuthenticationFail(fail) => out.push(Action::Exit(Err(format!(
+            Message::AuthenticationFail(_) => self.turned_away(now, link, message, epoch, out),
+            Message::InvalidMessage(_) => self.server_refused(now, link, &message, out),
+            _ => {
+                self.refuse(now, link, format!("{} before AUTHENTICATE was answered", message.command()), out)
+            }
+        }
+    }
+
+    /// The coordinator will not have us. Where it says a higher epoch than we did, it is that which it refuses; else it may be us.
+    fn turned_away(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        message: Message,
+        epoch: Option<&Epoch>,
+        out: &mut Actions,
+    ) {
+        let for_our_epoch = self.epoch.is_some() && epoch > self.epoch.as_ref();
+        if !for_our_epoch
+            && let Message::AuthenticationFail(fail) = &message
+            && fail.retry_after.is_none()
+            && self.upstream.is_hopeless()
+        {
+            return out.push(Action::Exit(Err(format!(
                 "the coordinator at {} refused this worker: {}. If it is the network secret, give both the same one, with \
                  --secret-file or {}",
                 self.upstream.address(),
                 fail.info,
                 common::network_secret::VARIABLE
-            )))),
-            Message::InvalidMessage(_) => self.server_refused(now, link, &message, out),
-            _ => self.refuse(now, link, format!("{} before AUTHENTICATE was answered", message.command()), out),
+            ))));
+        }
+        self.server_refused(now, link, &message, out);
+    }
+
+    /// The coordinator lets us in: it hears how we are, what we know and it does not, and what its predecessor left unanswered.
+    fn let_in(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        success: AuthenticateSuccess,
+        epoch: Option<&Epoch>,
+        out: &mut Actions,
+    ) {
+        let AuthenticateSuccess {
+            id, network: Some(network), token_key: Some(token_key), servers, seen, ..
+        } = success
+        else {
+            return self.refuse(now, link, "only a coordinator can let a worker in", out);
+        };
+        if self.users.join(network, token_key) {
+            // Epochs are the other network's too, and so is what we have just said that we know of users.
+            self.epoch = None;
+            self.upstream.send_on(self.upstream.address().clone());
+            return self.close(now, link, None, out);
+        }
+        if let Some(objection) = self.objection(epoch) {
+            return self.object(now, link, objection, out);
+        }
+        tracing::info!(coordinator = %self.upstream.address(), %id, "joined the network");
+        self.hear_epoch(epoch);
+        self.upstream.established(now.time, id);
+        self.roster.listed(now.time, servers);
+        self.tell_coordinator(now, ServerLoad { load: self.load }, out);
+        for (username, secret) in self.registrations.unanswered() {
+            self.tell_coordinator(now, LockRequest { username, secret }, out);
+        }
+        for username in self.queries.keys().cloned().collect::<Vec<_>>() {
+            self.tell_coordinator(now, UserQuery { username }, out);
+        }
+        self.users_above = Some(seen);
+        self.tell_users(now, out);
+    }
+
+    /// Tells the coordinator of users that it lacks, as long as little else waits for it. Each message claims what it completes; records
+    /// that came to us ahead of their turn go along unclaimed.
+    pub(super) fn tell_users(&mut self, now: Now, out: &mut Actions) {
+        let (sync_users, feed_bytes) = (self.config.limits.sync_users, self.config.limits.feed_bytes);
+        while self.upstream.is_established()
+            && self.upstream.output().len() <= feed_bytes
+            && let Some(above) = &mut self.users_above
+        {
+            let told = self.users.told();
+            let knew = above.covers_all(told);
+            let (users, last) = self.users.next_beyond(above, sync_users);
+            let seen = if last { told.clone() } else { above.meet(told) };
+            if last {
+                self.users_above = None;
+            }
+            if !users.is_empty() || !knew {
+                self.tell_coordinator(
+                    now,
+                    SyncUser { users, seen, r#override: false, members: Vec::new() },
+                    out,
+                );
+            }
         }
     }
 
@@ -98,7 +210,7 @@ impl Worker {
         if !self.upstream.is_established() {
             return;
         }
-        match self.upstream.push(now.time, &message.into()) {
+        match self.upstream.push(now.time, &message.into(), self.epoch.as_ref()) {
             Ok(link) => out.push(Action::Flush(link)),
             Err(full) => {
                 tracing::warn!(coordinator = %self.upstream.address(), reason = %full, "cut off the coordinator");
@@ -108,18 +220,33 @@ impl Worker {
         }
     }
 
-    /// The link to the coordinator is gone; so are the answers that were expected from it.
+    /// The link to the coordinator is gone. Where no other will be asked, so are the answers that were expected from it.
     pub(super) fn coordinator_gone(&mut self, now: Now, out: &mut Actions) -> Vec<u8> {
         let reason = format!("the connection to {} is gone", self.upstream.address());
         let rest = self.upstream.lost(now.time, &mut self.rng, &reason);
-        for link in self.registrations.coordinator_lost() {
-            self.registration_unanswered(now, link, out);
-        }
-        let unanswered: Vec<_> = self.queries.keys().cloned().collect();
-        for username in unanswered {
-            self.query_over(&username, out);
+        self.users_above = None;
+        if self.drain.is_some() {
+            for link in self.registrations.give_up() {
+                self.registration_unanswered(now, link, out);
+            }
+            for username in self.queries.keys().cloned().collect::<Vec<_>>() {
+                self.query_over(now, &username, out);
+            }
         }
         rest
+    }
+
+    /// The coordinator sends us to another one.
+    pub(super) fn leave_for(&mut self, now: Now, link: LinkId, address: Address, out: &mut Actions) {
+        tracing::info!(coordinator = %self.upstream.address(), to = %address, "sent to another coordinator");
+        self.upstream.send_on(address);
+        self.close(now, link, None, out);
+    }
+
+    /// The coordinator speaks in an epoch that is over: nothing of it counts.
+    fn object(&mut self, now: Now, link: LinkId, objection: AuthenticationFail, out: &mut Actions) {
+        tracing::warn!(coordinator = %self.upstream.address(), "left a coordinator: {}", objection.info);
+        self.close(now, link, Some(objection.into()), out);
     }
 
     /// The other side says that it will not have us, or did not understand us.

@@ -4,16 +4,40 @@ use common::id::LinkId;
 use common::machine::{Action, JobId};
 use common::password;
 use common::time::Now;
-use common::user::{Secret, Stamp, Username};
+use common::user::{Stamp, Username};
 use common::wire::{Login, LoginFailed, LoginSuccess, NewClient, UserQuery};
 
 use super::clients::{BUSY, LEAVING};
 use super::secrets::Digest;
-use super::session::{Phase, Purpose};
+use super::session::{Attempt, Phase, Purpose};
 use super::{Actions, Effect, Job, Link, Worker};
+
+/// The capability of a client that understands BACKUP_LIST.
+const BACKUP_LIST: &str = "backup_list";
 
 /// What is said of a name that does not exist, and of a secret that is not its: the same.
 const WRONG: &str = "wrong name or secret";
+
+/// What is being verified.
+#[derive(Debug)]
+pub(super) struct Verification {
+    /// Who waits for it; it may be gone by now.
+    link: LinkId,
+    attempt: Attempt,
+    /// When the user's record had last changed; `None` where there is no such user.
+    changed: Option<Stamp>,
+    /// How far that record can be trusted.
+    record: Record,
+}
+
+/// Against what a secret is verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Record {
+    /// Our own copy, which may be older than the coordinator's.
+    OurCopy,
+    /// What the coordinator answered a moment ago, or was asked for in vain.
+    JustAsked,
+}
 
 impl Worker {
     pub(super) fn login(&mut self, now: Now, link: LinkId, login: Login, out: &mut Actions) {
@@ -27,6 +51,10 @@ impl Worker {
             Ok(username) => username,
             Err(error) => return self.deny_login(now, link, error.to_string(), false, out),
         };
+        if login.capabilities.iter().any(|capability| capability == BACKUP_LIST) {
+            let again = now.time + self.config.limits.heartbeat;
+            self.session(link).wants_list(again);
+        }
         if username.is_anonymous() {
             return self.welcome(now, link, username, None, None, out);
         }
@@ -41,17 +69,31 @@ impl Worker {
             None => self.deny_login(now, link, info, false, out),
             Some(secret) if !secret.is_acceptable() => self.deny_login(now, link, WRONG, false, out),
             Some(_) if self.is_busy() => self.deny_login(now, link, BUSY, true, out),
-            Some(secret) if self.users.get(&username).is_none() && self.upstream.is_established() => {
-                self.ask_for(now, link, username, secret, out);
+            Some(secret) => {
+                let is_unknown = self.users.get(&username).is_none();
+                let attempt = Attempt { username, secret, purpose: Purpose::LogIn };
+                if is_unknown && self.upstream.is_established() {
+                    self.ask_for(now, link, attempt, None, out);
+                } else {
+                    self.verify(link, attempt, Record::OurCopy, out);
+                }
             }
-            Some(secret) => self.verify_login(link, username, secret, out),
         }
     }
 
-    /// Asks the coordinator for a user's record, once for all who wait for it.
-    fn ask_for(&mut self, now: Now, link: LinkId, username: Username, secret: Secret, out: &mut Actions) {
+    /// Asks the coordinator for a user's record, once for all who wait for it: we have none, or one that last changed at `refuted`, which
+    /// may be old.
+    fn ask_for(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        attempt: Attempt,
+        refuted: Option<Stamp>,
+        out: &mut Actions,
+    ) {
         let until = now.time + self.config.limits.server_answer;
-        self.session(link).enter(Phase::Asking { until, username: username.clone(), secret });
+        let username = attempt.username.clone();
+        self.session(link).enter(Phase::Asking { until, attempt, refuted });
         let waiting = self.queries.entry(username.clone()).or_default();
         waiting.push(link);
         if waiting.len() == 1 {
@@ -59,78 +101,78 @@ impl Worker {
         }
     }
 
-    /// There is an answer about `username`, or there will be none: those who waited are verified against what is known now.
-    pub(super) fn query_over(&mut self, username: &Username, out: &mut Actions) {
+    /// There is an answer about `username`, or there will be none: those who waited are verified against what is known now, unless that
+    /// is what their secrets did not match before. So a wrong secret costs a question, and no second hash.
+    pub(super) fn query_over(&mut self, now: Now, username: &Username, out: &mut Actions) {
         for link in self.queries.remove(username).unwrap_or_default() {
-            let Phase::Asking { username, secret, .. } = self.session(link).phase() else {
+            let Phase::Asking { attempt, refuted, .. } = self.session(link).phase() else {
                 unreachable!("who waits for an answer is asking")
             };
-            let (username, secret) = (username.clone(), secret.clone());
-            self.verify_login(link, username, secret, out);
+            let (attempt, refuted) = (attempt.clone(), refuted.clone());
+            let known = self.users.get(username).map(|user| &user.changed);
+            if refuted.is_some() && refuted.as_ref() == known {
+                self.deny_secret(now, link, &attempt, out);
+            } else {
+                self.verify(link, attempt, Record::JustAsked, out);
+            }
         }
     }
 
-    fn verify_login(&mut self, link: LinkId, username: Username, secret: Secret, out: &mut Actions) {
-        let purpose = Purpose::LogIn(self.digests.of(&secret));
-        self.verify(link, username, secret, purpose, out);
-    }
-
     /// Has a secret verified against the user's, or a decoy where there is no such user.
-    pub(super) fn verify(
-        &mut self,
-        link: LinkId,
-        username: Username,
-        secret: Secret,
-        purpose: Purpose,
-        out: &mut Actions,
-    ) {
-        let user = self.users.get(&username);
+    pub(super) fn verify(&mut self, link: LinkId, attempt: Attempt, record: Record, out: &mut Actions) {
+        let user = self.users.get(&attempt.username);
         let hash = user.and_then(|user| user.secret.clone()).unwrap_or_else(password::decoy);
         let changed = user.map(|user| user.changed.clone());
-        self.session(link).enter(Phase::Verifying { username, purpose, changed });
-        let job = self.start_job(Job::Verification(link));
+        self.session(link).enter(Phase::Verifying { purpose: attempt.purpose });
+        let secret = attempt.secret.clone();
+        let job = self.start_job(Job::Verification(Verification { link, attempt, changed, record }));
         out.push(Action::Effect(Effect::Verify { job, secret, hash }));
     }
 
     pub(super) fn verified(&mut self, now: Now, job: JobId, matches: bool, out: &mut Actions) {
-        let Some(Job::Verification(link)) = self.jobs.remove(&job) else {
+        let Some(Job::Verification(verification)) = self.jobs.remove(&job) else {
             panic!("{job:?} verifies nothing")
         };
-        let Some(Link::Client(session)) = self.links.get(link) else { return };
-        let Phase::Verifying { username, purpose, changed } = session.phase() else {
-            unreachable!("a session goes nowhere while it is verified")
-        };
-        let (username, purpose) = (username.clone(), *purpose);
-        let user = self.users.get(&username);
+        let Verification { link, attempt, changed, record } = verification;
+        if !self.links.contains_key(link) {
+            return;
+        }
         // An unknown name fails whatever the decoy says.
-        let matches = matches && changed.is_some();
-        let current = user.map(|user| &user.changed) == changed.as_ref();
-        let registration = user.map(|user| user.registration.clone());
-        match purpose {
-            _ if matches && !current => self.deny_changed(now, link, &username, purpose, out),
-            Purpose::LogIn(digest) if matches => {
-                self.welcome(now, link, username, registration, Some(digest), out)
+        if !matches || changed.is_none() {
+            let may_be_old = changed.is_some() && record == Record::OurCopy;
+            if may_be_old && self.upstream.is_established() {
+                return self.ask_for(now, link, attempt, changed, out);
             }
-            Purpose::LogIn(_) => self.deny_login(now, link, WRONG, false, out),
-            Purpose::Register if matches => self.registered_already(now, link, &username, out),
+            return self.deny_secret(now, link, &attempt, out);
+        }
+        let user = self.users.get(&attempt.username).filter(|user| Some(&user.changed) == changed.as_ref());
+        let Some(registration) = user.map(|user| user.registration.clone()) else {
+            return self.deny_changed(now, link, &attempt, out);
+        };
+        match attempt.purpose {
+            Purpose::LogIn => {
+                let digest = self.digests.of(&attempt.secret);
+                self.welcome(now, link, attempt.username, Some(registration), Some(digest), out);
+            }
+            Purpose::Register => self.registered_already(now, link, &attempt.username, out),
+        }
+    }
+
+    /// The secret is not the user's, or there is no such user.
+    fn deny_secret(&mut self, now: Now, link: LinkId, attempt: &Attempt, out: &mut Actions) {
+        match attempt.purpose {
+            Purpose::LogIn => self.deny_login(now, link, WRONG, false, out),
             Purpose::Register => {
-                self.deny_registration(now, link, format!("{username} is registered"), false, out)
+                self.deny_registration(now, link, format!("{} is registered", attempt.username), false, out)
             }
         }
     }
 
     /// The user has changed while its secret was being verified.
-    fn deny_changed(
-        &mut self,
-        now: Now,
-        link: LinkId,
-        username: &Username,
-        purpose: Purpose,
-        out: &mut Actions,
-    ) {
-        let info = format!("{username} has changed just now; try again");
-        match purpose {
-            Purpose::LogIn(_) => self.deny_login(now, link, info, true, out),
+    fn deny_changed(&mut self, now: Now, link: LinkId, attempt: &Attempt, out: &mut Actions) {
+        let info = format!("{} has changed just now; try again", attempt.username);
+        match attempt.purpose {
+            Purpose::LogIn => self.deny_login(now, link, info, true, out),
             Purpose::Register => self.deny_registration(now, link, info, true, out),
         }
     }
@@ -151,6 +193,9 @@ impl Worker {
         let info = format!("logged in as {username}");
         self.tell_coordinator(now, NewClient { username, load: self.load }, out);
         self.reply(now, link, LoginSuccess { info, server: Some(self.config.id.clone()) }, out);
+        if matches!(self.links.get(link), Some(Link::Client(session)) if session.list_due().is_some()) {
+            self.tell_list(now, link, &self.destinations(), out);
+        }
     }
 
     fn deny_login(
@@ -171,11 +216,11 @@ impl Worker {
         self.deny_login(now, link, info, false, out);
     }
 
-    /// The coordinator does not answer: what was asked for whoever waits on `link` is taken not to exist.
-    pub(super) fn answer_too_late(&mut self, link: LinkId, out: &mut Actions) {
-        if let Phase::Asking { username, .. } = self.session(link).phase() {
-            let username = username.clone();
-            self.query_over(&username, out);
+    /// The coordinator does not answer: what was asked for whoever waits on `link` is taken to be as we know it.
+    pub(super) fn answer_too_late(&mut self, now: Now, link: LinkId, out: &mut Actions) {
+        if let Phase::Asking { attempt, .. } = self.session(link).phase() {
+            let username = attempt.username.clone();
+            self.query_over(now, &username, out);
         }
     }
 

@@ -15,11 +15,14 @@
 mod clients;
 mod config;
 mod coordinators;
+mod epochs;
 mod flood;
 mod intake;
+mod lists;
 mod log;
 mod logging_in;
 mod neighbours;
+mod observed;
 mod register;
 mod registering;
 mod roster;
@@ -32,18 +35,21 @@ mod workers;
 
 use std::collections::BTreeMap;
 
+use common::epoch::Epoch;
 use common::id::{LinkId, ServerId};
 use common::machine::{Action, DialError, DialId, Event, JobId, Machine};
 use common::time::{Now, Time};
 use common::user::Username;
-use common::wire::{InvalidMessage, LoginFailed, Message};
+use common::users::Seen;
+use common::wire::{BackupEntry, InvalidMessage, LoginFailed, Message};
 use slotmap::SecondaryMap;
 
-pub use config::{Config, Counters, Effect, Input, Limits};
+pub use config::{Config, Counters, Effect, Input, Limits, Remembered};
 
 use flood::Flood;
 use intake::{Behind, Intake};
 use log::Log;
+use logging_in::Verification;
 use neighbours::Neighbours;
 use register::Registrations;
 use roster::Roster;
@@ -72,6 +78,15 @@ pub struct Worker {
     registrations: Registrations,
     digests: Digests,
 
+    /// The highest epoch that was heard of.
+    epoch: Option<Epoch>,
+    /// It has risen during this event.
+    epoch_is_news: bool,
+    /// How much of the users the coordinator knows, counting what it is being told; none where it knows what we know.
+    users_above: Option<Seen>,
+    /// Where clients may go, as of the last sweep.
+    destinations: Vec<BackupEntry>,
+
     /// Clients that wait for the coordinator's answer about a user whom we do not know.
     queries: BTreeMap<Username, Vec<LinkId>>,
     /// What the shell is hashing, and for whom.
@@ -95,7 +110,7 @@ pub struct Worker {
 /// Whose connection it is.
 #[derive(Debug)]
 enum Link {
-    /// Everybody who connected and has not authenticated as a server.
+    /// Everybody who connected and has not authenticated as a worker.
     Client(Session),
     Upstream,
     Neighbour,
@@ -103,7 +118,7 @@ enum Link {
 
 #[derive(Debug)]
 enum Job {
-    Verification(LinkId),
+    Verification(Verification),
     Registration(Username),
 }
 
@@ -126,10 +141,19 @@ impl Worker {
             flood: Flood::new(config.id.clone(), config.incarnation, limits.clone()),
             neighbours: Neighbours::new(limits),
             roster: Roster::new(config.id.clone(), limits.unlisted),
-            upstream: Upstream::new(now.time, config.coordinators.clone(), limits),
-            users: Users::default(),
+            upstream: Upstream::new(
+                now.time,
+                config.coordinators.clone(),
+                config.remembered.servers.clone(),
+                limits,
+            ),
+            users: Users::of(config.remembered.network.clone()),
             registrations: Registrations::default(),
             digests: Digests::new(&mut rng),
+            epoch: config.remembered.epoch.clone(),
+            epoch_is_news: false,
+            users_above: None,
+            destinations: Vec::new(),
             queries: BTreeMap::new(),
             jobs: BTreeMap::new(),
             next_job: 0,
@@ -145,53 +169,6 @@ impl Worker {
             rng,
             config,
         }
-    }
-
-    /// Clients that are logged in.
-    pub fn load(&self) -> u64 {
-        self.load
-    }
-
-    /// Whether a coordinator has let us in and the link stands.
-    pub fn upstream(&self) -> bool {
-        self.upstream.is_established()
-    }
-
-    /// The workers to which an established link stands.
-    pub fn neighbours(&self) -> Vec<ServerId> {
-        self.neighbours.established_ids()
-    }
-
-    /// What was dropped so far.
-    pub fn dropped(&self) -> Counters {
-        Counters { gaps: self.flood.gaps(), ..self.counters }
-    }
-
-    /// Asserts that every queue and table is within its limit, and that the load is true.
-    ///
-    /// # Panics
-    /// When one is not.
-    pub fn assert_bounds(&self) {
-        let limits = &self.config.limits;
-        let mut logged_in = 0;
-        for link in self.links.values() {
-            if let Link::Client(session) = link {
-                session.assert_bounds(limits.client_outbox_bytes);
-                logged_in += u64::from(session.is_logged_in());
-            }
-        }
-        assert_eq!(self.load, logged_in, "the load is the number of logged-in sessions");
-        assert!(self.clients() <= limits.connections, "{} connections", self.clients());
-        assert!(self.pending_logins() <= limits.hash_queue, "{} log-ins and hashes", self.pending_logins());
-        assert!(
-            self.registrations.len() <= limits.under_registration,
-            "{} names are held",
-            self.registrations.len()
-        );
-        self.log.assert_bounds();
-        self.flood.assert_bounds();
-        self.neighbours.assert_bounds();
-        self.upstream.assert_bounds();
     }
 
     /// Connections that do not belong to servers.
@@ -231,19 +208,29 @@ impl Worker {
         }
     }
 
-    fn received(&mut self, now: Now, link: LinkId, message: Message, out: &mut Actions) {
+    fn received(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        message: Message,
+        epoch: Option<&Epoch>,
+        out: &mut Actions,
+    ) {
         match self.links.get(link) {
-            Some(Link::Client(_)) => self.client_said(now, link, message, out),
-            Some(Link::Upstream) => self.coordinator_said(now, link, message, out),
-            Some(Link::Neighbour) => self.neighbour_said(now, link, message, out),
+            Some(Link::Client(_)) => self.client_said(now, link, message, epoch, out),
+            Some(Link::Upstream) => self.coordinator_said(now, link, message, epoch, out),
+            Some(Link::Neighbour) => self.neighbour_said(now, link, message, epoch, out),
             None => unreachable!("nothing is received on a link that is gone"),
         }
     }
 
-    fn wrote(&mut self, now: Now, link: LinkId, bytes: usize) {
+    fn wrote(&mut self, now: Now, link: LinkId, bytes: usize, out: &mut Actions) {
         match self.links.get_mut(link).expect("nothing is written to a link that is gone") {
             Link::Client(session) => session.wrote(now.time, &self.log, bytes),
-            Link::Upstream => self.upstream.wrote(now.time, bytes),
+            Link::Upstream => {
+                self.upstream.wrote(now.time, bytes);
+                self.tell_users(now, out);
+            }
             Link::Neighbour => self.neighbours.wrote(now.time, link, bytes),
         }
     }
@@ -271,7 +258,7 @@ impl Worker {
             Link::Neighbour => self.neighbour_gone(now, link, out),
         };
         if let Some(message) = last {
-            message.encode_into(&mut farewell);
+            message.encode_at(self.epoch.as_ref(), &mut farewell);
         }
         farewell
     }
@@ -319,10 +306,12 @@ impl Machine for Worker {
             Event::Accepted { link, .. } => self.accepted(now, link, actions),
             Event::Dialled { dial, link } => self.dialled(now, dial, link, actions),
             Event::DialFailed { dial, error } => self.dial_failed(now, dial, error),
-            Event::Received { link, message, .. } => self.received(now, link, message, actions),
+            Event::Received { link, message, epoch } => {
+                self.received(now, link, message, epoch.as_ref(), actions);
+            }
             Event::Malformed { link, error } => self.refuse(now, link, error.to_string(), actions),
             Event::Wrote { link, bytes } => {
-                self.wrote(now, link, bytes);
+                self.wrote(now, link, bytes, actions);
                 wrote_to = Some(link);
             }
             Event::Closed { link } => {
@@ -336,6 +325,7 @@ impl Machine for Worker {
         if self.intake.is_due(now.time, self.log.end()) {
             self.look_after_readers(now);
         }
+        self.spread_epoch(now, actions);
         if std::mem::take(&mut self.flush_all) {
             actions.push(Action::FlushAll);
         }

@@ -1,8 +1,9 @@
 //! Names that are being registered through this worker: held from the first request until the coordinator's answer, so that of two
 //! requests that meet here one hears at once that the name is being registered. Which worker wins the name the coordinator says.
 //!
-//! **Invariant.** A hold ends: with the answer, with its time-out, with the loss of the coordinator, or with its client where the
-//! coordinator has not been asked yet.
+//! **Invariant.** A hold ends: with the answer, with its time-out, or with its client where the coordinator has not been asked yet. The loss
+//! of the coordinator does not end it: the next one is asked the same, with the same hash, so that a name which the last one had already
+//! given away is recognised as this client's own.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -10,7 +11,7 @@ use std::collections::btree_map::Entry;
 use common::id::LinkId;
 use common::machine::JobId;
 use common::time::Time;
-use common::user::Username;
+use common::user::{PasswordHash, Username};
 
 /// The held names.
 #[derive(Debug, Default)]
@@ -28,7 +29,11 @@ struct Hold {
 #[derive(Debug)]
 enum Stage {
     Hashing(JobId),
-    Asked { until: Time },
+    /// The coordinator is asked, or the next one will be as soon as it lets us in. It is to answer by then.
+    Asked {
+        until: Time,
+        hash: PasswordHash,
+    },
 }
 
 impl Registrations {
@@ -53,15 +58,30 @@ impl Registrations {
         self.held.len()
     }
 
-    /// The hash that `job` made for `username` is there, and the coordinator is going to be asked. Says whether it still matters.
-    pub(super) fn hashed(&mut self, username: &Username, job: JobId, until: Time) -> bool {
+    /// The `hash` that `job` made for `username` is there, and the coordinator is going to be asked. Says whether it still matters.
+    pub(super) fn hashed(
+        &mut self,
+        username: &Username,
+        job: JobId,
+        hash: PasswordHash,
+        until: Time,
+    ) -> bool {
         match self.held.get_mut(username) {
             Some(hold) if matches!(hold.stage, Stage::Hashing(expected) if expected == job) => {
-                hold.stage = Stage::Asked { until };
+                hold.stage = Stage::Asked { until, hash };
                 true
             }
             _ => false,
         }
+    }
+
+    /// What a coordinator is to be asked that has just let us in: names, each with the hash of its secret.
+    pub(super) fn unanswered(&self) -> Vec<(Username, PasswordHash)> {
+        let asked = |(username, hold): (&Username, &Hold)| match &hold.stage {
+            Stage::Asked { hash, .. } => Some((username.clone(), hash.clone())),
+            Stage::Hashing(_) => None,
+        };
+        self.held.iter().filter_map(asked).collect()
     }
 
     /// The coordinator has answered: releases the name, and returns who asked.
@@ -86,11 +106,11 @@ impl Registrations {
 
     /// Releases the names for which the coordinator's answer is overdue, and returns who asked for them.
     pub(super) fn expired(&mut self, now: Time) -> Vec<LinkId> {
-        self.release(|stage| matches!(stage, Stage::Asked { until } if *until <= now))
+        self.release(|stage| matches!(stage, Stage::Asked { until, .. } if *until <= now))
     }
 
-    /// The coordinator is gone: releases the names that it was asked for, and returns who asked.
-    pub(super) fn coordinator_lost(&mut self) -> Vec<LinkId> {
+    /// No coordinator will be asked any more: releases the names that one was asked for, and returns who asked.
+    pub(super) fn give_up(&mut self) -> Vec<LinkId> {
         self.release(|stage| matches!(stage, Stage::Asked { .. }))
     }
 
@@ -114,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_held_until_the_answer_the_time_out_or_the_loss_of_the_coordinator() {
+    fn a_name_is_held_until_the_answer_the_time_out_or_the_end_of_asking() {
         let mut links = SlotMap::<LinkId, ()>::with_key();
         let (first, second) = (links.insert(()), links.insert(()));
         let ann: Username = "ann".parse().unwrap();
@@ -123,15 +143,18 @@ mod tests {
         let ends: [End; 3] = [
             |held, ann| held.answered(ann).into_iter().collect(),
             |held, _| held.expired(Time::from_micros(10)),
-            |held, _| held.coordinator_lost(),
+            |held, _| held.give_up(),
         ];
         for end in ends {
             let mut held = Registrations::default();
             assert!(held.hold(ann.clone(), first, JobId(1)));
             assert!(!held.hold(ann.clone(), second, JobId(2)));
             assert_eq!(end(&mut held, &ann), [], "the coordinator has not been asked");
-            assert!(!held.hashed(&ann, JobId(9), until), "the result of another request");
-            assert!(held.hashed(&ann, JobId(1), until));
+            let hash = PasswordHash::new("hash");
+            assert!(!held.hashed(&ann, JobId(9), hash.clone(), until), "the result of another request");
+            assert_eq!(held.unanswered(), []);
+            assert!(held.hashed(&ann, JobId(1), hash.clone(), until));
+            assert_eq!(held.unanswered(), [(ann.clone(), hash)]);
             held.abandoned(&ann, first);
             assert_eq!(held.expired(Time::from_micros(9)), []);
             assert_eq!(end(&mut held, &ann), [first]);

@@ -7,7 +7,8 @@ use common::user::{PasswordHash, Username};
 use common::wire::{LockAllowed, LockDenied, LockRequest, Register, RegisterFailed, RegisterSuccess};
 
 use super::clients::{BUSY, LEAVING};
-use super::session::{Phase, Purpose};
+use super::logging_in::Record;
+use super::session::{Attempt, Phase, Purpose};
 use super::{Actions, Effect, Job, Link, Worker};
 
 impl Worker {
@@ -29,7 +30,8 @@ impl Worker {
                 if self.is_busy() {
                     return self.deny_registration(now, link, BUSY, true, out);
                 }
-                return self.verify(link, username, register.secret, Purpose::Register, out);
+                let attempt = Attempt { username, secret: register.secret, purpose: Purpose::Register };
+                return self.verify(link, attempt, Record::OurCopy, out);
             }
             () if self.registrations.is_held(&username) => {
                 Some((format!("{username} is being registered"), true))
@@ -57,14 +59,9 @@ impl Worker {
             panic!("{job:?} hashes nothing")
         };
         let until = now.time + self.config.limits.registration_hold;
-        if !self.registrations.hashed(&username, job, until) {
-            return;
-        }
-        if self.upstream.is_established() {
+        if self.registrations.hashed(&username, job, hash.clone(), until) {
+            // Where no coordinator listens just now, the next one is asked when it lets us in.
             self.tell_coordinator(now, LockRequest { username, secret: hash }, out);
-        } else {
-            let link = self.registrations.answered(&username).expect("it is held");
-            self.registration_unanswered(now, link, out);
         }
     }
 
@@ -110,8 +107,8 @@ impl Worker {
                 let Phase::Registering { secret, .. } = session.phase() else {
                     unreachable!("a session goes nowhere while it registers")
                 };
-                let secret = secret.clone();
-                self.verify(link, username, secret, Purpose::Register, out);
+                let attempt = Attempt { username, secret: secret.clone(), purpose: Purpose::Register };
+                self.verify(link, attempt, Record::JustAsked, out);
             }
             _ => self.close(now, link, Some(RegisterFailed { info, retry_after }.into()), out),
         }

@@ -101,6 +101,12 @@ impl Roster {
         self.known.get(id).filter(|known| known.contact == Contact::Dialling).map(|known| &known.address)
     }
 
+    /// The workers that a coordinator lists or to which a link stands, and where they listen.
+    pub(super) fn reachable(&self) -> impl Iterator<Item = (&ServerId, &Address)> {
+        let reachable = |known: &Known| known.unlisted_since.is_none() || known.contact == Contact::Linked;
+        self.known.iter().filter(move |(_, known)| reachable(known)).map(|(id, known)| (id, &known.address))
+    }
+
     /// Forgets who has been neither linked nor listed for long.
     pub(super) fn forget_unlisted(&mut self, now: Time) {
         self.known.retain(|_, known| {

@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use common::epoch::Epoch;
 use common::outbox::{Outbox, OutboxFull};
 use common::time::Time;
 use common::user::{Secret, Stamp, Username};
@@ -16,7 +17,7 @@ use common::wire::{ActivityMessage, Message};
 use super::log::{Log, Position};
 use super::secrets::{Digest, Digests};
 
-/// A client's connection. There may be tens of thousands: an idle one is small.
+/// The connection of a client, or of somebody who has not said yet what it is. There may be tens of thousands: an idle one is small.
 #[derive(Debug)]
 pub(super) struct Session {
     phase: Phase,
@@ -27,6 +28,8 @@ pub(super) struct Session {
     between_frames: bool,
     /// When something was last written, or nothing waited.
     moved: Time,
+    /// When it is to hear BACKUP_LIST again, where it has said that it understands it.
+    list_due: Option<Time>,
 }
 
 /// How far a client has come.
@@ -39,21 +42,17 @@ pub(super) enum Phase {
     },
     /// The coordinator is asked for the user's record.
     Asking {
-        /// When the record is taken not to exist.
+        /// When the record is taken to be as it is known here.
         until: Time,
-        /// Who the client wants to be.
-        username: Username,
-        /// What it proves that with.
-        secret: Secret,
+        /// What for.
+        attempt: Attempt,
+        /// When our copy of the record had last changed, which the secret did not match; `None` where we have none.
+        refuted: Option<Stamp>,
     },
     /// Its secret is being verified.
     Verifying {
-        /// Who the client wants to be.
-        username: Username,
-        /// What it wants.
+        /// What for.
         purpose: Purpose,
-        /// When the user's record had last changed; `None` where there is no such user.
-        changed: Option<Stamp>,
     },
     /// Its registration is under way.
     Registering {
@@ -71,13 +70,29 @@ pub(super) enum Phase {
         /// The digest of its secret, where it logged in by one.
         digest: Option<Digest>,
     },
+    /// It is no client: a coordinator that has shown the network secret asks whom we hear.
+    Coordinator {
+        /// When it has been silent for too long.
+        until: Time,
+    },
+}
+
+/// Who a client wants to be, and by what right.
+#[derive(Clone, Debug)]
+pub(super) struct Attempt {
+    /// The name.
+    pub(super) username: Username,
+    /// What is to prove it.
+    pub(super) secret: Secret,
+    /// What it wants.
+    pub(super) purpose: Purpose,
 }
 
 /// What a secret is verified for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// To log in, with the secret's digest for later.
-    LogIn(Digest),
+    /// To log in.
+    LogIn,
     /// To register again what is registered.
     Register,
 }
@@ -89,6 +104,8 @@ pub(super) enum Overdue {
     Login,
     /// The coordinator did not answer in time.
     Answer,
+    /// It is a coordinator that asked nothing for too long.
+    Silent,
     /// What it has not taken yet has left the log.
     FellBehind,
     /// It takes nothing of what waits for it.
@@ -104,6 +121,7 @@ impl Session {
             cursor: None,
             between_frames: true,
             moved: now,
+            list_due: None,
         }
     }
 
@@ -134,6 +152,26 @@ impl Session {
         matches!(self.phase, Phase::LoggedIn { .. })
     }
 
+    /// Whether it is a coordinator that has shown the network secret.
+    pub(super) fn is_coordinator(&self) -> bool {
+        matches!(self.phase, Phase::Coordinator { .. })
+    }
+
+    /// It understands BACKUP_LIST, and is to hear it again at `due`.
+    pub(super) fn wants_list(&mut self, due: Time) {
+        self.list_due = Some(due);
+    }
+
+    /// When it is to hear BACKUP_LIST again; only who is logged in and understands it is.
+    pub(super) fn list_due(&self) -> Option<Time> {
+        self.list_due.filter(|_| self.is_logged_in())
+    }
+
+    /// Whether it has taken all replies so far.
+    pub(super) fn took_replies(&self) -> bool {
+        self.outbox.is_empty()
+    }
+
     /// In whose name `message` may be published.
     ///
     /// # Errors
@@ -162,12 +200,17 @@ impl Session {
         }
     }
 
-    /// Queues a private reply.
+    /// Queues a private reply; to a server it carries `epoch`.
     ///
     /// # Errors
     /// Too many wait already. Nothing was queued.
-    pub(super) fn reply(&mut self, now: Time, message: &Message) -> Result<(), OutboxFull> {
-        self.outbox.push(now, message)
+    pub(super) fn reply(
+        &mut self,
+        now: Time,
+        message: &Message,
+        epoch: Option<&Epoch>,
+    ) -> Result<(), OutboxFull> {
+        self.outbox.push_at(now, message, epoch)
     }
 
     /// What is to be written next.
@@ -210,6 +253,7 @@ impl Session {
         match self.phase {
             Phase::Fresh { until } if until <= now => return Some(Overdue::Login),
             Phase::Asking { until, .. } if until <= now => return Some(Overdue::Answer),
+            Phase::Coordinator { until } if until <= now => return Some(Overdue::Silent),
             _ => {}
         }
         if self.cursor.is_some_and(|cursor| cursor < log.start()) {

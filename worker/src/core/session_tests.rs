@@ -37,7 +37,7 @@ fn replies_go_out_between_frames_however_much_is_written_at_a_time() {
                     frames.push(format!("frame {number}"));
                 }
                 1 if number % 3 == 0 => {
-                    session.reply(Time::ZERO, &reply(number)).unwrap();
+                    session.reply(Time::ZERO, &reply(number), None).unwrap();
                     replies.push(String::from_utf8(reply(number).encode()).unwrap().trim_end().to_owned());
                 }
                 _ => read.extend(take(&mut session, &log, rng.usize(1..60))),
@@ -61,7 +61,7 @@ fn a_farewell_ends_what_was_begun_wherever_that_was() {
         log.append(b"frame one\n");
         log.append(b"frame two\n");
         let mut read = take(&mut session, &log, taken.min(5));
-        session.reply(Time::ZERO, &reply(1)).unwrap();
+        session.reply(Time::ZERO, &reply(1), None).unwrap();
         read.extend(take(&mut session, &log, taken));
         read.extend(session.farewell(&log, 100, Some(&reply(2))));
         let text = String::from_utf8(read).unwrap();

@@ -41,6 +41,11 @@ impl Worker {
         self.flood.give_up(now.time);
         self.deliver_ready();
         if self.drain.is_none() {
+            if let Some(reason) = self.upstream.overdue(now.time) {
+                tracing::warn!(coordinator = %self.upstream.address(), reason, "giving up the coordinator");
+                let link = self.upstream.link().expect("only a link is overdue");
+                self.close(now, link, None, out);
+            }
             if let Some(address) = self.upstream.due(now.time) {
                 self.dial(Dial::Upstream, address, out);
             }
@@ -52,6 +57,9 @@ impl Worker {
             self.next_sweep = now.time + self.config.limits.sweep;
             self.sweep_clients(now, out);
             self.sweep_servers(now, out);
+            if self.drain.is_none() {
+                self.tell_lists(now, out);
+            }
         }
     }
 
@@ -75,7 +83,8 @@ impl Worker {
         for (link, why) in overdue {
             match why {
                 Overdue::Login => self.login_too_late(now, link, out),
-                Overdue::Answer => self.answer_too_late(link, out),
+                Overdue::Answer => self.answer_too_late(now, link, out),
+                Overdue::Silent => self.close(now, link, None, out),
                 Overdue::FellBehind => {
                     self.counters.fell_behind += 1;
                     self.drop_slow(now, link, "you fell behind what this server keeps", out);
@@ -97,11 +106,6 @@ impl Worker {
     }
 
     fn sweep_servers(&mut self, now: Now, out: &mut Actions) {
-        if let Some(reason) = self.upstream.overdue(now.time) {
-            tracing::warn!(coordinator = %self.upstream.address(), reason, "giving up the coordinator");
-            let link = self.upstream.link().expect("only a link is overdue");
-            self.close(now, link, None, out);
-        }
         for overdue in self.neighbours.overdue(now.time) {
             if let Some(id) = self.neighbours.id(overdue.link) {
                 tracing::warn!(%id, reason = overdue.reason, "giving up a link to a worker");

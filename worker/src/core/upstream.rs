@@ -1,9 +1,16 @@
 //! The connection to the coordinator: which one to dial and when, and whether it works.
 //!
-//! **Invariant.** At most one attempt or link at a time. While none works, another attempt is always ahead.
+//! Coordinators are tried in the order of the BACKUP_LIST, then those that were configured. When a link that has stood for a while is
+//! lost, the first round is made without a pause: a backup is about to take over, and finding it is all there is to do. After that a
+//! pause precedes each attempt, so that a network without a coordinator is not hammered.
+//!
+//! **Invariants.** At most one attempt or link at a time. While none works, another attempt is always ahead. However coordinators send us
+//! to and fro, the attempts that are made without a pause are few until a link has stood for the failure time-out.
 
 use common::backoff::Backoff;
-use common::id::LinkId;
+use common::epoch::Epoch;
+use common::id::{LinkId, ServerId};
+use common::limits;
 use common::outbox::{Outbox, OutboxFull};
 use common::time::Time;
 use common::wire::{Address, BackupEntry, Message, Role};
@@ -13,149 +20,248 @@ use super::config::Limits;
 /// How often it is said that no coordinator can be reached.
 const COMPLAINT: std::time::Duration = std::time::Duration::from_secs(10);
 
+/// Attempts beyond the first round that are made without a pause where a coordinator has sent us on. One leads from a backup to the main
+/// coordinator; a second and a third may be needed while it changes.
+const SENT_ON: usize = 4;
+
 /// The way up.
 #[derive(Debug)]
 pub(super) struct Upstream {
     /// Whom the operator named.
     configured: Vec<Address>,
-    /// In which order to try; the BACKUP_LIST's first, then who else was configured.
+    /// The coordinators as the main one listed them last: itself, those that take over after it in their order, others of the group.
+    listed: Vec<BackupEntry>,
+    /// In which order to try: the listed ones, then who else was configured.
     order: Vec<Address>,
     /// Which of `order` is tried now or next.
     turn: usize,
+    /// Who is tried instead, having been named by a coordinator alone.
+    detour: Option<Address>,
+    /// Where the coordinator that we are about to leave has sent us.
+    sent_on: Option<Address>,
+    /// Attempts since a link last stood for the failure time-out.
+    attempts: usize,
     backoff: Backoff,
     state: State,
     outbox: Outbox,
+    /// Somebody has let us in since we started.
+    was_let_in: bool,
     complained: Option<Time>,
     limits: Limits,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 enum State {
     /// Nothing before then.
     Resting(Time),
     Dialling,
     /// AUTHENTICATE is sent. It is to be answered by then.
-    Greeting(LinkId, Time),
-    /// It works; when it was last heard.
-    Established(LinkId, Time),
+    Greeting {
+        link: LinkId,
+        until: Time,
+    },
+    /// It works.
+    Established {
+        link: LinkId,
+        id: ServerId,
+        since: Time,
+        heard: Time,
+    },
 }
 
 impl Upstream {
-    /// No link yet; the first attempt is due at `now`.
-    pub(super) fn new(now: Time, configured: Vec<Address>, limits: &Limits) -> Self {
+    /// No link yet; the first attempt is due at `now`. `remembered` is the BACKUP_LIST of an earlier run.
+    pub(super) fn new(
+        now: Time,
+        configured: Vec<Address>,
+        remembered: Vec<BackupEntry>,
+        limits: &Limits,
+    ) -> Self {
         assert!(!configured.is_empty(), "a worker knows at least one coordinator");
-        Upstream {
+        let mut upstream = Upstream {
             order: configured.clone(),
             configured,
+            listed: Vec::new(),
             turn: 0,
+            detour: None,
+            sent_on: None,
+            attempts: 0,
             backoff: Backoff::default(),
             state: State::Resting(now),
             outbox: Outbox::new(limits.server_outbox_bytes),
+            was_let_in: false,
             complained: None,
             limits: limits.clone(),
-        }
+        };
+        upstream.learn(remembered);
+        upstream.go_to_turn(0);
+        upstream
     }
 
     /// The coordinator that is spoken to, or tried now or next.
     pub(super) fn address(&self) -> &Address {
-        &self.order[self.turn]
+        self.detour.as_ref().unwrap_or(&self.order[self.turn])
     }
 
     /// Whether a coordinator has let us in and the link stands.
     pub(super) fn is_established(&self) -> bool {
-        matches!(self.state, State::Established(..))
+        matches!(self.state, State::Established { .. })
+    }
+
+    /// The main coordinator, where it has let us in and was heard within the failure time-out.
+    pub(super) fn heard_main(&self, now: Time) -> Option<&ServerId> {
+        match &self.state {
+            State::Established { id, heard, .. } if now.since(*heard) < self.limits.failure_timeout => {
+                Some(id)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a refusal for good means that this worker is set up wrongly: nobody has ever let it in, and its operator named the one who
+    /// refuses it.
+    pub(super) fn is_hopeless(&self) -> bool {
+        !self.was_let_in && self.configured.contains(self.address())
+    }
+
+    /// The coordinators as the main one listed them last, itself first.
+    pub(super) fn listed(&self) -> &[BackupEntry] {
+        &self.listed
     }
 
     /// The link, working or not yet.
     pub(super) fn link(&self) -> Option<LinkId> {
         match self.state {
-            State::Greeting(link, _) | State::Established(link, _) => Some(link),
+            State::Greeting { link, .. } | State::Established { link, .. } => Some(link),
             State::Resting(_) | State::Dialling => None,
         }
     }
 
-    /// When to ask whether to dial.
+    /// When to ask whether to dial, and whether the link is overdue.
     pub(super) fn deadline(&self) -> Option<Time> {
         match self.state {
-            State::Resting(until) => Some(until),
-            _ => None,
+            State::Resting(until) | State::Greeting { until, .. } => Some(until),
+            State::Established { heard, .. } => Some(heard + self.limits.failure_timeout),
+            State::Dialling => None,
         }
     }
 
     /// Whom to dial now, if it is time. The attempt counts as begun.
     pub(super) fn due(&mut self, now: Time) -> Option<Address> {
-        self.deadline().filter(|at| *at <= now)?;
-        self.state = State::Dialling;
-        Some(self.address().clone())
-    }
-
-    /// The attempt succeeded.
-    pub(super) fn dialled(&mut self, now: Time, link: LinkId) {
-        assert!(matches!(self.state, State::Dialling), "only what was dialled succeeds");
-        self.state = State::Greeting(link, now + self.limits.server_answer);
-    }
-
-    /// The coordinator has let us in.
-    pub(super) fn established(&mut self, now: Time) {
-        let link = self.link().expect("somebody let us in");
-        self.state = State::Established(link, now);
-        self.backoff.reset();
-        self.complained = None;
-    }
-
-    /// Something was heard from the coordinator.
-    pub(super) fn heard(&mut self, now: Time) {
-        if let State::Established(_, heard) = &mut self.state {
-            *heard = now;
-        }
-    }
-
-    /// The attempt failed or the link is gone: the next coordinator is tried after a pause. Returns what had not been written.
-    pub(super) fn lost(&mut self, now: Time, rng: &mut fastrand::Rng, reason: &str) -> Vec<u8> {
-        let address = self.address().to_string();
-        if self.complained.is_none_or(|at| now.since(at) >= COMPLAINT) {
-            tracing::warn!(coordinator = %address, "no coordinator: {reason}; trying on, and serving who is here");
-            self.complained = Some(now);
-        }
-        self.turn = (self.turn + 1) % self.order.len();
-        self.state = State::Resting(now + self.backoff.next(rng));
-        std::mem::replace(&mut self.outbox, Outbox::new(self.limits.server_outbox_bytes)).farewell(None)
-    }
-
-    /// Why the link is to be closed, if it is: an AUTHENTICATE unanswered, or silence.
-    pub(super) fn overdue(&self, now: Time) -> Option<&'static str> {
         match self.state {
-            State::Greeting(_, until) if until <= now => Some("it did not answer AUTHENTICATE"),
-            State::Established(_, heard) if now.since(heard) >= self.limits.server_silence => {
-                Some("it went silent")
+            State::Resting(until) if until <= now => {
+                self.state = State::Dialling;
+                self.attempts += 1;
+                Some(self.address().clone())
             }
             _ => None,
         }
     }
 
-    /// The coordinators, as the main one lists them. Who was configured stays, last.
-    pub(super) fn learn(&mut self, list: Vec<BackupEntry>) {
-        let current = self.address().clone();
-        let is = |role| move |entry: &&BackupEntry| entry.role == role;
-        let listed = list.iter().filter(is(Role::Main)).chain(list.iter().filter(is(Role::Backup)));
-        let mut order: Vec<Address> = Vec::new();
-        for address in listed.map(|entry| &entry.address).chain(&self.configured) {
-            if !order.contains(address) {
-                order.push(address.clone());
-            }
+    /// Why the link is to be closed, if it is: an AUTHENTICATE unanswered, or silence.
+    pub(super) fn overdue(&self, now: Time) -> Option<&'static str> {
+        self.deadline().filter(|deadline| *deadline <= now)?;
+        match self.state {
+            State::Greeting { .. } => Some("it did not answer AUTHENTICATE"),
+            State::Established { .. } => Some("it went silent"),
+            State::Resting(_) | State::Dialling => None,
         }
-        // One that is known by another name than it was dialled by keeps its place until it is lost.
-        self.turn = order.iter().position(|address| *address == current).unwrap_or(order.len() - 1);
-        self.order = order;
     }
 
-    /// Queues a message for the coordinator.
+    /// The attempt succeeded.
+    pub(super) fn dialled(&mut self, now: Time, link: LinkId) {
+        assert!(matches!(self.state, State::Dialling), "only what was dialled succeeds");
+        self.state = State::Greeting { link, until: now + self.limits.server_answer };
+    }
+
+    /// The coordinator, whose name is `id`, has let us in.
+    pub(super) fn established(&mut self, now: Time, id: ServerId) {
+        let link = self.link().expect("somebody let us in");
+        self.state = State::Established { link, id, since: now, heard: now };
+        self.was_let_in = true;
+    }
+
+    /// Something was heard from the coordinator.
+    pub(super) fn heard(&mut self, now: Time) {
+        if let State::Established { heard, since, .. } = &mut self.state {
+            *heard = now;
+            if now.since(*since) >= self.limits.failure_timeout {
+                self.attempts = 0;
+                self.backoff.reset();
+                self.complained = None;
+            }
+        }
+    }
+
+    /// The attempt failed or the link is gone: the next coordinator is tried, or the one that this one has sent us to. Returns what had not
+    /// been written.
+    pub(super) fn lost(&mut self, now: Time, rng: &mut fastrand::Rng, reason: &str) -> Vec<u8> {
+        let mut without_pause = self.order.len();
+        match self.sent_on.take() {
+            Some(address) => {
+                without_pause += SENT_ON;
+                self.go_to(address);
+            }
+            None => {
+                self.complain(now, reason);
+                self.go_to_turn((self.turn + 1) % self.order.len());
+            }
+        }
+        let hurry = self.attempts < without_pause;
+        self.state = State::Resting(if hurry { now } else { now + self.backoff.next(rng) });
+        std::mem::replace(&mut self.outbox, Outbox::new(self.limits.server_outbox_bytes)).farewell(None)
+    }
+
+    /// The coordinator says that we should go to `address`: that is tried next, once its own link is [`lost`](Self::lost).
+    pub(super) fn send_on(&mut self, address: Address) {
+        self.sent_on = Some(address);
+    }
+
+    /// The coordinators, as the main one lists them. Who was configured stays, last. Says whether this is news.
+    pub(super) fn learn(&mut self, list: Vec<BackupEntry>) -> bool {
+        let of = |role| move |entry: &&BackupEntry| entry.role == role;
+        let mains = list.iter().filter(of(Role::Main)).take(1);
+        let others = list.iter().filter(of(Role::Backup)).chain(list.iter().filter(of(Role::Seeking)));
+        let listed = mains.chain(others).take(limits::MEMBERS);
+        let listed: Vec<BackupEntry> = listed.cloned().collect();
+        if listed.is_empty() || listed == self.listed {
+            return false;
+        }
+        let current = self.address().clone();
+        self.order.clear();
+        for address in listed.iter().map(|entry| &entry.address).chain(&self.configured) {
+            if !self.order.contains(address) {
+                self.order.push(address.clone());
+            }
+        }
+        self.listed = listed;
+        match self.listed_as() {
+            // It may have been dialled by another name.
+            Some(address) => self.go_to(address),
+            None => self.go_to(current),
+        }
+        true
+    }
+
+    /// Where the main coordinator listens, where the list names another one than that which has let us in.
+    pub(super) fn main_elsewhere(&self) -> Option<Address> {
+        let State::Established { id, .. } = &self.state else { return None };
+        let main = self.listed.first().filter(|first| first.role == Role::Main)?;
+        (main.id.as_ref()? != id).then(|| main.address.clone())
+    }
+
+    /// Queues a message for the coordinator, which carries `epoch`.
     ///
     /// # Errors
     /// Too much waits already. Nothing was queued.
-    pub(super) fn push(&mut self, now: Time, message: &Message) -> Result<LinkId, OutboxFull> {
+    pub(super) fn push(
+        &mut self,
+        now: Time,
+        message: &Message,
+        epoch: Option<&Epoch>,
+    ) -> Result<LinkId, OutboxFull> {
         let link = self.link().expect("there is a link to push to");
-        self.outbox.push(now, message).map(|()| link)
+        self.outbox.push_at(now, message, epoch).map(|()| link)
     }
 
     /// What is to be written next.
@@ -175,57 +281,41 @@ impl Upstream {
             "{} bytes wait upstream",
             self.outbox.len()
         );
+        assert!(self.listed.len() <= limits::MEMBERS, "{} coordinators", self.listed.len());
+    }
+
+    /// Where the list says that the coordinator listens that has let us in.
+    fn listed_as(&self) -> Option<Address> {
+        let State::Established { id: ours, .. } = &self.state else { return None };
+        let entry = self.listed.iter().find(|entry| entry.id.as_ref() == Some(ours))?;
+        Some(entry.address.clone())
+    }
+
+    fn go_to(&mut self, address: Address) {
+        match self.order.iter().position(|known| *known == address) {
+            Some(turn) => self.go_to_turn(turn),
+            None => {
+                // The order is walked from its start when the detour is over.
+                self.go_to_turn(self.order.len() - 1);
+                self.detour = Some(address);
+            }
+        }
+    }
+
+    fn go_to_turn(&mut self, turn: usize) {
+        self.turn = turn;
+        self.detour = None;
+    }
+
+    fn complain(&mut self, now: Time, reason: &str) {
+        if self.complained.is_none_or(|at| now.since(at) >= COMPLAINT) {
+            let coordinator = self.address();
+            tracing::warn!(%coordinator, "no coordinator: {reason}; trying on, and serving who is here");
+            self.complained = Some(now);
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use slotmap::SlotMap;
-
-    use super::*;
-
-    fn address(port: u16) -> Address {
-        Address::new("h", port).unwrap()
-    }
-
-    fn at(seconds: u64) -> Time {
-        Time::ZERO + Duration::from_secs(seconds)
-    }
-
-    #[test]
-    fn coordinators_are_tried_in_turn_for_ever() {
-        let mut rng = fastrand::Rng::with_seed(1);
-        let mut upstream = Upstream::new(at(0), vec![address(1), address(2)], &Limits::default());
-        let mut tried = Vec::new();
-        for attempt in 0..4 {
-            let now = at(attempt * 10);
-            tried.push(upstream.due(now).unwrap().port);
-            assert_eq!(upstream.due(now), None, "one attempt at a time");
-            upstream.lost(now, &mut rng, "refused");
-        }
-        assert_eq!(tried, [1, 2, 1, 2]);
-    }
-
-    #[test]
-    fn silence_and_an_unanswered_greeting_are_overdue() {
-        let link = SlotMap::<LinkId, ()>::with_key().insert(());
-        let mut upstream = Upstream::new(at(0), vec![address(1)], &Limits::default());
-        upstream.due(at(0));
-        upstream.dialled(at(0), link);
-        assert_eq!((upstream.overdue(at(4)), upstream.overdue(at(5)).is_some()), (None, true));
-        upstream.established(at(4));
-        upstream.heard(at(5));
-        assert_eq!((upstream.overdue(at(24)), upstream.overdue(at(25)).is_some()), (None, true));
-    }
-
-    #[test]
-    fn the_backup_list_says_whom_to_try_and_the_configured_ones_come_last() {
-        let mut upstream = Upstream::new(at(0), vec![address(1), address(3)], &Limits::default());
-        let entry = |port, role| BackupEntry { address: address(port), role };
-        upstream.learn(vec![entry(2, Role::Backup), entry(1, Role::Main), entry(9, Role::Worker)]);
-        assert_eq!(upstream.order, [address(1), address(2), address(3)]);
-        assert_eq!(*upstream.address(), address(1));
-    }
-}
+#[path = "upstream_tests.rs"]
+mod tests;

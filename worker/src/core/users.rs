@@ -1,8 +1,10 @@
 //! The worker's copy of the coordinators' common state: the users' records and the key of the tokens. It lets users log in while
 //! no coordinator answers.
 //!
-//! **Invariant.** All records belong to one network. What has come in its turn is remembered as such, so that a coordinator tells us
-//! the rest and no more.
+//! **Invariant.** All records belong to one network. How much is here is claimed exactly: what has come in its turn counts, what came ahead
+//! of it does not, so that a coordinator tells us the rest and no more, and learns from us what it lacks and no less.
+
+use std::collections::BTreeMap;
 
 use common::time::WallMillis;
 use common::token::TokenKey;
@@ -20,15 +22,32 @@ pub(super) struct Users {
 }
 
 impl Users {
-    /// A coordinator has let us in. Where its network is another one than before, what we knew of users means nothing there.
-    pub(super) fn join(&mut self, network: String, token_key: TokenKey) {
-        if self.network.as_ref().is_some_and(|known| *known != network) {
+    /// No users, of the network that an earlier run belonged to.
+    pub(super) fn of(network: Option<String>) -> Self {
+        Users { network, ..Users::default() }
+    }
+
+    /// The network whose users these are; none before the first coordinator has let us in.
+    pub(super) fn network(&self) -> Option<&String> {
+        self.network.as_ref()
+    }
+
+    /// A coordinator has let us in. Where its network is another one than before, what we knew of users means nothing there and is
+    /// forgotten; says whether that is so.
+    pub(super) fn join(&mut self, network: String, token_key: TokenKey) -> bool {
+        let moved = self.network.as_ref().is_some_and(|known| *known != network);
+        if moved {
             tracing::warn!(%network, "the coordinator belongs to another network than before; forgetting the users");
-            self.directory = users::Users::default();
-            self.told = Seen::default();
+            *self = Users::default();
         }
         self.network = Some(network);
         self.token_key = Some(token_key);
+        moved
+    }
+
+    /// The coordinator says that everything up to here is here.
+    pub(super) fn claim(&mut self, seen: &Seen) {
+        self.told.merge(seen);
     }
 
     /// Takes a record that came in its turn: the coordinator tells what each wrote in the order of writing, so that all before it are
@@ -66,6 +85,24 @@ impl Users {
     /// Up to where everything is here. What came ahead of its turn (in answer to a question) does not count.
     pub(super) fn told(&self) -> &Seen {
         &self.told
+    }
+
+    /// What somebody lacks who knows what `cursor` says: at most `limit` records, one of each name, and whether they are the last. The
+    /// cursor moves past them.
+    pub(super) fn next_beyond(
+        &self,
+        cursor: &mut Seen,
+        limit: usize,
+    ) -> (BTreeMap<Username, UserRecord>, bool) {
+        let mut records = BTreeMap::new();
+        for (username, record) in self.directory.beyond(&cursor.clone()) {
+            if records.len() == limit || records.contains_key(username) {
+                return (records, false);
+            }
+            cursor.advance(&record.changed);
+            records.insert(username.clone(), record.clone());
+        }
+        (records, true)
     }
 
     /// Whether `token` lets `username` in, and for which registration: none for the anonymous user.
@@ -160,15 +197,41 @@ mod tests {
     }
 
     #[test]
+    fn what_somebody_lacks_comes_in_bounded_pieces_with_one_record_of_each_name() {
+        let mut users = Users::default();
+        for (name, stamp) in
+            [("ann", "1.0@c"), ("bob", "2.0@c"), ("cy", "3.0@c"), ("ann", "4.0@c"), ("dan", "1.0@d")]
+        {
+            users.merge(name.parse().unwrap(), record(stamp, stamp));
+        }
+        let mut cursor = Seen::default();
+        let mut piece = |limit| {
+            let (records, last) = users.next_beyond(&mut cursor, limit);
+            let names: Vec<String> = records.keys().map(Username::to_string).collect();
+            (names.join(" "), last)
+        };
+        assert_eq!(piece(2), ("ann bob".to_owned(), false));
+        assert_eq!(piece(3), ("ann cy dan".to_owned(), true));
+        assert_eq!(piece(2), (String::new(), true));
+        let mut cursor = Seen::default();
+        assert_eq!(
+            users.next_beyond(&mut cursor, 9).0.len(),
+            3,
+            "ann's second record waits for the next piece"
+        );
+    }
+
+    #[test]
     fn another_network_has_other_users() {
         let key = TokenKey::new([1; 32]);
         let mut users = Users::default();
         users.join("one".into(), key.clone());
         users.follow(ann(), record("1.0@c", "1.0@c"));
-        users.join("one".into(), key.clone());
+        assert!(!users.join("one".into(), key.clone()));
         assert!(users.get(&ann()).is_some());
-        users.join("two".into(), key);
+        assert!(users.join("two".into(), key.clone()));
         assert!(users.get(&ann()).is_none() && users.told().is_empty());
+        assert!(Users::of(Some("one".into())).join("two".into(), key), "an earlier run belonged to another");
     }
 
     #[test]

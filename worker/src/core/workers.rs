@@ -1,5 +1,6 @@
 //! The conversation with the workers beside: getting to know each other, and passing activities on.
 
+use common::epoch::Epoch;
 use common::id::{Incarnation, LinkId, ServerId};
 use common::machine::Action;
 use common::time::Now;
@@ -20,7 +21,7 @@ impl Worker {
         }
         self.links.insert(link, Link::Neighbour);
         self.neighbours.dialled(now.time, link, id.clone());
-        let greeting = Message::from(Authenticate { to: Some(id), ..self.authenticate() }).encode();
+        let greeting = self.encode(Authenticate { to: Some(id), ..self.authenticate() });
         self.tell_neighbour(now, link, &greeting, out);
     }
 
@@ -30,6 +31,7 @@ impl Worker {
         now: Now,
         link: LinkId,
         theirs: Authenticate,
+        epoch: Option<&Epoch>,
         out: &mut Actions,
     ) {
         if !self.is_fresh(now, link, "AUTHENTICATE", out) {
@@ -45,8 +47,9 @@ impl Worker {
         };
         if let Some(info) = refusal {
             tracing::warn!(id = %theirs.id, address = %theirs.address, %info, "refused a worker");
-            return self.close(now, link, Some(AuthenticationFail { info }.into()), out);
+            return self.close(now, link, Some(AuthenticationFail { info, retry_after: None }.into()), out);
         }
+        self.hear_epoch(epoch);
         let ours = AuthenticateSuccess {
             id: self.config.id.clone(),
             incarnation: Some(self.config.incarnation),
@@ -61,7 +64,14 @@ impl Worker {
     }
 
     /// The worker that we dialled answers our AUTHENTICATE.
-    fn neighbour_answered(&mut self, now: Now, link: LinkId, message: Message, out: &mut Actions) {
+    fn neighbour_answered(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        message: Message,
+        epoch: Option<&Epoch>,
+        out: &mut Actions,
+    ) {
         let expected = self.neighbours.greeted(link).expect("it was not established").clone();
         match message {
             Message::AuthenticateSuccess(AuthenticateSuccess {
@@ -72,6 +82,7 @@ impl Worker {
                     tracing::warn!("{info}");
                     return self.refuse(now, link, info, out);
                 };
+                self.hear_epoch(epoch);
                 self.neighbour_established(now, link, ServerEntry { id, address }, incarnation, None, out);
             }
             Message::InvalidMessage(_) | Message::AuthenticationFail(_) => {
@@ -100,15 +111,23 @@ impl Worker {
         tracing::info!(id = %server.id, address = %server.address, "linked with a worker");
         self.neighbours.established(now.time, link, server.id.clone(), incarnation);
         self.roster.linked(now.time, server);
-        let mut first_words = answer.map(|answer| Message::from(answer).encode()).unwrap_or_default();
-        self.neighbours.message(self.flood.next_seq()).encode_into(&mut first_words);
+        let mut first_words = answer.map(|answer| self.encode(answer)).unwrap_or_default();
+        first_words.extend(self.encode(self.neighbours.message(self.flood.next_seq())));
         self.tell_neighbour(now, link, &first_words, out);
     }
 
-    pub(super) fn neighbour_said(&mut self, now: Now, link: LinkId, message: Message, out: &mut Actions) {
+    pub(super) fn neighbour_said(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        message: Message,
+        epoch: Option<&Epoch>,
+        out: &mut Actions,
+    ) {
         if !self.neighbours.heard(now.time, link) {
-            return self.neighbour_answered(now, link, message, out);
+            return self.neighbour_answered(now, link, message, epoch, out);
         }
+        self.hear_epoch(epoch);
         match message {
             Message::ActivityBroadcast(broadcast) => self.take_broadcast(now, link, broadcast, out),
             Message::Neighbours(Neighbours { links, next }) => {
@@ -162,7 +181,7 @@ impl Worker {
 
     /// Tells all neighbours whom we hear, and that we live.
     pub(super) fn announce(&mut self, now: Now, out: &mut Actions) {
-        let frame = self.neighbours.message(self.flood.next_seq()).encode();
+        let frame = self.encode(self.neighbours.message(self.flood.next_seq()));
         let full = self.neighbours.push_to_all(now.time, &frame);
         out.extend(self.neighbours.all().into_iter().map(Action::Flush));
         self.cut_off(now, full, out);

@@ -117,7 +117,7 @@ impl Player {
                 let live = std::mem::replace(&mut self.live, false);
                 self.tell(News::Disconnected { reason, live });
             }
-            Event::Registered { existing: true } | Event::Refused { .. } => {}
+            Event::Registered { existing: true } | Event::Servers(_) | Event::Refused { .. } => {}
         }
     }
 

@@ -90,6 +90,10 @@ pub(crate) fn users() -> impl Strategy<Value = BTreeMap<Username, UserRecord>> {
     btree_map(username(), user(), 0..3)
 }
 
+pub(crate) fn registration() -> impl Strategy<Value = Registration> {
+    (username(), user()).prop_map(|(username, user)| Registration { username, user })
+}
+
 pub(crate) fn seen() -> impl Strategy<Value = Seen> {
     vec(stamp(), 0..3).prop_map(Seen::from)
 }
@@ -109,11 +113,8 @@ pub(crate) fn reign() -> impl Strategy<Value = Reign> {
 }
 
 pub(crate) fn standing() -> impl Strategy<Value = Standing> {
-    (role(), option::of(any::<u64>()), option::of(id())).prop_map(|(role, rank, main)| Standing {
-        role,
-        rank,
-        main,
-    })
+    (role(), option::of(any::<u64>()), option::of(id()), option::of(text()))
+        .prop_map(|(role, rank, main, network)| Standing { role, rank, main, network })
 }
 
 pub(crate) fn coordinator() -> impl Strategy<Value = CoordinatorStatus> {

@@ -176,6 +176,7 @@ fn of_three_the_first_on_the_list_takes_over_and_the_other_follows() {
 fn a_main_coordinator_that_is_told_to_stop_hands_over_first() {
     let mut town = Town::in_step(2);
     let ann = town.register(0, "ann", "s");
+    town.pass(seconds(1));
     town.drain(0);
     assert_eq!(town.answer(ann), "replicated");
     assert_eq!(town.nodes[0].exited, Some(Ok(())));
@@ -282,4 +283,28 @@ fn who_has_another_secret_or_network_or_our_name_is_refused() {
     }
     assert_eq!(town.role(0), "main");
     assert_eq!(town.status(0).highest_epoch.unwrap().to_string(), "1@c0");
+}
+
+#[test]
+fn a_member_that_is_forgotten_is_missed_no_longer_and_may_come_back_by_itself() {
+    let mut town = Town::in_step(3);
+    town.kill(2);
+    town.pass(seconds(2));
+    assert_eq!(town.status(0).reasons, ["coordinator c2 is not connected"]);
+    let operator = town.connect(0);
+    for (id, answer) in [("c0", "FAILED"), ("c1", "FAILED"), ("c9", "FAILED"), ("c2", "SUCCESS")] {
+        town.say(
+            operator,
+            &format!(r#"{{"command":"FORGET_COORDINATOR","id":"{id}","secret":"{}"}}"#, super::SECRET),
+        );
+        let heard = town.heard(operator);
+        assert!(heard[0].command().ends_with(answer), "{id}: {heard:?}");
+    }
+    assert_eq!(town.status(0).reasons, Vec::<String>::new());
+    town.kill(0);
+    town.pass(seconds(2));
+    assert_eq!(town.status(1).reasons, ["coordinator c0 is not connected"], "the next one knows it too");
+    town.start(2);
+    town.pass(seconds(3));
+    assert_eq!(town.status(1).coordinators.len(), 3, "it has come back");
 }

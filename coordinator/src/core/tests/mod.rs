@@ -9,6 +9,7 @@ mod placing;
 mod registering;
 mod servers;
 mod town;
+mod transferring;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -72,6 +73,7 @@ impl Net {
             epoch: None,
             history: Vec::new(),
             members: Vec::new(),
+            forgotten: Vec::new(),
         };
         let recovered = Recovered { group, seen: users.latest(), users };
         let now = Now { time: Time::from_micros(1), wall: WallMillis(1_000_000) };
@@ -317,7 +319,10 @@ impl Peer {
 }
 
 fn fake_hash(secret: &Secret) -> PasswordHash {
-    PasswordHash::new(&format!("hash of {}", secret.expose()))
+    use sha2::{Digest, Sha256};
+    // Looks like one of Argon2id, and costs nothing: what is base 16 can be read as base 64.
+    let digest: String = Sha256::digest(secret.expose()).iter().map(|byte| format!("{byte:02x}")).collect();
+    PasswordHash::new(&format!("$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ${}A", &digest[..42]))
 }
 
 /// The name in a USER_REGISTER_RESULT.

@@ -11,7 +11,7 @@ use common::token::TokenKey;
 use common::user::{Secret, UserRecord, Username};
 use common::users::{Seen, Users};
 use common::wire::{Address, Message};
-use slotmap::{Key, SlotMap};
+use slotmap::SlotMap;
 
 use super::super::{Change, Config, Coordinator, Effect, Group, Input, Limits, Recovered};
 use super::{SECRET, fake_hash};
@@ -314,6 +314,9 @@ impl Town {
         if let Event::Closed { link } = &event {
             self.ends.remove(&(node, *link));
         }
+        if std::env::var("TRACE").is_ok() {
+            eprintln!("{:?} {node} {event:?}", self.now.time);
+        }
         let mut actions = Vec::new();
         coordinator.handle(self.now, event, &mut actions);
         coordinator.assert_bounds();
@@ -329,12 +332,14 @@ impl Town {
             Action::Dial { dial, address } => self.dial(node, dial, &address),
             Action::Close { link, farewell } => {
                 let end = self.ends.remove(&(node, link));
-                self.deliver(node, end.clone(), &farewell);
+                self.deliver(node, link, end.clone(), &farewell);
                 match end {
                     Some(End::Node(other, far)) if !self.is_cut(node, other) => {
                         self.event(other, Event::Closed { link: far });
                     }
-                    Some(End::Outside(outsider)) => self.outsiders[outsider].closed = true,
+                    Some(End::Outside(outsider)) if outsider != usize::MAX => {
+                        self.outsiders[outsider].closed = true
+                    }
                     _ => {}
                 }
             }
@@ -395,11 +400,11 @@ impl Town {
         if bytes.is_empty() || end.is_none() {
             return;
         }
-        self.deliver(node, end, &bytes);
+        self.deliver(node, link, end, &bytes);
         self.tell(node, Event::Wrote { link, bytes: bytes.len() });
     }
 
-    fn deliver(&mut self, from: usize, to: Option<End>, bytes: &[u8]) {
+    fn deliver(&mut self, from: usize, near: LinkId, to: Option<End>, bytes: &[u8]) {
         for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let (message, epoch) =
                 Message::decode_with_epoch(line).expect("a coordinator says what can be understood");
@@ -409,11 +414,8 @@ impl Town {
                 }
                 Some(End::Outside(usize::MAX)) => {
                     let main = self.workers_hear.map(|node| name(node).parse().unwrap());
-                    let asking =
-                        self.ends.iter().find(|((node, _), end)| *node == from && Some(*end) == to.as_ref());
-                    let link = asking.map(|((_, link), _)| *link).unwrap_or(LinkId::null());
                     let answer = Message::from(common::wire::MainAnswer { main });
-                    self.event(from, Event::Received { link, message: answer, epoch: None });
+                    self.event(from, Event::Received { link: near, message: answer, epoch: None });
                 }
                 Some(End::Outside(outsider)) => self.outsiders[*outsider].heard.push_back(message),
                 _ => {}
@@ -460,5 +462,6 @@ fn blank(node: usize) -> Group {
         epoch: None,
         history: Vec::new(),
         members: Vec::new(),
+        forgotten: Vec::new(),
     }
 }

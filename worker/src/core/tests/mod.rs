@@ -1,9 +1,12 @@
 //! Conversations with a worker, and among workers, without a network: [`Node`] drives one core, [`mesh::Mesh`] wires several.
 
 mod clients;
+mod epochs;
+mod lists;
 mod mesh;
 mod servers;
 mod slow;
+mod takeover;
 mod users;
 
 use std::collections::BTreeMap;
@@ -18,7 +21,7 @@ use common::user::{PasswordHash, Secret};
 use common::wire::{Address, Message};
 use slotmap::SlotMap;
 
-use super::{Config, Effect, Input, Limits, Worker};
+use super::{Config, Effect, Input, Limits, Remembered, Worker};
 
 const SECRET: &str = "the network's secret";
 
@@ -29,6 +32,8 @@ struct Node {
     links: SlotMap<LinkId, ()>,
     dials: Vec<(DialId, Address)>,
     effects: Vec<Effect>,
+    /// What is to be kept for the next run.
+    remembered: Remembered,
     /// Links that the worker closed, and what it said last on them.
     closed: BTreeMap<LinkId, Vec<u8>>,
     accepting: bool,
@@ -41,6 +46,11 @@ impl Node {
     }
 
     fn with(id: &str, limits: Limits) -> Self {
+        Node::remembering(id, limits, Remembered::default())
+    }
+
+    /// A worker that an earlier run has left this.
+    fn remembering(id: &str, limits: Limits, remembered: Remembered) -> Self {
         let number: u64 = id.trim_start_matches(char::is_alphabetic).parse().unwrap();
         let now = Now { time: Time::ZERO, wall: WallMillis(1_000_000) };
         let config = Config {
@@ -48,6 +58,7 @@ impl Node {
             address: Address::new(id, 1).unwrap(),
             secret: Secret::new(SECRET),
             coordinators: vec![Address::new("coordinator", 3780).unwrap()],
+            remembered: remembered.clone(),
             incarnation: Incarnation(number),
             seed: number,
             limits,
@@ -58,6 +69,7 @@ impl Node {
             links: SlotMap::with_key(),
             dials: Vec::new(),
             effects: Vec::new(),
+            remembered,
             closed: BTreeMap::new(),
             accepting: true,
             exit: None,
@@ -88,6 +100,7 @@ impl Node {
                 }
                 Action::StopAccepting => self.accepting = false,
                 Action::Exit(outcome) => self.exit = Some(outcome),
+                Action::Effect(Effect::Remember(remembered)) => self.remembered = remembered,
                 Action::Effect(effect) => self.effects.push(effect),
                 Action::Flush(_) | Action::FlushAll => {}
             }
@@ -99,6 +112,11 @@ impl Node {
         let link = self.links.insert(());
         self.event(Event::Accepted { link, peer: IpAddr::V4(Ipv4Addr::LOCALHOST) });
         link
+    }
+
+    /// Where the first attempt under way goes.
+    fn dialling(&self) -> String {
+        self.dials.first().map(|(_, address)| address.to_string()).unwrap_or_default()
     }
 
     /// The first attempt under way succeeds.
@@ -170,6 +188,15 @@ impl Node {
         self.pass(end - self.now.time);
     }
 
+    /// Lets time pass while the coordinator on `link` says that it lives.
+    fn wait_with(&mut self, link: LinkId, duration: Duration) {
+        let end = self.now.time + duration;
+        while self.now.time < end {
+            self.say(link, r#"{"command":"HEARTBEAT","role":"main"}"#);
+            self.wait(Duration::from_millis(500).min(end - self.now.time));
+        }
+    }
+
     fn pass(&mut self, duration: Duration) {
         self.now = Now { time: self.now.time + duration, wall: self.now.wall + duration };
     }
@@ -182,6 +209,7 @@ impl Node {
                 Effect::Verify { job, secret, hash } => {
                     Input::Verified { job, matches: hash == hash_of(secret.expose()) }
                 }
+                Effect::Remember(_) => unreachable!("it was put aside"),
             }));
         }
     }
@@ -227,6 +255,7 @@ fn serde_text(key: &TokenKey) -> String {
         network: None,
         token_key: Some(key.clone()),
         servers: Vec::new(),
+        seen: Default::default(),
     });
     let text = String::from_utf8(message.encode()).unwrap();
     let start = text.find("\"token_key\":").unwrap() + "\"token_key\":".len();
@@ -247,7 +276,25 @@ fn tell(line: &str) -> String {
         Message::RemoveUserFailed(it) => format!("{command} {}{}", it.info, retry(&it.retry_after)),
         Message::InvalidMessage(it) => format!("{command} {}", it.info),
         Message::AuthenticationFail(it) => format!("{command} {}", it.info),
-        Message::Authenticate(it) => format!("{command} {} {:?}", it.id, it.load),
+        Message::Authenticate(it) => {
+            let after = if it.users_after.is_empty() {
+                String::new()
+            } else {
+                format!(" {}", stamps(&it.users_after))
+            };
+            format!("{command} {} {:?}{after}", it.id, it.load)
+        }
+        Message::SyncUser(it) => {
+            let names: Vec<_> = it.users.keys().map(|name| name.as_str()).collect();
+            format!("{command} {} [{}]", names.join(","), stamps(&it.seen))
+        }
+        Message::MainAnswer(it) => {
+            format!("{command} {}", it.main.as_ref().map_or("nobody", |main| main.as_str()))
+        }
+        Message::BackupList(it) => {
+            let told = |entry: &common::wire::BackupEntry| format!("{:?}@{}", entry.role, entry.address);
+            format!("{command} {}", it.servers.iter().map(told).collect::<Vec<_>>().join(" "))
+        }
         Message::NewClient(it) => format!("{command} {} {}", it.username, it.load),
         Message::DeLoad(it) => format!("{command} {}", it.load),
         Message::ServerLoad(it) => format!("{command} {}", it.load),
@@ -263,4 +310,28 @@ fn tell(line: &str) -> String {
         }
         _ => command.to_owned(),
     }
+}
+
+fn stamps(seen: &common::users::Seen) -> String {
+    seen.stamps().map(|stamp| stamp.to_string()).collect::<Vec<_>>().join(" ")
+}
+
+/// A BACKUP_LIST of coordinators, the main one first: each is `id` at the host of that name.
+fn backup_list(ids: &[&str]) -> String {
+    let entry = |(place, id): (usize, &&str)| {
+        let role = if place == 0 { "main" } else { "backup" };
+        format!(r#"{{"id":"{id}","hostname":"{id}","port":3780,"role":"{role}"}}"#)
+    };
+    let servers: Vec<_> = ids.iter().enumerate().map(entry).collect();
+    format!(r#"{{"command":"BACKUP_LIST","servers":[{}]}}"#, servers.join(","))
+}
+
+/// The same line with an epoch.
+fn at(epoch: &str, line: &str) -> String {
+    line.replacen('{', &format!(r#"{{"epoch":"{epoch}","#), 1)
+}
+
+/// The epoch that a line carries.
+fn epoch_of(line: &str) -> Option<String> {
+    Message::decode_with_epoch(line.as_bytes()).unwrap().1.map(|epoch| epoch.to_string())
 }

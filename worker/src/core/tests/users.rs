@@ -10,6 +10,12 @@ fn told(registration: &str, changed: &str, secret: Option<&str>) -> String {
     )
 }
 
+fn answer(registration: &str, changed: &str, secret: &str) -> String {
+    format!(
+        r#"{{"command":"USER_ANSWER","username":"ann","user":{{"registration":"{registration}","changed":"{changed}","secret":"hash of {secret}"}}}}"#
+    )
+}
+
 fn log_in(node: &mut Node, secret: &str) -> LinkId {
     let link = node.connect();
     node.say(link, &format!(r#"{{"command":"LOGIN","username":"ann","secret":"{secret}"}}"#));
@@ -80,6 +86,7 @@ fn a_changed_secret_keeps_sessions_and_lets_nobody_else_in_by_the_old_one() {
     );
     assert_eq!(node.hear(session), ["LOGIN_SUCCESS logged in as ann"]);
     let (old, new) = (log_in(&mut node, "s"), log_in(&mut node, "t"));
+    node.say(coordinator, &answer("5.0@c", "6.0@c", "t"));
     assert_eq!(node.hear(old), ["LOGIN_FAILED wrong name or secret", "(closed)"]);
     assert_eq!(node.hear(new), ["LOGIN_SUCCESS logged in as ann"]);
 }
@@ -96,8 +103,50 @@ fn whoever_registers_again_what_is_registered_needs_the_same_secret() {
     node.hash();
     let success = "REGISTER_SUCCESS ann is registered already, with this secret; log in";
     assert_eq!(node.hear(same), [success]);
+    assert_eq!(node.hear(coordinator), ["USER_QUERY ann"]);
+    node.say(coordinator, &answer("5.0@c", "5.0@c", "s"));
     assert_eq!(node.hear(another), ["REGISTER_FAILED ann is registered", "(closed)"]);
-    assert_eq!(node.hear(coordinator), [] as [&str; 0], "nobody was asked");
+}
+
+#[test]
+fn a_wrong_secret_costs_a_question_and_no_second_hash() {
+    let (mut node, coordinator) = Node::joined();
+    node.say(coordinator, &told("5.0@c", "5.0@c", Some("s")));
+    let wrong = log_in(&mut node, "x");
+    assert_eq!(node.hear(wrong), [] as [&str; 0], "the coordinator may know better");
+    assert_eq!(node.hear(coordinator), ["USER_QUERY ann"]);
+    node.say(coordinator, &answer("5.0@c", "5.0@c", "s"));
+    assert!(node.effects.is_empty());
+    assert_eq!(node.hear(wrong), ["LOGIN_FAILED wrong name or secret", "(closed)"]);
+}
+
+#[test]
+fn a_worker_that_has_not_heard_of_a_new_secret_asks_before_it_refuses_it() {
+    for (secret, expected) in
+        [("t", "LOGIN_SUCCESS logged in as ann"), ("x", "LOGIN_FAILED wrong name or secret")]
+    {
+        let (mut node, coordinator) = Node::joined();
+        node.say(coordinator, &told("5.0@c", "5.0@c", Some("s")));
+        let link = log_in(&mut node, secret);
+        node.say(coordinator, &answer("5.0@c", "6.0@c", "t"));
+        assert_eq!(node.effects.len(), 1, "the record is another one, and worth a hash");
+        node.hash();
+        assert_eq!(node.hear(link)[0], expected);
+        assert_eq!(node.hear(coordinator)[0], "USER_QUERY ann");
+        assert!(node.effects.is_empty(), "nobody is asked twice");
+    }
+}
+
+#[test]
+fn a_wrong_secret_is_refused_at_once_without_a_coordinator_and_in_time_without_an_answer() {
+    let (mut node, coordinator) = Node::joined();
+    node.say(coordinator, &told("5.0@c", "5.0@c", Some("s")));
+    let asking = log_in(&mut node, "x");
+    node.wait_with(coordinator, Duration::from_secs(6));
+    assert_eq!(node.hear(asking), ["LOGIN_FAILED wrong name or secret", "(closed)"]);
+    node.hang_up(coordinator);
+    let alone = log_in(&mut node, "x");
+    assert_eq!(node.hear(alone), ["LOGIN_FAILED wrong name or secret", "(closed)"]);
 }
 
 #[test]

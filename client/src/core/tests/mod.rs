@@ -10,6 +10,8 @@ use slotmap::SlotMap;
 
 use super::*;
 
+mod coordinators;
+
 const COORDINATOR: &str = "10.0.0.1:3780";
 const SECOND: &str = "10.0.0.2:3780";
 const WORKER: &str = "10.0.1.1:4000";
@@ -138,7 +140,10 @@ impl World {
 fn a_session_logs_in_is_redirected_and_logs_in_again_by_token() {
     let mut world = World::new(|_| {});
     world.answer_dial(COORDINATOR);
-    assert_eq!(world.hear(), "{\"command\":\"LOGIN\",\"username\":\"ann\",\"secret\":\"hush\"}\n");
+    assert_eq!(
+        world.hear(),
+        "{\"command\":\"LOGIN\",\"username\":\"ann\",\"secret\":\"hush\",\"capabilities\":[\"backup_list\"]}\n"
+    );
     world.say(SUCCESS);
     assert!(world.effects.is_empty(), "a coordinator's welcome is no live session");
     world.say(REDIRECT);
@@ -266,7 +271,10 @@ fn without_any_coordinator_the_session_returns_to_its_last_worker() {
     world.refuse_dial(COORDINATOR);
     world.refuse_dial(SECOND);
     world.answer_dial(WORKER);
-    assert_eq!(world.hear(), "{\"command\":\"LOGIN\",\"username\":\"ann\",\"secret\":\"hush\"}\n");
+    assert_eq!(
+        world.hear(),
+        "{\"command\":\"LOGIN\",\"username\":\"ann\",\"secret\":\"hush\",\"capabilities\":[\"backup_list\"]}\n"
+    );
     world.say(SUCCESS);
     assert!(world.client.is_live());
 }

@@ -1,4 +1,8 @@
-//! The worker's process: a socket, a clock and hashing for the core. What is *not* here: any decision.
+//! The worker's process: a socket, a clock, hashing and a small file for the core. What is *not* here: any decision.
+
+mod memory;
+
+pub use memory::{Busy, Memory};
 
 use common::boot;
 use common::id::Incarnation;
@@ -20,6 +24,10 @@ pub async fn run(config: Config) -> Result<(), String> {
     let bound =
         listener.local_addr().map_err(|error| format!("cannot tell where this worker listens: {error}"))?;
     let address = config.advertise.unwrap_or_else(|| Address::from(bound));
+    let (memory, remembered) = match &config.data_dir {
+        Some(directory) => Memory::open(directory).map_err(|error| error.to_string())?,
+        None => Default::default(),
+    };
     let coordinators: Vec<String> = config.coordinators.iter().map(Address::to_string).collect();
     info!(id = %config.id, %address, coordinator = coordinators.join(" "), "the worker is ready");
 
@@ -29,20 +37,21 @@ pub async fn run(config: Config) -> Result<(), String> {
         address,
         secret: config.secret,
         coordinators: config.coordinators,
+        remembered,
         incarnation: Incarnation(boot::random_seed()),
         seed: boot::random_seed(),
-        limits: Limits::default(),
+        limits: Limits { failure_timeout: config.failure_timeout, ..Limits::default() },
     };
     let worker = Worker::new(clock.now(), settings);
     let (inputs, results) = mpsc::unbounded_channel();
     tokio::task::spawn_local(drain_on_signal(inputs.clone()));
     let hasher = Hasher::new();
-    let perform = |effect| perform(effect, &hasher, &inputs);
+    let perform = |effect| perform(effect, &hasher, &memory, &inputs);
     net::drive(worker, Some(listener), Options::new(clock), results, perform).await
 }
 
-/// Starts an effect. Its result comes back as an input.
-fn perform(effect: Effect, hasher: &Hasher, inputs: &UnboundedSender<Input>) {
+/// Starts an effect. Its result, where it has one, comes back as an input.
+fn perform(effect: Effect, hasher: &Hasher, memory: &Memory, inputs: &UnboundedSender<Input>) {
     let inputs = inputs.clone();
     // Nobody listens any more where the machine has exited: then nobody misses the answer either.
     let answer = move |input| drop(inputs.send(input));
@@ -51,6 +60,7 @@ fn perform(effect: Effect, hasher: &Hasher, inputs: &UnboundedSender<Input>) {
         Effect::Verify { job, secret, hash } => {
             hasher.verify(secret, hash, move |matches| answer(Input::Verified { job, matches }));
         }
+        Effect::Remember(remembered) => memory.keep(remembered),
     }
 }
 

@@ -1,0 +1,54 @@
+//! What a worker shows of itself to whoever runs it: figures, and a check of its bounds.
+
+use common::id::ServerId;
+
+use super::{Counters, Link, Worker};
+
+impl Worker {
+    /// Clients that are logged in.
+    pub fn load(&self) -> u64 {
+        self.load
+    }
+
+    /// Whether a coordinator has let us in and the link stands.
+    pub fn upstream(&self) -> bool {
+        self.upstream.is_established()
+    }
+
+    /// The workers to which an established link stands.
+    pub fn neighbours(&self) -> Vec<ServerId> {
+        self.neighbours.established_ids()
+    }
+
+    /// What was dropped so far.
+    pub fn dropped(&self) -> Counters {
+        Counters { gaps: self.flood.gaps(), ..self.counters }
+    }
+
+    /// Asserts that every queue and table is within its limit, and that the load is true.
+    ///
+    /// # Panics
+    /// When one is not.
+    pub fn assert_bounds(&self) {
+        let limits = &self.config.limits;
+        let mut logged_in = 0;
+        for link in self.links.values() {
+            if let Link::Client(session) = link {
+                session.assert_bounds(limits.client_outbox_bytes);
+                logged_in += u64::from(session.is_logged_in());
+            }
+        }
+        assert_eq!(self.load, logged_in, "the load is the number of logged-in sessions");
+        assert!(self.clients() <= limits.connections, "{} connections", self.clients());
+        assert!(self.pending_logins() <= limits.hash_queue, "{} log-ins and hashes", self.pending_logins());
+        assert!(
+            self.registrations.len() <= limits.under_registration,
+            "{} names are held",
+            self.registrations.len()
+        );
+        self.log.assert_bounds();
+        self.flood.assert_bounds();
+        self.neighbours.assert_bounds();
+        self.upstream.assert_bounds();
+    }
+}
