@@ -1,16 +1,15 @@
-//! How fast activities are taken in: as fast as they come, unless those who are to receive them cannot keep up.
+//! How fast activities are taken in: as fast as they come, unless a client that reads well cannot keep up.
 //!
-//! Too much comes in where a quarter of the clients are further behind than a quarter of the log. Then this worker takes in only
-//! so many bytes a second ([`Limits::intake_bytes`](super::Limits)): from its clients together, and from each other worker. It takes
-//! them from its clients alone where too much waits for another worker, which will be because that one does the same. The rest
-//! waits at its senders, whom TCP lets write no more.
+//! A client is behind where it lacks more than a quarter of the log. As long as one is behind that takes at least
+//! [`Limits::intake_bytes`](super::Limits) a second, this worker takes in no more than that: from its clients together, and from each
+//! other worker. Where too much waits for another worker, which will be because that one does the same, it takes no more from its
+//! clients. The rest waits at its senders, whom TCP lets write no more.
 //!
-//! **Why a quarter of them?** One client that is slower than all others must not slow those down: it falls behind, and is
-//! dropped. One that sends too much must not have everybody dropped who reads as fast as he can; with clients of its own that read
-//! quickly it would have to outnumber the others three to one.
-//! **Why no full stop?** Because then whoever does not read could stop the others, if there are enough of his kind. So he
-//! slows down at most those who send more than that together, and for as long as it takes until the log has passed him: six seconds with
-//! the default limits.
+//! **Why look at each client's own pace?** One that takes less than that, or nothing, must not slow the others down, however many of its
+//! kind there are: it is waited for until it lacks a second's share, falls behind the log, and is dropped. One that takes more
+//! is no slow client: then it is the senders who are too fast. Comparing the clients with each other would not do. In a crowd that
+//! reads as fast as it can, one is always the last; and with enough clients of his own, a sender could decide who counts as slow.
+//! **Why no full stop?** So that whoever sends less than that, all together, never waits for anybody.
 //!
 //! Not here: who is behind (`session`, `neighbours`), and who waits for whom among those that are held back (the driver reads them in turn).
 
@@ -22,6 +21,10 @@ use slotmap::SecondaryMap;
 
 use super::log::Position;
 
+/// A client that is further behind its share than it should take in this time is waited for no longer. A machine must be very busy to let
+/// a process wait for so long.
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
+
 /// How often it is looked after those who are behind.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -31,7 +34,7 @@ const SLACK: Duration = Duration::from_millis(50);
 /// Who cannot keep up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Behind {
-    /// Too many of the clients.
+    /// A client that reads well.
     pub(super) clients: bool,
     /// Another worker.
     pub(super) workers: bool,

@@ -272,13 +272,13 @@ impl Worker {
     /// Finds out who cannot keep up with what comes in.
     fn look_after_readers(&mut self, now: Now) {
         let limits = &self.config.limits;
-        let lag = |link: &Link| if let Link::Client(session) = link { session.lag(&self.log) } else { None };
-        let (mut readers, mut behind) = (0, 0);
-        for lag in self.links.values().filter_map(lag) {
-            readers += 1;
-            behind += usize::from(lag > limits.log_bytes / 4);
+        let mut clients = false;
+        for link in self.links.values_mut() {
+            if let Link::Client(session) = link {
+                clients |=
+                    session.is_outpaced(now.time, &self.log, limits.log_bytes / 4, limits.intake_bytes);
+            }
         }
-        let clients = behind > 0 && behind >= readers / 4;
         let workers = self.neighbours.longest_queue() > limits.server_outbox_bytes / 2;
         self.intake.looked(now.time, self.log.end(), Behind { clients, workers });
     }
