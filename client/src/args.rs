@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
+use common::id::ServerId;
 use common::user::Username;
 use common::wire::{Address, DEFAULT_COORDINATOR};
 
@@ -61,7 +62,7 @@ pub struct Connection {
     #[arg(long, global = true, value_name = "NAME", env = "FRESHET_USERNAME", default_value = "anonymous")]
     pub username: Username,
 
-    /// A file that holds the user's secret (for `status` and `remove-user`: the network's)
+    /// A file that holds the user's secret (for `status`, `remove-user` and `forget-coordinator`: the network's)
     #[arg(long, global = true, value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
 
@@ -121,7 +122,8 @@ So replay test data only, or give a secret.
 
 Examples:
   client replay activities.jsonl.gz --user-from actor
-  client replay log.jsonl --rate 50                              as --username, fifty a second")]
+  client replay log.jsonl --rate 50                              as --username, fifty a second
+  zstdcat log.jsonl.zst | client replay -                        from standard input")]
     Replay(Replay),
 
     /// Remove a user: its sessions end, and its name is free
@@ -132,6 +134,18 @@ Examples:
   client remove-user eve
   client --coordinator 10.0.0.1:3780 --secret-file network.secret remove-user eve")]
     RemoveUser(RemoveUser),
+
+    /// Forget a coordinator that will not come back: it is no member of the group any more
+    #[command(after_help = "\
+The group shrinks by this command alone: status misses a member that is merely away, and --require-backups counts it. A coordinator \
+that is connected is not forgotten: stop it first. Should it come back all the same, it joins anew.
+
+It needs the network's secret, as `client status` does.
+
+Examples:
+  client forget-coordinator coordinator-5f2c91ab                 its id, as `client status` shows it
+  client --coordinator 10.0.0.2:3780 --secret-file network.secret forget-coordinator a")]
+    ForgetCoordinator(ForgetCoordinator),
 
     /// Show how the network is: coordinators, workers, loads, who took over from whom
     #[command(after_help = "\
@@ -183,6 +197,18 @@ pub struct RemoveUser {
     pub timeout: Duration,
 }
 
+/// `client forget-coordinator`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct ForgetCoordinator {
+    /// Which one
+    #[arg(value_name = "ID")]
+    pub id: ServerId,
+
+    /// How long to try
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub timeout: Duration,
+}
+
 /// `client send`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Send {
@@ -210,7 +236,7 @@ pub struct Tail {
 /// `client replay`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Replay {
-    /// The activities, one JSON object a line; .gz or not
+    /// The activities, one JSON object a line; .gz or not; - for standard input
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
 

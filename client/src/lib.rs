@@ -12,7 +12,7 @@ mod memory;
 mod sdk;
 pub mod shell;
 
-pub use crate::core::RegisterMode;
+pub use crate::core::{RegisterMode, Unfit};
 pub use ask::{AskError, status};
 pub use common::id::{ActivityId, ServerId};
 pub use common::user::{Secret, Username};

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::core::{self, Input, RegisterMode};
+use crate::core::{self, Input, RegisterMode, Unfit};
 use crate::memory::Memory;
 use crate::shell::{self, Receive};
 
@@ -140,12 +140,9 @@ pub enum Error {
     /// Activities are JSON objects, and this is none.
     #[error("not a JSON object: {0}")]
     NotAnActivity(serde_json::Error),
-    /// Longer than a line on the wire may be.
-    #[error("the activity is too long: {bytes} bytes, and a line has at most {max}", max = common::limits::LINE_BYTES)]
-    TooLong {
-        /// Its length as JSON.
-        bytes: usize,
-    },
+    /// No line on the wire can carry it.
+    #[error("no line can carry the activity: {0}")]
+    Unfit(#[from] Unfit),
 }
 
 /// A session of one user.
@@ -293,9 +290,7 @@ impl Publisher {
     pub async fn publish(&self, activity: &impl Serialize) -> Result<(), Error> {
         let text = serde_json::to_string(activity).map_err(Error::NotAnActivity)?;
         let activity = wire::Activity::parse(&text).map_err(Error::NotAnActivity)?;
-        if !core::Client::is_acceptable(&activity) {
-            return Err(Error::TooLong { bytes: text.len() });
-        }
+        core::Client::check(&activity)?;
         let ended = |_| Error::Ended("the session has ended".to_owned());
         self.wishes.send(Input::Publish(activity)).await.map_err(ended)
     }

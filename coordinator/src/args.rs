@@ -104,7 +104,7 @@ pub struct StoreArgs {
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Where to listen for clients and workers
-    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:3780")]
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:3780", value_parser = common::boot::listen_address)]
     pub listen: SocketAddr,
 
     /// Where to keep users [default: freshet/coordinator in your data directory, ~/.local/share on Linux]

@@ -59,7 +59,7 @@ fn main() -> ExitCode {
 async fn run(args: Args) -> Result<(), String> {
     let stop = boot::shutdown_signal();
     tokio::pin!(stop);
-    eprintln!("Building and starting two coordinators and {} workers ...", args.workers);
+    boot::note(&format!("Building and starting two coordinators and {} workers ...", args.workers));
     let directory =
         tempfile::tempdir().map_err(|error| format!("cannot make a temporary directory: {error}"))?;
     let network = {
@@ -94,7 +94,7 @@ async fn run(args: Args) -> Result<(), String> {
     }
     drop(keys);
     screen.finish();
-    eprintln!("Draining ...");
+    boot::note("Draining ...");
     watcher.abort();
     players.stop().await;
     drop(wish);

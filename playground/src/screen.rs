@@ -29,10 +29,15 @@ impl Screen {
     pub(crate) fn new(how_to_join: Vec<String>) -> Self {
         let screen = Screen { term: Term::stdout(), how_to_join, drawn: 0, last_summary: Instant::now() };
         if !screen.term.is_term() {
-            println!("Join from another terminal:");
-            screen.how_to_join.iter().for_each(|line| println!("  {line}"));
+            screen.say("Join from another terminal:");
+            screen.how_to_join.iter().for_each(|line| screen.say(&format!("  {line}")));
         }
         screen
+    }
+
+    /// A line for those who read lines. Nobody reading them, or no room for them, is no reason to stop the network.
+    fn say(&self, line: &str) {
+        let _ = self.term.write_line(line);
     }
 
     /// Shows the board as it is now.
@@ -53,11 +58,11 @@ impl Screen {
             self.drawn = lines.len();
         } else {
             for event in board.events.drain(..) {
-                println!("{event}");
+                self.say(&event);
             }
             if self.last_summary.elapsed() >= SUMMARY {
                 self.last_summary = Instant::now();
-                println!("{}", summary(board));
+                self.say(&summary(board));
             }
         }
     }

@@ -94,17 +94,78 @@ impl Stage {
     }
 }
 
-/// Workers first, so that they can say goodbye; the first coordinator last.
+/// Workers first, so that they can say goodbye; the first coordinator last. One that does not drain keeps no other from draining, and
+/// one that was killed before, by whomever, has nothing to drain.
+///
+/// # Errors
+/// The first sentence of any.
 fn drain(mut network: Network) -> Result<(), String> {
     let Network { coordinator, standbys, workers, .. } = &mut network;
+    let mut outcome = Ok(());
     for server in workers.iter_mut().chain(standbys).chain([coordinator]) {
-        if !server.is_running() {
-            continue;
-        }
-        let status = server.terminate(DRAIN)?;
-        if !status.success() {
-            return Err(format!("{} ended with {status}:\n{}", server.name(), server.log_tail(10)));
+        if server.is_running() {
+            let drained = server.terminate(DRAIN).and_then(|status| match status.success() {
+                true => Ok(()),
+                false => Err(format!("{} ended with {status}:\n{}", server.name(), server.log_tail(10))),
+            });
+            outcome = outcome.and(drained);
         }
     }
-    Ok(())
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::{Path, PathBuf};
+
+    use playground::binaries::Binaries;
+    use playground::network::Setup;
+
+    use super::*;
+
+    /// A program that says it is ready, and when it is told to end leaves a sign and ends with `code`.
+    fn program(directory: &Path, name: &str, code: u8) -> PathBuf {
+        let path = directory.join(name);
+        let ready = r#"{"fields":{"message":"ready","address":"127.0.0.1:1"}}"#;
+        let script = format!(
+            "#!/bin/sh\ntrap 'touch \"$0-$2-drained\"; exit {code}' TERM\necho '{ready}' >&2\nwhile :; do sleep 0.02; done\n"
+        );
+        std::fs::write(&path, script).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    fn network(directory: &Path, workers_end_with: u8) -> Network {
+        let binaries = Binaries {
+            coordinator: program(directory, "coordinator", 0),
+            worker: program(directory, "worker", workers_end_with),
+            client: PathBuf::new(),
+        };
+        let (listen, data) = ("127.0.0.1:0".to_owned(), directory.to_owned());
+        Network::start(binaries, Setup { listen, workers: 2, data, environment: Vec::new() }).unwrap()
+    }
+
+    #[test]
+    fn a_server_that_was_killed_from_outside_keeps_no_other_from_draining_and_is_no_failure() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut network = network(directory.path(), 0);
+        let victim = network.server_mut("worker-1");
+        victim.signal("KILL").unwrap();
+        while victim.is_running() {
+            std::thread::yield_now();
+        }
+        assert_eq!(drain(network), Ok(()));
+        for drained in ["worker-worker-2", "coordinator-coordinator-1"] {
+            assert!(directory.path().join(format!("{drained}-drained")).exists(), "{drained}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_ends_badly_is_told_when_all_have_drained() {
+        let directory = tempfile::tempdir().unwrap();
+        let error = drain(network(directory.path(), 3)).unwrap_err();
+        assert!(error.starts_with("worker-1 ended with exit status: 3"), "{error}");
+        assert!(directory.path().join("coordinator-coordinator-1-drained").exists());
+    }
 }

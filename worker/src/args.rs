@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
-use common::boot::LogArgs;
+use common::boot::{self, LogArgs};
 use common::id::ServerId;
 use common::wire::{Address, DEFAULT_COORDINATOR};
 
@@ -35,7 +35,7 @@ pub struct Args {
     pub coordinators: Vec<Address>,
 
     /// Where to listen for clients and other workers; port 0 is any free one
-    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0", value_parser = boot::listen_address)]
     pub listen: SocketAddr,
 
     /// Where others reach this worker [default: where it listens]
@@ -135,6 +135,7 @@ mod tests {
         assert!(parse("worker --listen 0.0.0.0:1 --advertise example.org:1").is_ok());
         for line in [
             "worker --listen 0.0.0.0:4000",
+            "worker --listen localhost:4000",
             "worker --listen [::]:4000",
             "worker --listen 0.0.0.0:4000 --advertise 0.0.0.0:4000",
             "worker --advertise example.org",

@@ -6,6 +6,8 @@ use std::thread;
 use common::limits;
 use tokio::sync::mpsc;
 
+use crate::core::Unfit;
+
 /// Lines that may wait between the thread that reads them and whoever takes them.
 const WAITING: usize = 64;
 
@@ -21,7 +23,7 @@ pub(super) fn lines() -> mpsc::Receiver<(u64, Result<String, String>)> {
                 Ok(None) => return,
                 Ok(Some(line)) if line.trim_ascii().is_empty() => {}
                 Ok(Some(line)) => {
-                    let text = String::from_utf8(line).map_err(|_| "not valid UTF-8".to_owned());
+                    let text = text(line);
                     if lines.blocking_send((number, text)).is_err() {
                         return;
                     }
@@ -35,6 +37,24 @@ pub(super) fn lines() -> mpsc::Receiver<(u64, Result<String, String>)> {
         }
     });
     received
+}
+
+/// A text without the white space around it.
+///
+/// # Errors
+/// It is longer than any activity.
+pub(super) fn short_enough(text: &str) -> Result<&str, String> {
+    let text = text.trim_ascii();
+    if text.len() > limits::LINE_BYTES { Err(Unfit::TooLong.to_string()) } else { Ok(text) }
+}
+
+/// A line as text. The end of one that was cut may be half a character.
+fn text(line: Vec<u8>) -> Result<String, String> {
+    let is_cut = line.trim_ascii().len() > limits::LINE_BYTES;
+    String::from_utf8(line).map_err(|_| match is_cut {
+        true => Unfit::TooLong.to_string(),
+        false => "not valid UTF-8".to_owned(),
+    })
 }
 
 /// Reads a line, its end included. One longer than any activity is cut: it would not be sent whole anyway.
@@ -61,5 +81,12 @@ mod tests {
             lengths.push(line.len());
         }
         assert_eq!(lengths, [2, limits::LINE_BYTES + 2, 1]);
+    }
+
+    #[test]
+    fn a_line_that_was_cut_within_a_character_is_too_long_and_not_of_another_encoding() {
+        let cut = next_line(&mut "é".repeat(limits::LINE_BYTES).as_bytes()).unwrap().unwrap();
+        assert_eq!(text(cut[..cut.len() - 1].to_vec()).unwrap_err(), "longer than 1048576 bytes");
+        assert_eq!(text(b"\xff".to_vec()).unwrap_err(), "not valid UTF-8");
     }
 }

@@ -8,7 +8,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustyline::error::ReadlineError;
-use rustyline::{DefaultEditor, ExternalPrinter};
+use rustyline::{
+    Cmd, ConditionalEventHandler, DefaultEditor, EventContext, EventHandler, ExternalPrinter, KeyEvent,
+    Movement, RepeatCount,
+};
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -18,12 +21,12 @@ use crate::display;
 use crate::{Client, Event};
 
 /// What `/help` says.
-const HELP: &str = "\
-  some text          is sent to everybody, as {\"type\":\"Note\",\"content\":\"some text\"}
+const HELP: &str =
+    "  some text          is sent to everybody, as {\"type\":\"Note\",\"content\":\"some text\"}
   {\"type\":…}         is sent as it is: any JSON object
   /status            where you are connected, and how much is going on
   /help              this
-  /quit              leave (Ctrl-D does, too)";
+  /quit              leave (Ctrl-D does, too, and Ctrl-C on an empty line)";
 
 /// Over how long `/status` measures the rate.
 const RATE_WINDOW: Duration = Duration::from_secs(10);
@@ -45,6 +48,7 @@ pub(super) async fn run(connection: Connection) -> Result<(), String> {
         format!("cannot use this terminal: {error}; try `client tail` and `client send`")
     };
     let mut editor = DefaultEditor::new().map_err(editor_failed)?;
+    editor.bind_sequence(KeyEvent::ctrl('C'), EventHandler::Conditional(Box::new(ClearFirst)));
     let printer = editor.create_external_printer().map_err(editor_failed)?;
     let mut screen = Screen { printer: Box::new(printer) };
     if !connection.quiet {
@@ -106,6 +110,15 @@ async fn publish(client: &Client, screen: &mut Screen, text: &str) {
             let _ = client.publish(&activity).await;
         }
         Err(error) => screen.note(&format!("not sent: {error}")),
+    }
+}
+
+/// Ctrl-C: of a line that was begun it clears all, as in a shell; where there is none, it means leaving.
+struct ClearFirst;
+
+impl ConditionalEventHandler for ClearFirst {
+    fn handle(&self, _: &rustyline::Event, _: RepeatCount, _: bool, line: &EventContext<'_>) -> Option<Cmd> {
+        (!line.line().is_empty()).then_some(Cmd::Kill(Movement::WholeBuffer))
     }
 }
 
@@ -182,7 +195,7 @@ fn edit(mut editor: DefaultEditor, prompt: &str, typed: &mpsc::UnboundedSender<T
     if let Some(path) = &history
         && let Err(error) = editor.save_history(path)
     {
-        eprintln!("the history was not saved to {}: {error}", path.display());
+        common::boot::note(&format!("the history was not saved to {}: {error}", path.display()));
     }
     // Nobody listens where the session ended first.
     let _ = typed.send(Typed::Quit);

@@ -2,9 +2,11 @@
 //!
 //! Standard output is for results, standard error for what happens meanwhile. An error is a sentence that says what to do next.
 
+mod forget_coordinator;
 mod input;
 mod interactive;
 mod one_question;
+mod output;
 mod outstanding;
 mod passwd;
 mod register;
@@ -45,6 +47,7 @@ pub async fn run(args: Args) -> Result<(), String> {
         Some(Command::Replay(command)) => replay::run(connection, command).await,
         Some(Command::Passwd(command)) => passwd::run(connection, command).await,
         Some(Command::RemoveUser(command)) => remove_user::run(connection, command).await,
+        Some(Command::ForgetCoordinator(command)) => forget_coordinator::run(connection, command).await,
         Some(Command::Status(command)) => status::run(connection, command).await,
         None if std::io::stdin().is_terminal() => interactive::run(connection).await,
         None => {
@@ -168,7 +171,7 @@ fn unreachable(reason: &str, patience: Duration, coordinators: &[Address]) -> St
 /// Tells the user how a session fares, on standard error.
 fn report(event: &Event, quiet: bool) {
     if !quiet && let Some(sentence) = describe(event) {
-        eprintln!("{sentence}");
+        boot::note(&sentence);
     }
 }
 

@@ -158,6 +158,7 @@ fn failure(answer: &Message) -> Option<(&str, Option<Millis>)> {
     match answer {
         Message::ChangeSecretFailed(failed) => Some((&failed.info, failed.retry_after)),
         Message::RemoveUserFailed(failed) => Some((&failed.info, failed.retry_after)),
+        Message::ForgetCoordinatorFailed(failed) => Some((&failed.info, failed.retry_after)),
         // Instead of any answer: there is no room for another connection.
         Message::LoginFailed(failed) => Some((&failed.info, failed.retry_after)),
         _ => None,

@@ -3,6 +3,7 @@
 use common::wire::{ChangeSecret, Message};
 
 use super::one_question::ask_within;
+use super::output::print;
 use super::{asked_secret, chosen_secret, given_secret, secret_from};
 use crate::args::{Connection, Passwd};
 
@@ -21,10 +22,7 @@ pub(super) async fn run(connection: Connection, command: Passwd) -> Result<(), S
     };
     let question = ChangeSecret { username: username.to_string(), secret, new_secret };
     match ask_within(&connection, command.timeout, question, false).await {
-        Ok(Message::ChangeSecretSuccess(_)) => {
-            println!("the secret of {username} is changed");
-            Ok(())
-        }
+        Ok(Message::ChangeSecretSuccess(_)) => print(&format!("the secret of {username} is changed\n")),
         Ok(other) => Err(format!("the secret may not be changed: the answer was {}", other.command())),
         Err(sentence) => Err(format!("{sentence}. Log in to see which secret holds")),
     }

@@ -2,6 +2,7 @@
 
 use tokio::time::{Instant, timeout_at};
 
+use super::output::print;
 use super::{chosen_secret, given_secret, unreachable};
 use crate::args::{Connection, Register};
 use crate::display::escape;
@@ -25,11 +26,8 @@ pub(super) async fn run(connection: Connection, command: Register) -> Result<(),
     loop {
         match timeout_at(deadline, client.event()).await {
             Ok(Some(Event::Registered { existing })) => {
-                println!(
-                    "{username} is registered{}",
-                    if existing { " already, with this secret" } else { "" }
-                );
-                return Ok(());
+                let already = if existing { " already, with this secret" } else { "" };
+                return print(&format!("{username} is registered{already}\n"));
             }
             Ok(Some(Event::Refused { info })) => {
                 return Err(format!("{username} was not registered: {}", escape(&info)));

@@ -3,6 +3,7 @@
 use common::wire::{self, Message};
 
 use super::one_question::{ask_within, network_secret};
+use super::output::print;
 use crate::args::{Connection, RemoveUser};
 
 pub(super) async fn run(connection: Connection, command: RemoveUser) -> Result<(), String> {
@@ -10,10 +11,7 @@ pub(super) async fn run(connection: Connection, command: RemoveUser) -> Result<(
     let question = wire::RemoveUser { username: command.name.to_string(), secret };
     // Asked twice, it may say that there is no such user, which is what was wanted.
     match ask_within(&connection, command.timeout, question, true).await? {
-        Message::RemoveUserSuccess(_) => {
-            println!("{} is removed", command.name);
-            Ok(())
-        }
+        Message::RemoveUserSuccess(_) => print(&format!("{} is removed\n", command.name)),
         other => Err(format!("{} may not be removed: the answer was {}", command.name, other.command())),
     }
 }

@@ -88,7 +88,7 @@ impl Sending {
         let checked = text.and_then(|text| parse(&text));
         checked
             .map_err(|error| {
-                eprintln!("line {number} was not sent: {error}");
+                common::boot::note(&format!("line {number} was not sent: {error}"));
                 self.invalid += 1;
             })
             .ok()
@@ -108,11 +108,9 @@ impl Sending {
 
 /// An activity that can be sent.
 pub(super) fn parse(text: &str) -> Result<Activity, String> {
-    let activity =
-        Activity::parse(text.trim_ascii()).map_err(|error| format!("not a JSON object: {error}"))?;
-    if !crate::core::Client::is_acceptable(&activity) {
-        return Err(format!("longer than {} bytes", common::limits::LINE_BYTES));
-    }
+    let text = input::short_enough(text)?;
+    let activity = Activity::parse(text).map_err(|error| format!("not a JSON object: {error}"))?;
+    crate::core::Client::check(&activity).map_err(|error| error.to_string())?;
     Ok(activity)
 }
 
@@ -121,12 +119,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_an_object_of_a_sendable_length_is_an_activity() {
+    fn only_an_object_that_a_line_can_carry_is_an_activity() {
         assert_eq!(parse(" {\"a\": 1}\r").unwrap().get(), "{\"a\": 1}");
         for wrong in ["", "hello", "[1]", "{\"a\":1} x", "{\"a\":1"] {
             assert!(parse(wrong).is_err_and(|error| error.starts_with("not a JSON object")), "{wrong}");
         }
         let long = format!("{{\"a\":\"{}\"}}", "x".repeat(common::limits::LINE_BYTES));
         assert_eq!(parse(&long).unwrap_err(), "longer than 1048576 bytes");
+        assert_eq!(
+            parse(&long[..long.len() - 1]).unwrap_err(),
+            "longer than 1048576 bytes",
+            "whatever is in it"
+        );
+        let deep = format!("{{\"a\":{}{}}}", "[".repeat(126), "]".repeat(126));
+        assert_eq!(parse(&deep).unwrap_err(), "nests deeper than 126 levels");
     }
 }

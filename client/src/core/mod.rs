@@ -34,7 +34,7 @@ use common::wire::{Activity, Logout, Message};
 pub use config::{Config, Effect, Input, Limits, RegisterMode};
 use login::Step;
 use queue::Queue;
-pub use queue::one_line;
+pub use queue::{Unfit, one_line};
 pub use route::coordinators;
 use route::{Route, Target};
 
@@ -102,9 +102,12 @@ impl Client {
         self.queue.has_room()
     }
 
-    /// Whether an activity is short enough to be published at all: one line on the wire must hold it.
-    pub fn is_acceptable(activity: &Activity) -> bool {
-        queue::is_acceptable(activity)
+    /// Whether an activity can be published at all: one line on the wire must hold it.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(activity: &Activity) -> Result<(), Unfit> {
+        queue::check(activity)
     }
 
     /// # Panics

@@ -9,6 +9,9 @@ use common::wire::{Activity, ActivityMessage, Message};
 
 use super::config::Limits;
 
+/// The longest frame.
+const FRAME_BYTES: usize = limits::LINE_BYTES + limits::ENVELOPE_BYTES;
+
 /// Encoded ACTIVITY_MESSAGEs, in order.
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -24,7 +27,7 @@ pub(super) struct Queue {
 impl Queue {
     pub(super) fn new(limits: &Limits) -> Self {
         Queue {
-            frames: Outbox::new(limits.queued_bytes + limits::LINE_BYTES),
+            frames: Outbox::new(limits.queued_bytes + FRAME_BYTES),
             activities: 0,
             midway: false,
             max_activities: limits.queued_activities,
@@ -83,14 +86,31 @@ impl Queue {
 
     pub(super) fn assert_bounds(&self) {
         assert!(self.activities <= self.max_activities, "{} activities wait", self.activities);
-        assert!(self.frames.len() <= self.max_bytes + limits::LINE_BYTES, "{} bytes wait", self.frames.len());
+        assert!(self.frames.len() <= self.max_bytes + FRAME_BYTES, "{} bytes wait", self.frames.len());
     }
 }
 
-/// Whether an activity fits into a line. A longer one would be refused by the server, and the connection closed.
-pub(super) fn is_acceptable(activity: &Activity) -> bool {
-    // `{"command":"ACTIVITY_MESSAGE","activity":` and `}`.
-    activity.get().len() + 64 <= limits::LINE_BYTES
+/// Why no line can carry an activity: a server would refuse it, and close the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// More bytes than an activity may have.
+    #[error("longer than {max} bytes", max = limits::LINE_BYTES)]
+    TooLong,
+    /// More levels than an activity may have: the message around it is one, too.
+    #[error("nests deeper than {max} levels", max = LEVELS)]
+    TooDeep,
+}
+
+/// Levels that an activity's arrays and objects may nest, its own included.
+const LEVELS: usize = limits::NESTING - 1;
+
+/// Whether a line can carry an activity.
+pub(super) fn check(activity: &Activity) -> Result<(), Unfit> {
+    match () {
+        () if activity.get().len() > limits::LINE_BYTES => Err(Unfit::TooLong),
+        () if !activity.nests_within(LEVELS) => Err(Unfit::TooDeep),
+        () => Ok(()),
+    }
 }
 
 /// The activity without line ends: between the tokens of a JSON text, the only place where they can be, a space means the same.
@@ -103,7 +123,7 @@ pub fn one_line(activity: Activity) -> Activity {
 }
 
 fn frame(activity: Activity) -> Vec<u8> {
-    assert!(is_acceptable(&activity), "an activity of {} bytes fits no line", activity.get().len());
+    assert_eq!(check(&activity), Ok(()), "an activity of {} bytes fits no line", activity.get().len());
     Message::from(ActivityMessage { username: None, secret: None, activity: one_line(activity) }).encode()
 }
 
@@ -170,11 +190,24 @@ mod tests {
     }
 
     #[test]
+    fn the_deepest_acceptable_activity_makes_a_line_that_servers_accept() {
+        let activity = |levels: usize| {
+            let inner = format!("{}{}", "[".repeat(levels - 1), "]".repeat(levels - 1));
+            Activity::parse(&format!("{{\"a\":{inner}}}")).unwrap()
+        };
+        let deepest = activity(limits::NESTING - 1);
+        assert_eq!(check(&deepest), Ok(()));
+        assert!(Message::decode(frame(deepest).trim_ascii_end()).is_ok());
+        assert_eq!(check(&activity(limits::NESTING)), Err(Unfit::TooDeep));
+    }
+
+    #[test]
     fn the_longest_acceptable_activity_makes_a_line_that_servers_accept() {
         let activity =
             |length: usize| Activity::parse(&format!("{{\"a\":\"{}\"}}", "x".repeat(length - 8))).unwrap();
-        let longest = activity(limits::LINE_BYTES - 64);
-        assert!(is_acceptable(&longest) && frame(longest).len() <= limits::LINE_BYTES);
-        assert!(!is_acceptable(&activity(limits::LINE_BYTES - 63)));
+        let longest = activity(limits::LINE_BYTES);
+        assert_eq!(check(&longest), Ok(()));
+        assert!(frame(longest).len() <= FRAME_BYTES);
+        assert_eq!(check(&activity(limits::LINE_BYTES + 1)), Err(Unfit::TooLong));
     }
 }

@@ -82,13 +82,16 @@ async fn send_names_the_invalid_line_and_sends_the_rest() {
     let fake = Fake::start().await;
     let listener = tail(&fake, &["--json", "--count", "2"]).await;
     // Without a subcommand and a terminal, standard input is sent.
-    let sent = run_with_input(&fake, &[], "{\"n\":1}\nnonsense\n{\"n\":3}").await;
+    // Any server would refuse the third line, close, and forget what came behind it.
+    let too_deep = format!("{{\"n\":{}{}}}", "[".repeat(126), "]".repeat(126));
+    let input = format!("{{\"n\":1}}\nnonsense\n{too_deep}\n{{\"n\":3}}");
+    let sent = run_with_input(&fake, &[], &input).await;
     assert_eq!(sent.status.code(), Some(1));
-    let errors = text(&sent.stderr);
-    assert!(
-        errors.starts_with("line 2 was not sent: not a JSON object")
-            && errors.ends_with("error: 1 invalid, 2 sent\n")
-    );
+    let errors: Vec<_> = text(&sent.stderr).lines().filter(|line| !line.starts_with("connected")).collect();
+    let [second, third, last] = errors[..] else { panic!("{errors:?}") };
+    assert!(second.starts_with("line 2 was not sent: not a JSON object"), "{second}");
+    assert_eq!(third, "line 3 was not sent: nests deeper than 126 levels");
+    assert_eq!(last, "error: 2 invalid, 2 sent");
     assert_eq!(text(&finished(listener).await.stdout).lines().count(), 2);
 }
 
@@ -104,6 +107,23 @@ async fn tail_ends_quietly_when_nobody_reads_it_and_when_it_is_interrupted() {
     let pid = interrupted.id().unwrap().to_string();
     assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
     assert!(finished(interrupted).await.status.success());
+}
+
+#[tokio::test]
+async fn a_result_that_nobody_reads_ends_quietly_and_one_that_cannot_be_written_in_a_sentence() {
+    let fake = Fake::start().await;
+    for arguments in [&["status"][..], &["--username", "ann", "register"], &["forget-coordinator", "gone"]] {
+        let mut unread = client(&fake, arguments);
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let unread = finished(unread.stdout(writer).spawn().unwrap()).await;
+        assert_eq!((unread.status.code(), text(&unread.stderr)), (Some(0), ""), "{arguments:?}");
+        let mut unwritten = client(&fake, arguments);
+        let full = std::fs::File::create("/dev/full").unwrap();
+        let unwritten = finished(unwritten.stdout(full).spawn().unwrap()).await;
+        assert_eq!(unwritten.status.code(), Some(1), "{arguments:?}");
+        assert!(text(&unwritten.stderr).starts_with("error: cannot print: "), "{}", text(&unwritten.stderr));
+    }
 }
 
 #[tokio::test]
@@ -147,7 +167,8 @@ async fn replay_plays_every_users_activities_in_order_and_reports() {
     }
     assert_eq!((&report["sessions"]["worker-a"], &report["deliveries"]), (&7.into(), &(7 * 300).into()));
 
-    let second = run(&fake, &["replay", file, "--user-from", "actor"]).await;
+    let script = std::fs::read_to_string(&path).unwrap();
+    let second = run_with_input(&fake, &["replay", "-", "--user-from", "actor"], &script).await;
     assert!(text(&second.stdout).starts_with("users           7 (0 registered now, 7 before), joined in"));
 
     let mut last = [None; 7];

@@ -97,6 +97,13 @@ async fn what_a_standby_cannot_do_is_done_by_the_main_coordinator_and_asked_of_i
     let changed =
         at_standby(&["--username", "ann", "passwd", "--new-secret-file", new.to_str().unwrap()]).await;
     assert_eq!(text(&changed.stdout), "the secret of ann is changed\n", "{}", text(&changed.stderr));
+    let forgotten = at_standby(&["forget-coordinator", "gone"]).await;
+    let answer = "gone is no member of the group any more\n";
+    assert_eq!(text(&forgotten.stdout), answer, "{}", text(&forgotten.stderr));
+    let kept = at_standby(&["forget-coordinator", "other"]).await;
+    assert_eq!(kept.status.code(), Some(1));
+    let error = text(&kept.stderr);
+    assert!(error.ends_with(" refused: other is connected: stop it first\n"), "{error}");
     let report = at_standby(&["status", "--json"]).await;
     let report: serde_json::Value = serde_json::from_slice(&report.stdout).expect("it is JSON");
     assert_eq!((&report["role"], &report["users"]), (&"main".into(), &1.into()), "{report}");

@@ -8,8 +8,9 @@ use common::id::ServerId;
 use common::user::Username;
 use common::wire::{
     ActivityBroadcast, ActivityMessage, Address, BackupEntry, BackupList, ChangeSecretSuccess,
-    CoordinatorStatus, Durability, Login, LoginFailed, LoginSuccess, Message, Redirect, Register,
-    RegisterFailed, RegisterSuccess, Role, ServerEntry, State, StatusReport,
+    CoordinatorStatus, Durability, ForgetCoordinatorFailed, ForgetCoordinatorSuccess, Login, LoginFailed,
+    LoginSuccess, Message, Redirect, Register, RegisterFailed, RegisterSuccess, Role, ServerEntry, State,
+    StatusReport,
 };
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
@@ -177,6 +178,13 @@ async fn serve(stream: TcpStream, own: &Address, known: &Mutex<Known>, breaks: &
                 known.lock().unwrap().users.insert(change.username, secret);
                 ChangeSecretSuccess { info: String::new(), durability: Durability::Replicated }.into()
             }
+            Message::ForgetCoordinator(request) => match request.id.as_str() {
+                "gone" => ForgetCoordinatorSuccess { info: String::new() }.into(),
+                other => {
+                    let info = format!("{other} is connected: stop it first");
+                    ForgetCoordinatorFailed { info, retry_after: None }.into()
+                }
+            },
             Message::Login(login) => {
                 let Some(user) = known.lock().unwrap().user(&login) else {
                     let info = "wrong name or secret".to_owned();

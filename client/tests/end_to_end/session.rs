@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::fake::Fake;
-use client::{Client, Error, Event, Options, Receive, Secret};
+use client::{Client, Error, Event, Options, Receive, Secret, Unfit};
 use futures::StreamExt;
 use serde_json::json;
 use tokio::time::timeout;
@@ -125,7 +125,10 @@ async fn what_is_no_activity_is_refused_before_it_is_sent() {
     let fake = Fake::start().await;
     let client = Client::connect(Options::new(fake.coordinator.clone())).await.unwrap();
     assert!(matches!(client.publish(&"text").await, Err(Error::NotAnActivity(_))));
-    assert!(matches!(client.publish(&json!({"a": "x".repeat(1 << 20)})).await, Err(Error::TooLong { .. })));
+    assert!(matches!(
+        client.publish(&json!({"a": "x".repeat(1 << 20)})).await,
+        Err(Error::Unfit(Unfit::TooLong))
+    ));
     client.publish(&json!({"a": "x".repeat(1_000_000)})).await.unwrap();
     client.close().await.unwrap();
 }

@@ -8,6 +8,7 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
+use super::codec::nests_within;
 use crate::user::Username;
 
 const FIELD: &str = "authenticated_user";
@@ -27,6 +28,11 @@ impl Activity {
     /// The object's text.
     pub fn get(&self) -> &str {
         self.0.get()
+    }
+
+    /// Whether its arrays and objects, itself included, nest at most so many levels.
+    pub fn nests_within(&self, levels: usize) -> bool {
+        nests_within(self.get(), levels)
     }
 
     /// The same object with `authenticated_user` as its first key and nowhere else on its top level, however a key of that

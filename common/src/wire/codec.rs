@@ -31,7 +31,7 @@ pub enum WireError {
     #[error("the line nests deeper than {max} levels", max = limits::NESTING)]
     TooDeep,
     /// An object that does not say what it is.
-    #[error("the object has no \"command\"")]
+    #[error("the object has no \"command\", or a command that is null")]
     NoCommand,
     /// A command that nobody knows.
     #[error("unknown command {0:?}")]
@@ -53,12 +53,17 @@ impl WireError {
     }
 }
 
-/// Refuses a line that nests too deep, before any parser sees it. Brackets inside strings do not count.
+/// Refuses a line that nests too deep, before any parser sees it.
 pub(super) fn check_nesting(line: &str) -> Result<(), WireError> {
-    let bytes = line.as_bytes();
-    // As many opening brackets as levels at the most; most lines have far fewer.
-    if memchr::memchr2_iter(b'{', b'[', bytes).count() <= limits::NESTING {
-        return Ok(());
+    if nests_within(line, limits::NESTING) { Ok(()) } else { Err(WireError::TooDeep) }
+}
+
+/// Whether arrays and objects nest at most so many levels. Brackets inside strings do not count.
+pub(super) fn nests_within(text: &str, levels: usize) -> bool {
+    let bytes = text.as_bytes();
+    // As many opening brackets as levels at the most; most texts have far fewer.
+    if memchr::memchr2_iter(b'{', b'[', bytes).count() <= levels {
+        return true;
     }
     let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
     for &byte in bytes {
@@ -68,15 +73,15 @@ pub(super) fn check_nesting(line: &str) -> Result<(), WireError> {
             b'"' => in_string = !in_string,
             b'{' | b'[' if !in_string => {
                 depth += 1;
-                if depth > limits::NESTING {
-                    return Err(WireError::TooDeep);
+                if depth > levels {
+                    return false;
                 }
             }
             b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
             _ => {}
         }
     }
-    Ok(())
+    true
 }
 
 /// What the unfinished lines of all connections of a process may hold together. Clones share one purse.

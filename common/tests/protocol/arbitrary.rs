@@ -180,16 +180,19 @@ fn among_coordinators() -> Vec<BoxedStrategy<Message>> {
         kind(
             (
                 (any::<u64>(), text(), any::<[u8; 32]>()),
-                (vec(server(), 0..3), vec(server(), 0..3), vec(reign(), 0..3), seen()),
+                (vec(server(), 0..3), vec(server(), 0..3), vec(id(), 0..3), vec(reign(), 0..3), seen()),
             ),
-            |((update, network, key), (servers, members, history, seen))| SynchroniseServerAddresses {
-                update,
-                network,
-                token_key: TokenKey::new(key),
-                servers,
-                members,
-                history,
-                seen,
+            |((update, network, key), (servers, members, forgotten, history, seen))| {
+                SynchroniseServerAddresses {
+                    update,
+                    network,
+                    token_key: TokenKey::new(key),
+                    servers,
+                    members,
+                    forgotten,
+                    history,
+                    seen,
+                }
             },
         ),
         kind((any::<u64>(), btree_map(id(), any::<u64>(), 0..3)), |(update, loads)| SynchroniseServerLoad {
@@ -240,6 +243,12 @@ fn for_operators() -> Vec<BoxedStrategy<Message>> {
         kind((text(), secret()), |(username, secret)| RemoveUser { username, secret }),
         kind((text(), durability()), |(info, durability)| RemoveUserSuccess { info, durability }),
         kind((text(), option::of(millis())), |(info, retry_after)| RemoveUserFailed { info, retry_after }),
+        kind((id(), secret()), |(id, secret)| ForgetCoordinator { id, secret }),
+        kind(text(), |info| ForgetCoordinatorSuccess { info }),
+        kind((text(), option::of(millis())), |(info, retry_after)| ForgetCoordinatorFailed {
+            info,
+            retry_after,
+        }),
         kind((secret(), seen()), |(secret, after)| Export { secret, after }),
         kind((text(), vec(registration(), 0..3), seen()), |(network, users, next)| Exported {
             network,

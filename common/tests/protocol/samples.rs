@@ -116,6 +116,7 @@ fn among_coordinators() -> Vec<Message> {
             token_key: TokenKey::new([7; 32]),
             servers: vec![server()],
             members: vec![server()],
+            forgotten: vec![id()],
             history: vec![reign()],
             seen: seen(),
         }
@@ -161,6 +162,9 @@ fn for_operators() -> Vec<Message> {
         RemoveUser { username: "ann".into(), secret: secret() }.into(),
         RemoveUserSuccess { info: "done".into(), durability: Durability::Local }.into(),
         RemoveUserFailed { info: "no".into(), retry_after: Some(Millis(1)) }.into(),
+        ForgetCoordinator { id: id(), secret: secret() }.into(),
+        ForgetCoordinatorSuccess { info: "done".into() }.into(),
+        ForgetCoordinatorFailed { info: "no".into(), retry_after: Some(Millis(1)) }.into(),
         Export { secret: secret(), after: seen() }.into(),
         Exported { network: "n".into(), users: vec![registration()], next: seen() }.into(),
         Import { secret: secret(), network: Some("n".into()), users: vec![registration()] }.into(),
@@ -199,7 +203,12 @@ fn stamp() -> Stamp {
 }
 
 fn user() -> UserRecord {
-    UserRecord { registration: stamp(), changed: stamp(), secret: Some(hash()) }
+    UserRecord {
+        registration: stamp(),
+        changed: stamp(),
+        written: Some(Box::new(stamp())),
+        secret: Some(hash()),
+    }
 }
 
 /// A name that says what it stands for: it becomes a part of the fields' paths.

@@ -45,8 +45,8 @@ impl Cursor {
             if users.len() == limit || users.contains_key(name) {
                 return (users, self.seen.meet(registry.seen()));
             }
-            self.seen.advance(&record.changed);
-            if !self.told.remove(&record.changed) {
+            self.seen.advance(record.written());
+            if !self.told.remove(record.written()) {
                 users.insert(name.clone(), record.clone());
             }
         }

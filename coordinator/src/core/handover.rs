@@ -63,7 +63,11 @@ impl Coordinator {
     /// Goes on with a handover.
     pub(super) fn hand_over(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now.time;
-        if self.leaving.is_some_and(|until| until <= now) {
+        let too_late = self.leaving.is_some_and(|until| until <= now);
+        if self.draining {
+            return self.end(turn, too_late);
+        }
+        if too_late {
             warn!("shutting down, although no backup has taken over");
             return self.drain(turn);
         }
@@ -100,7 +104,7 @@ impl Coordinator {
         }
         info!("shutting down");
         self.draining = true;
-        self.leaving = None;
+        self.leaving = Some(turn.now.time + PATIENCE);
         turn.actions.push(Action::StopAccepting);
         self.release_unhashed(turn);
         for link in self.links.which(|party| !party.is_server()) {
@@ -122,15 +126,21 @@ impl Coordinator {
 
     /// Ends, where this process is draining and nothing is under way.
     pub(super) fn finish_drain(&mut self, turn: &mut Turn<'_>) {
-        let done = self.writing.is_failing()
-            || (self.writing.is_idle() && !self.registry.is_busy())
-            || !self.has_merged_enough();
-        if self.draining && done && !self.ended {
-            self.ended = true;
-            for link in self.links.which(|_| true) {
-                self.close(turn, link, None);
-            }
-            turn.actions.push(Action::Exit(Ok(())));
+        self.end(turn, false);
+    }
+
+    fn end(&mut self, turn: &mut Turn<'_>, too_late: bool) {
+        let done = self.writing.is_failing() || (self.writing.is_idle() && !self.registry.is_busy());
+        if !self.draining || self.ended || !(done || too_late) {
+            return;
         }
+        if !done {
+            warn!("shutting down, although not everything that was asked for could be done");
+        }
+        self.ended = true;
+        for link in self.links.which(|_| true) {
+            self.close(turn, link, None);
+        }
+        turn.actions.push(Action::Exit(Ok(())));
     }
 }

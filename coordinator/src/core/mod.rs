@@ -3,7 +3,7 @@
 //! This module routes: what comes from a link goes to the conversation that it belongs to. With clients these are `registering`,
 //! `logging_in` and `changing`, with workers `servers`, and what several of them share is in `verifying` (secrets), `storing` (what counts,
 //! and who hears of it), `parking` (requests that wait for a takeover) and `refusals`. With other coordinators they are `greeting` (who is
-//! there), `reign` (who is the main one), `inquiry` (do workers hear it?), `replicating` (the main one's side), `following` (a backup's side)
+//! there), `reign` (who is the main one), `deciding` (whether to become it), `gathering` (who may know more), `inquiry` (do workers hear it?), `replicating` (the main one's side), `following` (a backup's side)
 //! and `handover`. `transferring` moves users to an operator's file and back, `writing` is the way to the disk, `housekeeping` what time brings, `status` what an operator sees. They alone touch
 //! more than one of the leaves, which take values and return verdicts: `links` (connections and what waits for them), `registry` (users
 //! and held names), `placement` (workers and where clients go), `peers` (the other coordinators), `standbys` (how far each backup is), `feed`
@@ -18,9 +18,11 @@
 
 mod changing;
 mod config;
+mod deciding;
 mod feed;
 mod following;
 mod forgetting;
+mod gathering;
 mod greeting;
 mod handover;
 mod housekeeping;
@@ -222,6 +224,7 @@ impl Machine for Coordinator {
     type Effect = Effect;
 
     fn handle(&mut self, now: Now, event: Event<Input>, actions: &mut Vec<Action<Effect>>) {
+        self.attended = now.time;
         let turn = &mut Turn { now, actions };
         match event {
             Event::Accepted { link, peer } => self.accepted(turn, link, peer),
@@ -249,7 +252,6 @@ impl Machine for Coordinator {
             },
             Event::DeadlinePassed => {}
         }
-        self.attended = now.time;
         if !self.ended {
             self.attend(turn);
         }
@@ -282,7 +284,7 @@ impl Coordinator {
     fn received(&mut self, turn: &mut Turn<'_>, link: LinkId, message: Message, epoch: Option<Epoch>) {
         let Some(known) = self.links.get(link) else { return };
         if let Message::InvalidMessage(complaint) = &message {
-            warn!(peer = %known.peer, info = complaint.info, "a peer took us for invalid");
+            warn!(peer = self.whom(known), info = complaint.info, "a peer took us for invalid");
             return self.close(turn, link, None);
         }
         match &known.party {
@@ -419,8 +421,18 @@ impl Coordinator {
     /// Closes a link without a word: its peer does not read.
     fn abandon(&mut self, turn: &mut Turn<'_>, link: LinkId, reason: &str) {
         if let Some(gone) = self.forget(turn, link) {
-            warn!(peer = %gone.peer, reason, "dropped a connection");
+            warn!(peer = self.whom(&gone), reason, "dropped a connection");
             turn.actions.push(Action::Close { link, farewell: Vec::new() });
+        }
+    }
+
+    /// Who is at the other end of a link, for people.
+    fn whom(&self, link: &links::Link) -> String {
+        match &link.party {
+            Party::Peer(number) | Party::Greeting(number) => self.peers.name(*number),
+            Party::Worker(worker) => worker.id.to_string(),
+            Party::Asked(worker) => worker.to_string(),
+            _ => link.peer.to_string(),
         }
     }
 

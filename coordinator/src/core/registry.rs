@@ -258,7 +258,7 @@ impl Registry {
     /// Whether this record of a registration says more than is known for certain.
     pub(super) fn is_news(&self, username: &Username, record: &UserRecord) -> bool {
         let known = self.users.registration(username, &record.registration);
-        known.is_none_or(|known| !self.seen.covers(&known.changed) || record.supersedes(known))
+        known.is_none_or(|known| !self.seen.covers(known.written()) || record.supersedes(known))
     }
 
     /// Has a record that was proposed written again under a stamp of ours, unless it is known already as it is.
@@ -319,8 +319,13 @@ impl Registry {
     pub(super) fn seen_with_batch(&self) -> Seen {
         let mut seen = Seen::default();
         let users = self.batch.iter().flat_map(|batch| &batch.users);
-        users.for_each(|(_, record)| seen.advance(&record.changed));
+        users.for_each(|(_, record)| seen.advance(record.written()));
         seen
+    }
+
+    /// The writers of proposals that were never settled.
+    pub(super) fn unsettled(&self) -> BTreeSet<ServerId> {
+        self.beyond(&self.seen).map(|(_, record)| record.written().coordinator.clone()).collect()
     }
 
     /// Whether nothing newer is known of this registration.
@@ -333,7 +338,7 @@ impl Registry {
     pub(super) fn take_in(&mut self, wall: WallMillis, users: Vec<Entry>, seen: &Seen) {
         let mut latest = seen.clone();
         for (username, record) in users {
-            latest.advance(&record.changed);
+            latest.advance(record.written());
             self.users.merge(username, record);
         }
         self.seen.merge(seen);
@@ -441,15 +446,20 @@ impl Registry {
         self.holds.remove(username)?.asker
     }
 
-    /// The record as it will be. A change of a record that lies in the future follows it there: else it would be acknowledged and lose.
+    /// The record as it will be. What is adopted is as it was, and only written anew. What is written of a record that lies in the future
+    /// follows it there: else it would be acknowledged and lose.
     fn stamp(&mut self, wall: WallMillis, wanted: Wanted) -> Entry {
-        let Wanted { username, of, secret, .. } = wanted;
+        let Wanted { username, of, secret, held } = wanted;
         let known = of.as_ref().and_then(|of| self.users.registration(&username, &of.registration));
-        // What is known by now may be newer than what was to be changed when this was asked for.
-        let before = known.into_iter().chain(&of).map(|record| &record.changed).max();
-        let changed = Stamp::after(self.latest.as_ref().max(before), wall, &self.me);
-        self.latest = Some(changed.clone());
-        let registration = of.map_or_else(|| changed.clone(), |of| of.registration);
-        (username, UserRecord { registration, changed, secret })
+        // What is known by now may be newer than what was known when this was asked for.
+        let before = known.into_iter().chain(&of).map(|record| record.written().max(&record.changed)).max();
+        let now = Stamp::after(self.latest.as_ref().max(before), wall, &self.me);
+        self.latest = Some(now.clone());
+        let record = match of {
+            Some(adopted) if !held => UserRecord { written: Some(Box::new(now)), ..adopted },
+            Some(of) => UserRecord { registration: of.registration, changed: now, written: None, secret },
+            None => UserRecord { registration: now.clone(), changed: now, written: None, secret },
+        };
+        (username, record)
     }
 }

@@ -8,12 +8,12 @@
 //! **Invariants.** A new epoch is on disk before anything is said or done in it. Whoever hears of a higher epoch does nothing any more in
 //! its own. Two coordinators that can see each other never both reign for longer than a message travels.
 
-use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use common::epoch::{Epoch, Reign};
 use common::id::ServerId;
 use common::time::Time;
+use common::users::Seen;
 use common::wire::{Address, AuthenticationFail, Heartbeat, Role, Standing};
 use tracing::{info, warn};
 
@@ -21,7 +21,7 @@ use super::following::Following;
 use super::handover::{self, Handover};
 use super::inquiry::Inquiry;
 use super::links::Party;
-use super::peers::{Peer, PeerId, Up};
+use super::peers::PeerId;
 use super::refusals::Refusal;
 use super::writing::{Then, Write};
 use super::{Coordinator, Turn};
@@ -37,25 +37,25 @@ pub(super) enum Reigning {
 /// Looking for the main coordinator, or about to become it.
 #[derive(Debug)]
 pub(super) struct Seeking {
-    since: Time,
-    lost: Lost,
+    pub(super) since: Time,
+    pub(super) lost: Lost,
     /// The epoch that is being written.
-    rising: Option<Epoch>,
+    pub(super) rising: Option<Epoch>,
     /// Whether workers hear the main coordinator.
     pub(super) inquiry: Inquiry,
     /// When to look again, if nothing happens before.
-    next: Option<Time>,
+    pub(super) next: Option<Time>,
 }
 
 /// What became of the main coordinator that was followed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lost {
     id: Option<ServerId>,
-    why: Why,
+    pub(super) why: Why,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Why {
+pub(super) enum Why {
     /// None was followed.
     #[default]
     Started,
@@ -74,8 +74,10 @@ enum Why {
 pub(super) struct Main {
     /// Until when nothing is proposed, because backups and workers that know more are still coming.
     pub(super) gathering: Option<Time>,
-    /// Until when nothing is proposed, because a backup that follows since a moment ago may know users that this one does not.
+    /// Until when nothing is proposed, because a backup or a worker that came a moment ago may know users that this one does not.
     pub(super) merging: Option<Time>,
+    /// What workers have said that they know.
+    pub(super) known_to_workers: Seen,
     /// Workers that are still to come back.
     pub(super) expected: BTreeSet<ServerId>,
     /// The members whose users have been taken over in this reign.
@@ -99,7 +101,7 @@ impl Lost {
     }
 
     /// Nobody need be asked whether it lives.
-    fn is_certain(&self) -> bool {
+    pub(super) fn is_certain(&self) -> bool {
         matches!(self.why, Why::Crashed | Why::HandedOver)
     }
 
@@ -241,7 +243,7 @@ impl Coordinator {
                 }
             }
             Reigning::Backup(following) if following.main == number => {
-                warn!(main = ?id, "the connection to the main coordinator is gone");
+                warn!(main = self.peers.name(number), "the connection to the main coordinator is gone");
                 let why = if crashed { Why::Crashed } else { Why::Silent };
                 self.seek(turn, Lost { id, why });
             }
@@ -255,105 +257,7 @@ impl Coordinator {
         }
     }
 
-    /// Whether there is a main coordinator, and who it is: follows it, waits, or takes over.
-    pub(super) fn decide(&mut self, turn: &mut Turn<'_>) {
-        let Reigning::Seeking(seeking) = &self.reigning else { return };
-        if seeking.rising.is_some() || self.draining {
-            return;
-        }
-        // The one that hands over still reigns, and must not be followed any more.
-        let promoted = seeking.lost.why == Why::HandedOver;
-        if let Some(main) = self.main_to_follow().filter(|_| !promoted) {
-            return self.follow(turn, main);
-        }
-        let (waits, mut next) = self.waits_for_coordinators(turn.now.time);
-        let waits = waits
-            || (!self.is_loss_certain() && {
-                let (asking, until) = self.inquire(turn);
-                next = [next, until].into_iter().flatten().min();
-                asking
-            });
-        if waits || self.leaving.is_some() {
-            if let Reigning::Seeking(seeking) = &mut self.reigning {
-                seeking.next = next;
-            }
-        } else {
-            self.rise(turn);
-        }
-    }
-
-    fn is_loss_certain(&self) -> bool {
-        matches!(&self.reigning, Reigning::Seeking(seeking) if seeking.lost.is_certain())
-    }
-
-    /// The main coordinator of the highest epoch, where a link to it stands and it may be followed.
-    fn main_to_follow(&self) -> Option<PeerId> {
-        let may_follow = |up: &Up| {
-            up.is_main()
-                && up.epoch.as_ref() >= self.epoch.as_ref()
-                && (self.registry.is_blank() || !up.is_blank())
-        };
-        let mains = self.peers.up().filter(|(_, _, up)| may_follow(up));
-        mains.max_by_key(|(_, _, up)| up.epoch.clone()).map(|(number, ..)| number)
-    }
-
-    /// Whether some other coordinator is to be waited for, and when to look again.
-    fn waits_for_coordinators(&self, now: Time) -> (bool, Option<Time>) {
-        let Reigning::Seeking(seeking) = &self.reigning else { return (false, None) };
-        if seeking.lost.why == Why::HandedOver {
-            return (false, None);
-        }
-        let (mut waits, mut next) = (false, None);
-        for (_, peer) in self.peers.iter() {
-            let (waits_for_it, until) = match peer.up() {
-                Some(up) => self.waits_for_linked(seeking, peer, up),
-                None => (false, self.waits_for_missing(seeking, peer)),
-            };
-            let until = until.filter(|until| *until > now);
-            waits |= waits_for_it || until.is_some();
-            next = [next, until].into_iter().flatten().min();
-        }
-        (waits, next)
-    }
-
-    /// Whether a coordinator that can be heard is to be waited for, or until when.
-    fn waits_for_linked(&self, seeking: &Seeking, peer: &Peer, up: &Up) -> (bool, Option<Time>) {
-        let acceptable = self.registry.is_blank() || !up.is_blank();
-        if acceptable && self.gave_way_to(seeking, peer) {
-            return (false, Some(seeking.since + self.config.limits.failure_timeout));
-        }
-        let hears_a_main = up.standing.role == Role::Backup && !seeking.lost.is_certain();
-        (hears_a_main || (!up.is_main() && self.has_better_claim(up, peer.id.as_ref())), None)
-    }
-
-    /// Until when a coordinator without a link is to be waited for.
-    fn waits_for_missing(&self, seeking: &Seeking, peer: &Peer) -> Option<Time> {
-        let mine = self.ranks.iter().position(|id| *id == self.config.id);
-        let before_me = &self.ranks[..mine.unwrap_or(self.ranks.len())];
-        let is_before_me = peer.id.as_ref().is_some_and(|id| before_me.contains(id));
-        let gone = peer.crashed || peer.hostile || (seeking.lost.is_certain() && !is_before_me);
-        let since = match peer.heard {
-            Some(heard) if !self.gave_way_to(seeking, peer) => heard,
-            _ => seeking.since,
-        };
-        (!gone).then(|| since + self.config.limits.failure_timeout)
-    }
-
-    /// Whether this is whose epoch made this coordinator give way: it is to have it.
-    fn gave_way_to(&self, seeking: &Seeking, peer: &Peer) -> bool {
-        let reigns = self.epoch.as_ref().map(|epoch| &epoch.coordinator);
-        seeking.lost.why == Why::SteppedDown && peer.id.as_ref() == reigns
-    }
-
-    /// Whether the coordinator at the other end is to take over rather than this one.
-    fn has_better_claim(&self, up: &Up, id: Option<&ServerId>) -> bool {
-        let theirs = (up.is_blank(), Reverse(up.epoch.as_ref()), up.standing.rank.unwrap_or(u64::MAX), id);
-        let rank = self.standing().rank.unwrap_or(u64::MAX);
-        let ours = (self.registry.is_blank(), Reverse(self.epoch.as_ref()), rank, Some(&self.config.id));
-        theirs < ours
-    }
-
-    fn rise(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn rise(&mut self, turn: &mut Turn<'_>) {
         if self.writing.is_failing() {
             return;
         }
@@ -391,7 +295,14 @@ impl Coordinator {
         let others = self.peers.up().next().is_some();
         let gathering = (others || !self.placement.is_empty()).then(|| now + self.config.limits.sync_timeout);
         let merged = BTreeSet::from([self.config.id.clone()]);
-        self.reigning = Reigning::Main(Main { gathering, merging: None, expected, merged, handover: None });
+        self.reigning = Reigning::Main(Main {
+            gathering,
+            merging: None,
+            known_to_workers: Seen::default(),
+            expected,
+            merged,
+            handover: None,
+        });
         let adopted = self.registry.adopt_all();
         info!(%epoch, adopted, "this is the main coordinator");
         self.announce_standing(turn);
@@ -400,52 +311,10 @@ impl Coordinator {
         self.propose_next(turn);
     }
 
-    /// Whether all who may know more than we do are here.
-    pub(super) fn has_gathered(&self) -> bool {
-        let Reigning::Main(main) = &self.reigning else { return false };
-        let in_step = |id: &Option<ServerId>| id.as_ref().is_some_and(|id| self.standbys.is_listed(id));
-        self.peers.up().all(|(_, peer, _)| in_step(&peer.id))
-            && main.expected.iter().all(|id| self.placement.is_connected(id))
-    }
-
-    /// Whether enough members have been heard for anything to be promised (`--require-backups`).
-    pub(super) fn has_merged_enough(&self) -> bool {
-        let Reigning::Main(main) = &self.reigning else { return false };
-        let needed = self.config.require_backups;
-        needed == 0 || main.merged.len() + needed >= self.group.members.len()
-    }
-
-    /// Whether there may be users of whom this main coordinator is about to hear.
-    pub(super) fn is_incomplete(&self) -> bool {
-        matches!(&self.reigning, Reigning::Main(main) if main.gathering.is_some() || main.merging.is_some())
-    }
-
-    /// Ends the time of merging, where it is over.
-    pub(super) fn end_merging(&mut self, turn: &mut Turn<'_>) {
-        let over = self.standbys.have_uploaded();
-        let Reigning::Main(main) = &mut self.reigning else { return };
-        if main.merging.is_some_and(|until| until <= turn.now.time || over) {
-            main.merging = None;
-            self.propose_next(turn);
-        }
-    }
-
-    /// Ends the time of gathering, where it is over.
-    pub(super) fn end_gathering(&mut self, turn: &mut Turn<'_>) {
-        let over = self.has_gathered() && self.placement.is_open();
-        let Reigning::Main(main) = &mut self.reigning else { return };
-        if main.gathering.is_some_and(|until| until <= turn.now.time || over) {
-            main.gathering = None;
-            self.unpark(turn);
-            self.propose_next(turn);
-        }
-    }
-
-    fn follow(&mut self, turn: &mut Turn<'_>, main: PeerId) {
+    pub(super) fn follow(&mut self, turn: &mut Turn<'_>, main: PeerId) {
         let Some(up) = self.peers.get(main).and_then(|peer| peer.up()) else { return };
         let link = up.link;
-        let id = self.peers.get(main).and_then(|peer| peer.id.clone());
-        info!(main = ?id, "following the main coordinator");
+        info!(main = self.peers.name(main), "following the main coordinator");
         self.end_inquiry(turn);
         self.rank = None;
         self.reigning = Reigning::Backup(Following::new(main));

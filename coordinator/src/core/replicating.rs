@@ -161,7 +161,9 @@ impl Coordinator {
         let Some(update) = self.standbys.propose_to(link) else { return };
         let Some(standby) = self.standbys.on(link) else { return };
         let limit = self.config.limits.sync_users;
-        self.proposed.iter().for_each(|(_, record)| standby.cursor.told_apart(record.changed.clone(), limit));
+        self.proposed
+            .iter()
+            .for_each(|(_, record)| standby.cursor.told_apart(record.written().clone(), limit));
         let (users, seen) = (self.proposed.iter().cloned().collect(), self.registry.seen().clone());
         self.say(turn, link, SynchroniseUserStore { update, users, seen });
     }
@@ -254,7 +256,7 @@ impl Coordinator {
     pub(super) fn take_upload(&mut self, turn: &mut Turn<'_>, link: LinkId, upload: SyncUser) {
         let Some(users) = self.plausible(turn, link, upload.users.into_iter().collect()) else { return };
         let (certain, proposed): (Vec<_>, Vec<_>) =
-            users.into_iter().partition(|(_, record)| upload.seen.covers(&record.changed));
+            users.into_iter().partition(|(_, record)| upload.seen.covers(record.written()));
         for (username, record) in proposed {
             self.registry.adopt(username, record);
         }

@@ -36,6 +36,7 @@ impl Coordinator {
             self.invalid(turn, replaced, "this server has connected anew");
         }
         self.registry.observe(turn.now.wall, &request.users_after);
+        self.expect_from_worker(turn, &request.users_after);
         let cursor = Cursor::starting_after(request.users_after);
         self.links.promote(link, Party::Worker(Box::new(WorkerLink { id: server.id.clone(), cursor })));
         self.welcome(turn, link, &server.id);

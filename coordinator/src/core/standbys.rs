@@ -129,10 +129,11 @@ impl Standbys {
     /// Who is listed and has not confirmed the batch.
     pub(super) fn unconfirmed(&self) -> Vec<ServerId> {
         let Some(proposal) = &self.proposal else { return Vec::new() };
-        let lacks = |id: &&ServerId| {
-            let update = proposal.updates.iter().find(|(other, _)| other == *id).map(|(_, update)| *update);
-            !update.is_some_and(|update| self.named(id).is_some_and(|standby| standby.confirmed >= update))
+        let has = |id: &ServerId| {
+            let (_, update) = proposal.updates.iter().find(|(other, _)| other == id)?;
+            self.named(id).filter(|standby| standby.confirmed >= *update)
         };
+        let lacks = |id: &&ServerId| has(id).is_none();
         self.listed.iter().filter(lacks).cloned().collect()
     }
 

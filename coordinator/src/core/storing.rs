@@ -28,14 +28,15 @@ impl Coordinator {
     }
 
     /// The batch is written: who asked for a registration is told of it by LOCK_ALLOWED and needs to hear it only once.
-    pub(super) fn settling(&mut self, _turn: &mut Turn<'_>) {
+    pub(super) fn settling(&mut self) {
         self.standbys.settled();
+        self.upload_again();
         self.done = self.registry.settle();
         for Done { record, asker, .. } in &self.done {
             if let Asker::Worker { link } = asker
                 && let Some(worker) = self.links.worker_mut(*link)
             {
-                worker.cursor.told_apart(record.changed.clone(), self.config.limits.sync_users);
+                worker.cursor.told_apart(record.written().clone(), self.config.limits.sync_users);
             }
         }
     }

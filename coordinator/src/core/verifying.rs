@@ -62,7 +62,11 @@ impl Coordinator {
                 Purpose::Register(_) => {
                     Refusal::Unavailable(super::registry::Unavailable::Registered(username))
                 }
-                Purpose::LogIn | Purpose::ChangeSecret(_) if self.is_incomplete() => Refusal::Incomplete,
+                Purpose::LogIn | Purpose::ChangeSecret(_)
+                    if self.is_incomplete() || self.writing.mentions(&username) =>
+                {
+                    Refusal::Incomplete
+                }
                 Purpose::LogIn | Purpose::ChangeSecret(_) => Refusal::Wrong,
             },
             () if user.map(|user| &user.changed) != changed.as_ref() => Refusal::Changed(username),

@@ -78,6 +78,12 @@ impl Writing {
         self.failed_until.is_some()
     }
 
+    /// Whether something of this name is on its way to the disk.
+    pub(super) fn mentions(&self, username: &Username) -> bool {
+        let outstanding = self.outstanding.iter().flat_map(|(_, writes)| writes);
+        outstanding.chain(&self.waiting).any(|write| write.users.iter().any(|(name, _)| name == username))
+    }
+
     /// When to try again.
     pub(super) fn deadline(&self) -> Option<Time> {
         self.failed_until.filter(|_| self.outstanding.is_none() && !self.waiting.is_empty())
@@ -151,7 +157,7 @@ impl Coordinator {
             let news = !write.users.is_empty();
             self.registry.take_in(turn.now.wall, write.users, &write.seen);
             if matches!(write.then, Then::Settle) {
-                self.settling(turn);
+                self.settling();
             }
             if news {
                 self.feed_all(turn);

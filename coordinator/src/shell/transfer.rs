@@ -138,13 +138,16 @@ impl Receiver {
         mut record: UserRecord,
     ) -> Result<(), StoreError> {
         self.imported.total += 1;
+        // Where it stood in another coordinator's order says nothing here.
+        record.written = None;
         if !self.kept.users.is_news(&username, &record) {
             return Ok(());
         }
-        // Above what the file says too: it may be known elsewhere, and a later change of it must win there.
+        // Above what the file says too: it may be known elsewhere as it stands there.
         let above = self.latest.as_ref().max(Some(&record.changed));
-        record.changed = Stamp::after(above, self.now, &self.me);
-        self.latest = Some(record.changed.clone());
+        let written = Stamp::after(above, self.now, &self.me);
+        self.latest = Some(written.clone());
+        record.written = Some(Box::new(written));
         self.imported.news += 1;
         draft.put_user(&username, &record)?;
         let taken = self.kept.users.merge(username, record);

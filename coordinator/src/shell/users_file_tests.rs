@@ -6,7 +6,7 @@ use super::*;
 
 fn registration(username: &str, stamp: &str) -> Registration {
     let (registration, changed) = (stamp.parse().unwrap(), stamp.parse().unwrap());
-    let user = UserRecord { registration, changed, secret: Some(password::decoy()) };
+    let user = UserRecord { registration, changed, written: None, secret: Some(password::decoy()) };
     Registration { username: username.parse().unwrap(), user }
 }
 

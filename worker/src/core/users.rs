@@ -53,7 +53,7 @@ impl Users {
     /// Takes a record that came in its turn: the coordinator tells what each wrote in the order of writing, so that all before it are
     /// here too. See [`merge`](Self::merge).
     pub(super) fn follow(&mut self, username: Username, record: UserRecord) -> bool {
-        self.told.advance(&record.changed);
+        self.told.advance(record.written());
         self.merge(username, record)
     }
 
@@ -99,7 +99,7 @@ impl Users {
             if records.len() == limit || records.contains_key(username) {
                 return (records, false);
             }
-            cursor.advance(&record.changed);
+            cursor.advance(record.written());
             records.insert(username.clone(), record.clone());
         }
         (records, true)
@@ -142,6 +142,7 @@ mod tests {
         UserRecord {
             registration: registration.parse().unwrap(),
             changed: changed.parse().unwrap(),
+            written: None,
             secret: Some(PasswordHash::new(changed)),
         }
     }

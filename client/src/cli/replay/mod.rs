@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::given_secret;
+use super::output::print;
 use crate::args::{Connection, Replay};
 use crate::{Receive, RegisterMode};
 use player::{News, Player, Turn};
@@ -53,7 +54,7 @@ pub(super) async fn run(connection: Connection, command: Replay) -> Result<(), S
     stage.close().await;
 
     let report = house.tally.report(activities);
-    println!("{}", if command.json { report.json() } else { report.text() });
+    print(&format!("{}\n", if command.json { report.json() } else { report.text() }))?;
     report.verdict()
 }
 

@@ -196,7 +196,7 @@ impl Progress {
         {
             *last = Instant::now();
             let (done, all) = (self.bar.position(), self.bar.length().unwrap_or(0));
-            eprintln!("{phase}: {done} of {all}  {message}");
+            common::boot::note(&format!("{phase}: {done} of {all}  {message}"));
         }
         self.bar.set_message(message);
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use common::user::Username;
@@ -21,10 +21,14 @@ pub(super) struct Script {
     pub(super) activities: Vec<(usize, Activity)>,
 }
 
-/// Reads a script, compressed or not. All of it lies in memory afterwards.
+/// Reads a script, compressed or not, from a file or, where that is called `-`, from standard input. All of it lies in memory afterwards.
 pub(super) fn read(path: &Path, user_from: Option<&str>, username: &Username) -> Result<Script, String> {
     let readable = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
-    let mut file = BufReader::new(File::open(path).map_err(readable)?);
+    let file: Box<dyn Read> = match path.as_os_str() == "-" {
+        true => Box::new(std::io::stdin()),
+        false => Box::new(File::open(path).map_err(readable)?),
+    };
+    let mut file = BufReader::new(file);
     // By its first bytes, whatever its name: RFC 1952, 2.3.1.
     let compressed = file.fill_buf().map_err(readable)?.starts_with(&[0x1f, 0x8b]);
     let script = if compressed {

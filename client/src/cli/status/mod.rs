@@ -9,6 +9,7 @@ use common::wire::{self, Address, BackupEntry, Message, Role, ServerEntry, Statu
 
 use super::memory;
 use super::one_question::{Round, network_secret, walk};
+use super::output::print;
 use crate::args::{Connection, Status};
 use crate::ask::AskError;
 use crate::display::escape;
@@ -22,12 +23,10 @@ pub(super) async fn run(connection: Connection, command: Status) -> Result<(), S
     if let Some(memory) = memory(&connection) {
         memory.keep(&servers(&report));
     }
-    if command.json {
-        println!("{}", serde_json::to_string(&report).expect("a report serialises"));
-    } else {
-        print!("{}", table::table(&report, SystemTime::now()));
-    }
-    Ok(())
+    print(&match command.json {
+        true => serde_json::to_string(&report).expect("a report serialises") + "\n",
+        false => table::table(&report, SystemTime::now()),
+    })
 }
 
 /// The servers of a report, in the order in which they would be told to a session: whoever asked today finds them tomorrow.

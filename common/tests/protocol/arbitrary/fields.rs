@@ -63,11 +63,9 @@ pub(crate) fn stamp() -> impl Strategy<Value = Stamp> {
 }
 
 pub(crate) fn user() -> impl Strategy<Value = UserRecord> {
-    (stamp(), stamp(), option::of(hash())).prop_map(|(registration, changed, secret)| UserRecord {
-        registration,
-        changed,
-        secret,
-    })
+    (stamp(), stamp(), option::of(stamp().prop_map(Box::new)), option::of(hash())).prop_map(
+        |(registration, changed, written, secret)| UserRecord { registration, changed, written, secret },
+    )
 }
 
 pub(crate) fn millis() -> impl Strategy<Value = Millis> {

@@ -10,8 +10,12 @@ use crate::core::Limits;
 fn users(count: u64) -> Vec<(Username, UserRecord)> {
     let user = |n: u64| {
         let stamp: Stamp = format!("{n}.0@c1").parse().unwrap();
-        let record =
-            UserRecord { registration: stamp.clone(), changed: stamp, secret: Some(PasswordHash::new("h")) };
+        let record = UserRecord {
+            registration: stamp.clone(),
+            changed: stamp,
+            written: None,
+            secret: Some(PasswordHash::new("h")),
+        };
         (format!("user-{n}").parse().unwrap(), record)
     };
     (0..count).map(user).collect()

@@ -8,7 +8,7 @@ use super::*;
 
 fn registration(name: &str, registration: &str, changed: &str) -> Registration {
     let [registration, changed] = [registration, changed].map(|stamp| stamp.parse().unwrap());
-    let user = UserRecord { registration, changed, secret: Some(password::decoy()) };
+    let user = UserRecord { registration, changed, written: None, secret: Some(password::decoy()) };
     Registration { username: name.parse().unwrap(), user }
 }
 
@@ -80,7 +80,7 @@ fn what_is_imported_is_on_disk_first_and_workers_hear_of_it() {
     assert!(net.effects.is_empty(), "nothing is written twice");
     let ann = net.export(operator, Seen::default()).users.remove(0);
     assert_eq!(ann.user.registration.to_string(), "5.0@c7");
-    assert_eq!(ann.user.changed.coordinator, "c1".parse().unwrap(), "it is written under a stamp of ours");
+    assert_eq!(ann.user.written().coordinator, "c1".parse().unwrap(), "it is written under a stamp of ours");
 }
 
 #[test]
