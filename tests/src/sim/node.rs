@@ -129,6 +129,7 @@ impl Machine for Node {
             Node::Client(machine) => machine.read_after(link),
             Node::Classic(machine) => machine.read_after(link),
             Node::Mischief(machine) => machine.read_after(link),
+            Node::Errand(machine) => machine.read_after(link),
         }
     }
 }
