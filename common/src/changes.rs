@@ -132,7 +132,8 @@ mod tests {
                 let time = (WallMillis(time), 0);
                 prop_assert!(changes.after(Some(time)).eq(set.iter().filter(|change| change.0 > time)));
                 prop_assert_eq!(changes.last(), set.last());
-                prop_assert!(changes.recent.len() + changes.removed.len() <= SOME + set.len() / 8);
+                let beside = changes.recent.len() + changes.removed.len();
+                prop_assert!(beside <= SOME + changes.settled.len() / PACKED_EACH);
             }
         }
     }
