@@ -143,7 +143,7 @@ fn a_user_that_was_imported_logs_in_at_a_worker() {
     drop(running);
     let cluster = cluster::start(1);
     let mut command = source.sandbox.command("coordinator", &["import", "--other-network", "--data-dir"]);
-    command.arg(cluster.directory().join("data/coordinator")).arg(&file);
+    command.arg(cluster.directory().join("data/coordinator-1")).arg(&file);
     command.envs(cluster.network.environment().iter().cloned());
     let Output { status, stderr, .. } = command.output().unwrap();
     assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));

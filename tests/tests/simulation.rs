@@ -1,6 +1,7 @@
 //! A few hundred seeds of the simulator. `FRESHET_SEEDS=20000` runs more of them, `FRESHET_SEED=17` replays one with all its events.
 
 use tests::sim::coverage::PER_SEEDS;
+use tests::sim::explore::explore;
 use tests::sim::run::{run, run_many};
 
 fn number(variable: &str) -> Option<u64> {
@@ -28,6 +29,14 @@ fn what_is_promised_holds_in_all_seeds_and_enough_happens_in_them() {
         "the seeds were too quiet; of these happened too few:\n{}",
         missing.join("\n")
     );
+}
+
+#[test]
+fn small_worlds_hold_in_every_order_of_events_and_with_a_fault_at_every_moment() {
+    let budget = number("FRESHET_SCHEDULES").unwrap_or(10_000) as usize;
+    let explored = explore(budget, 3).unwrap_or_else(|failure| panic!("{failure}"));
+    println!("schedules by decisions: {:?}; {} more are known", explored.schedules, explored.left);
+    assert!(explored.schedules[1] > 100, "every fault at every moment: {:?}", explored.schedules);
 }
 
 #[test]

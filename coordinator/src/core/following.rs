@@ -6,7 +6,9 @@
 //!
 //! **Invariant.** Only the coordinator that is followed changes anything here, and only in the highest epoch that this one has seen.
 
-use common::id::LinkId;
+use std::collections::BTreeSet;
+
+use common::id::{LinkId, ServerId};
 use common::password;
 use common::user::{UserRecord, Username};
 use common::users::Seen;
@@ -38,12 +40,19 @@ pub(super) struct Following {
     /// What the main one said that it knows.
     known_there: Seen,
     uploaded: bool,
+    /// Writers of whom there are proposals here that were never settled. What the main one claims to have told of them may not include
+    /// these, which only this coordinator knows: it is believed when the main one has them.
+    unsettled: BTreeSet<ServerId>,
+    /// What is to be believed then.
+    claimed: Seen,
 }
 
 impl Following {
     pub(super) fn new(main: PeerId) -> Self {
         Following {
             main,
+            unsettled: BTreeSet::new(),
+            claimed: Seen::default(),
             taken: 0,
             done: 0,
             confirmed: 0,
@@ -131,6 +140,7 @@ impl Coordinator {
             let certain = addresses.seen.meet(self.registry.seen());
             following.upload = Some(Cursor::starting_after(certain));
             following.known_there = addresses.seen;
+            following.unsettled = self.registry.unsettled();
         }
         self.upload(turn);
     }
@@ -140,8 +150,24 @@ impl Coordinator {
             return;
         }
         let Some(users) = self.plausible(turn, link, store.users.into_iter().collect()) else { return };
+        let Reigning::Backup(following) = &mut self.reigning else { return };
+        let (seen, later) = store.seen.split(|writer| !following.unsettled.contains(writer));
+        following.claimed.merge(&later);
         let then = Then::Confirm { link, update: store.update };
-        self.write(turn, Write { users, seen: store.seen, ..Write::nothing(then) });
+        self.write(turn, Write { users, seen, ..Write::nothing(then) });
+    }
+
+    /// The main coordinator lists this one: it has all that was known here alone, and everything that it claims is true.
+    fn believe_claims(&mut self, turn: &mut Turn<'_>) {
+        let Reigning::Backup(following) = &mut self.reigning else { return };
+        if !following.uploaded {
+            return;
+        }
+        following.unsettled.clear();
+        let seen = std::mem::take(&mut following.claimed);
+        if !seen.is_empty() {
+            self.write(turn, Write { seen, ..Write::nothing(Then::Nothing) });
+        }
     }
 
     /// Records as another server sent them, where they may be kept. Else the link is closed.
@@ -170,6 +196,9 @@ impl Coordinator {
     fn take_list(&mut self, turn: &mut Turn<'_>, list: BackupList) {
         let mut listed = list.servers.iter().filter(|entry| matches!(entry.role, Role::Main | Role::Backup));
         let rank = listed.position(|entry| entry.id.as_ref() == Some(&self.config.id));
+        if rank.is_some() {
+            self.believe_claims(turn);
+        }
         self.set_rank(turn, rank.map(|rank| rank as u64));
         self.ranks = list.servers.into_iter().filter_map(|entry| entry.id).collect();
     }
@@ -244,6 +273,13 @@ impl Coordinator {
         let members = self.group.members.clone();
         let news = SyncUser { users: Default::default(), seen: Seen::default(), r#override: false, members };
         self.say(turn, link, news);
+    }
+
+    /// Whether a sign of life of the main coordinator is overdue.
+    pub(super) fn main_is_quiet(&self) -> bool {
+        let Reigning::Backup(following) = &self.reigning else { return false };
+        let main = self.peers.get(following.main).and_then(|peer| peer.up());
+        main.is_none_or(|up| self.attended.since(up.heard) >= self.config.limits.pulse * 2)
     }
 
     /// This coordinator as others know it.

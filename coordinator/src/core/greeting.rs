@@ -322,7 +322,7 @@ impl Coordinator {
                 self.peers.lost(turn.now.time, number, false, &mut self.rng);
             }
             Contact::Up(up) if up.link == link => {
-                info!(coordinator = ?id, "the connection to a coordinator is gone");
+                info!(coordinator = self.peers.name(number), "the connection to a coordinator is gone");
                 self.peers.closed(turn.now.time, number, &mut self.rng);
                 if let Some(id) = id {
                     self.standbys.lost(turn.now.time, &id);

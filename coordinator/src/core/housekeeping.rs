@@ -41,7 +41,7 @@ impl Coordinator {
         let watches = !self.peers.is_empty() || (self.is_main() && self.placement.is_open());
         let idle = self.links.is_empty() && self.placement.is_empty() && !self.registry.has_holds();
         let reigning = match &self.reigning {
-            Reigning::Seeking(seeking) => seeking.deadline(),
+            Reigning::Seeking(seeking) => seeking.deadline().filter(|_| !self.draining),
             Reigning::Main(main) => {
                 let handover = main.handover.as_ref().map(|handover| handover.deadline(self.attended));
                 [main.gathering, main.merging, handover].into_iter().flatten().min()
@@ -69,6 +69,9 @@ impl Coordinator {
             self.abandon(turn, link, "nothing was heard from this coordinator for too long");
         }
         self.announce_standing(turn);
+        if matches!(self.reigning, Reigning::Backup(_)) && !self.main_is_quiet() {
+            self.unpark(turn);
+        }
         self.pulse_workers(turn);
         self.tell_changed_loads(turn);
         self.tell_certain(turn);

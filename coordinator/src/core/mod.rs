@@ -224,6 +224,7 @@ impl Machine for Coordinator {
     type Effect = Effect;
 
     fn handle(&mut self, now: Now, event: Event<Input>, actions: &mut Vec<Action<Effect>>) {
+        self.attended = now.time;
         let turn = &mut Turn { now, actions };
         match event {
             Event::Accepted { link, peer } => self.accepted(turn, link, peer),
@@ -251,7 +252,6 @@ impl Machine for Coordinator {
             },
             Event::DeadlinePassed => {}
         }
-        self.attended = now.time;
         if !self.ended {
             self.attend(turn);
         }
@@ -284,7 +284,7 @@ impl Coordinator {
     fn received(&mut self, turn: &mut Turn<'_>, link: LinkId, message: Message, epoch: Option<Epoch>) {
         let Some(known) = self.links.get(link) else { return };
         if let Message::InvalidMessage(complaint) = &message {
-            warn!(peer = %known.peer, info = complaint.info, "a peer took us for invalid");
+            warn!(peer = self.whom(known), info = complaint.info, "a peer took us for invalid");
             return self.close(turn, link, None);
         }
         match &known.party {
@@ -421,8 +421,18 @@ impl Coordinator {
     /// Closes a link without a word: its peer does not read.
     fn abandon(&mut self, turn: &mut Turn<'_>, link: LinkId, reason: &str) {
         if let Some(gone) = self.forget(turn, link) {
-            warn!(peer = %gone.peer, reason, "dropped a connection");
+            warn!(peer = self.whom(&gone), reason, "dropped a connection");
             turn.actions.push(Action::Close { link, farewell: Vec::new() });
+        }
+    }
+
+    /// Who is at the other end of a link, for people.
+    fn whom(&self, link: &links::Link) -> String {
+        match &link.party {
+            Party::Peer(number) | Party::Greeting(number) => self.peers.name(*number),
+            Party::Worker(worker) => worker.id.to_string(),
+            Party::Asked(worker) => worker.to_string(),
+            _ => link.peer.to_string(),
         }
     }
 

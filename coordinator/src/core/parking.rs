@@ -26,6 +26,8 @@ impl Coordinator {
     pub(super) fn disposition(&self, message: &Message) -> Now {
         match &self.reigning {
             Reigning::Seeking(_) => Now::Park,
+            // One who may be gone is nobody to be sent to.
+            Reigning::Backup(_) if self.main_is_quiet() => Now::Park,
             Reigning::Backup(_) => Now::Redirect,
             Reigning::Main(main) => {
                 let homeless = matches!(message, Message::Login(_)) && !self.placement.is_open();

@@ -130,6 +130,13 @@ impl Peers {
         self.table.len()
     }
 
+    /// How a peer is called for people: by its name, where it is known.
+    pub(super) fn name(&self, number: PeerId) -> String {
+        let name =
+            |peer: &Peer| peer.id.as_ref().map_or_else(|| peer.address.to_string(), ServerId::to_string);
+        self.get(number).map(name).unwrap_or_default()
+    }
+
     /// The peer of this name.
     pub(super) fn named(&self, id: &ServerId) -> Option<(PeerId, &Peer)> {
         self.iter().find(|(_, peer)| peer.id.as_ref() == Some(id))

@@ -323,6 +323,11 @@ impl Registry {
         seen
     }
 
+    /// The writers of proposals that were never settled.
+    pub(super) fn unsettled(&self) -> BTreeSet<ServerId> {
+        self.beyond(&self.seen).map(|(_, record)| record.written().coordinator.clone()).collect()
+    }
+
     /// Whether nothing newer is known of this registration.
     pub(super) fn is_newest(&self, username: &Username, record: &UserRecord) -> bool {
         let known = self.users.registration(username, &record.registration);

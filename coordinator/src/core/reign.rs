@@ -243,7 +243,7 @@ impl Coordinator {
                 }
             }
             Reigning::Backup(following) if following.main == number => {
-                warn!(main = ?id, "the connection to the main coordinator is gone");
+                warn!(main = self.peers.name(number), "the connection to the main coordinator is gone");
                 let why = if crashed { Why::Crashed } else { Why::Silent };
                 self.seek(turn, Lost { id, why });
             }
@@ -314,8 +314,7 @@ impl Coordinator {
     pub(super) fn follow(&mut self, turn: &mut Turn<'_>, main: PeerId) {
         let Some(up) = self.peers.get(main).and_then(|peer| peer.up()) else { return };
         let link = up.link;
-        let id = self.peers.get(main).and_then(|peer| peer.id.clone());
-        info!(main = ?id, "following the main coordinator");
+        info!(main = self.peers.name(main), "following the main coordinator");
         self.end_inquiry(turn);
         self.rank = None;
         self.reigning = Reigning::Backup(Following::new(main));

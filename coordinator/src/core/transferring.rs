@@ -57,8 +57,9 @@ impl Coordinator {
         if let Err(refusal) = self.may_import(&request) {
             return self.refuse(turn, link, Asked::Import, &refusal);
         }
-        let users =
-            request.users.into_iter().map(|Registration { username, user }| (username, user)).collect();
+        // Where a record stood in another coordinator's order says nothing here.
+        let bare = |Registration { username, user }| (username, UserRecord { written: None, ..user });
+        let users = request.users.into_iter().map(bare).collect();
         let Some(users) = self.plausible(turn, link, users) else { return };
         let is_news = |(name, record): &(Username, UserRecord)| self.registry.is_news(name, record);
         let rest: Vec<_> = users.into_iter().filter(is_news).collect();

@@ -51,7 +51,7 @@ pub fn import(config: &StoreConfig, file: &Path, other_network: bool) -> Result<
         }
         Keeper::Stopped(mut store, opened) => {
             let now = Clock::start().now().wall;
-            let imported = transfer::import(&mut store, opened, file, now, other_network, read);
+            let imported = transfer::import(&mut store, *opened, file, now, other_network, read);
             imported.map_err(|error| error.to_string())
         }
     });
@@ -66,12 +66,12 @@ enum Keeper {
     /// A coordinator that runs.
     Running(Remote),
     /// Nobody, at the moment.
-    Stopped(Store, Opened),
+    Stopped(Store, Box<Opened>),
 }
 
 fn find(config: &StoreConfig) -> Result<Keeper, String> {
     match Store::open(&config.data_dir, None) {
-        Ok((store, opened)) => Ok(Keeper::Stopped(store, opened)),
+        Ok((store, opened)) => Ok(Keeper::Stopped(store, opened.into())),
         Err(busy @ StoreError::Busy(_)) => {
             let address = Store::whereabouts(&config.data_dir).ok_or_else(|| busy.to_string())?;
             let (file, here) = (config.secret_file.as_deref(), IpAddr::V4(Ipv4Addr::LOCALHOST));

@@ -93,8 +93,8 @@ impl Remote {
         other_network: bool,
         mut progress: impl FnMut(u64, u64),
     ) -> Result<Imported, RemoteError> {
-        let (file, _) = Reader::open(path)?;
-        file.map(|registration| registration.map(drop)).collect::<Result<(), _>>()?;
+        let (mut file, _) = Reader::open(path)?;
+        file.try_for_each(|registration| registration.map(drop))?;
         let (mut file, header) = Reader::open(path)?;
         let network = (!other_network).then_some(header.network);
         let (mut imported, length, mut read) = (Imported::default(), file.length(), 0);

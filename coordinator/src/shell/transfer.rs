@@ -138,11 +138,13 @@ impl Receiver {
         mut record: UserRecord,
     ) -> Result<(), StoreError> {
         self.imported.total += 1;
+        // Where it stood in another coordinator's order says nothing here.
+        record.written = None;
         if !self.kept.users.is_news(&username, &record) {
             return Ok(());
         }
         // Above what the file says too: it may be known elsewhere as it stands there.
-        let above = self.latest.as_ref().max(Some(record.written().max(&record.changed)));
+        let above = self.latest.as_ref().max(Some(&record.changed));
         let written = Stamp::after(above, self.now, &self.me);
         self.latest = Some(written.clone());
         record.written = Some(Box::new(written));

@@ -7,8 +7,8 @@ use crate::sim::node::Node;
 
 /// Whether every load is what it should be. It may take a while after the last change: heartbeats, reservations.
 pub fn loads(scene: &Scene<'_>, ledger: &Ledger) -> Verdict {
-    let coordinator = scene.world[scene.cast.coordinator].machine.as_ref().and_then(Node::coordinator);
-    let status = coordinator.ok_or("the coordinator is down")?.status(false);
+    let main = scene.main().ok_or("there is no main coordinator")?;
+    let status = scene.coordinator(main).ok_or("the main coordinator is down")?.status(false);
     let workers: Vec<_> = status.workers.iter().filter(|worker| worker.connected).collect();
     if workers.len() != scene.cast.workers.len() || workers.len() != status.workers.len() {
         return Err(format!("the coordinator knows {:?}", status.workers));

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::time::{Time, WallMillis};
-use common::wire::{Activity, Login, Message};
+use common::user::{UserRecord, Username};
+use common::wire::{Activity, ChangeSecret, Durability, Login, Message, Register, RemoveUser};
 use serde::Deserialize;
 
 use super::Scene;
@@ -61,6 +62,53 @@ pub struct Accepted {
     pub at: Time,
 }
 
+/// What somebody asks of a coordinator.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Request {
+    Register(Register),
+    Change(ChangeSecret),
+    Remove(RemoveUser),
+}
+
+impl Request {
+    fn of(message: &Message) -> Option<Request> {
+        match message {
+            Message::Register(register) => Some(Request::Register(register.clone())),
+            Message::ChangeSecret(change) => Some(Request::Change(change.clone())),
+            Message::RemoveUser(remove) => Some(Request::Remove(remove.clone())),
+            _ => None,
+        }
+    }
+
+    /// Whom it concerns.
+    pub fn username(&self) -> Option<Username> {
+        let name = match self {
+            Request::Register(register) => &register.username,
+            Request::Change(change) => &change.username,
+            Request::Remove(remove) => &remove.username,
+        };
+        name.parse().ok()
+    }
+}
+
+/// A coordinator has said that something is done.
+#[derive(Clone, Debug)]
+pub struct Ack {
+    /// Whose account.
+    pub username: Username,
+    /// What the coordinator's own disk held of it at that moment.
+    pub record: Option<UserRecord>,
+    /// What it is to survive.
+    pub durability: Durability,
+    /// It was done before.
+    pub existing: bool,
+    /// Who said so.
+    pub by: ProcessId,
+    /// When.
+    pub at: Time,
+}
+
 /// The facts.
 #[derive(Debug, Default)]
 pub struct Ledger {
@@ -76,6 +124,12 @@ pub struct Ledger {
     pub received: BTreeMap<ConnId, BTreeSet<Tag>>,
     /// When an activity last arrived anywhere.
     pub last_arrival: Time,
+    /// The latest request concerning an account on each connection of a coordinator.
+    pub requests: BTreeMap<ConnId, Request>,
+    /// What coordinators have acknowledged.
+    pub acks: Vec<Ack>,
+    /// When each coordinator last began to reign.
+    pub reigns: BTreeMap<ProcessId, Time>,
     /// Servers that were told to drain, by process and run.
     pub draining: BTreeSet<(ProcessId, u32)>,
 }
@@ -115,7 +169,7 @@ impl Ledger {
     /// Writes down what has just happened.
     pub(super) fn observe(&mut self, scene: &Scene<'_>, seen: &Seen<Effect>, coverage: &mut Coverage) {
         match seen {
-            Seen::Received { at, from, conn, message } => {
+            Seen::Received { at, from, conn, message, .. } => {
                 self.received(scene, (*at, *from, *conn), message, coverage)
             }
             Seen::Closed { conn, .. } | Seen::Lost { conn, .. } => {
@@ -123,8 +177,43 @@ impl Ledger {
                     session.ended.get_or_insert(scene.now);
                 }
             }
+            Seen::Effect {
+                at,
+                effect: Effect::Coordinator(coordinator::core::Effect::Persist { change, .. }),
+            } => {
+                let epoch = change.group.as_ref().and_then(|group| group.epoch.as_ref());
+                let own = epoch.filter(|epoch| epoch.coordinator == scene.cast.server_id(*at));
+                if own.is_some() && own > scene.disks.of(*at).epoch() {
+                    self.reigns.insert(*at, scene.now);
+                }
+            }
             Seen::Malformed { .. } | Seen::Effect { .. } | Seen::Exited { .. } => {}
+            Seen::Said { by, to, conn, message, .. } => self.said(scene, (*by, *to, *conn), message),
         }
+    }
+
+    /// A coordinator says something: is it an acknowledgement?
+    fn said(&mut self, scene: &Scene<'_>, (by, _, conn): (ProcessId, ProcessId, ConnId), message: &Message) {
+        let (name, durability) = match message {
+            Message::LockAllowed(allowed) => (Some(allowed.username.clone()), Some(allowed.durability)),
+            Message::RegisterSuccess(success) => (None, success.durability),
+            Message::ChangeSecretSuccess(success) => (None, Some(success.durability)),
+            Message::RemoveUserSuccess(success) => (None, Some(success.durability)),
+            _ => return,
+        };
+        let name = name.or_else(|| self.requests.get(&conn)?.username());
+        let (Some(username), Some(durability)) = (name, durability) else { return };
+        let existing = matches!(message, Message::RegisterSuccess(success) if success.existing);
+        let removal = matches!(message, Message::RemoveUserSuccess(_));
+        let disk = scene.disks.of(by);
+        // What a removal leaves behind is the latest tombstone of the name.
+        let removed = || {
+            let records = disk.users().registrations(&username).iter();
+            records.filter(|record| record.is_removed()).max_by_key(|record| record.changed.clone())
+        };
+        let record = if removal { removed() } else { disk.users().get(&username) };
+        let record = record.cloned();
+        self.acks.push(Ack { username, record, durability, existing, by, at: scene.now });
     }
 
     fn received(
@@ -135,6 +224,11 @@ impl Ledger {
         coverage: &mut Coverage,
     ) {
         let by_server = scene.role(at).is_server();
+        if scene.is_coordinator(at)
+            && let Some(request) = Request::of(message)
+        {
+            self.requests.insert(conn, request);
+        }
         if matches!(message, Message::ActivityBroadcast(_)) {
             self.last_arrival = scene.now;
         }

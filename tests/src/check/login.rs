@@ -14,14 +14,17 @@ use crate::sim::disk::matches;
 use crate::sim::node::Effect;
 use crate::sim::{ConnId, ProcessId, Seen};
 
+/// When a log-in was asked for, and with which secret.
+type Refused = (Time, Option<Secret>);
+
 #[derive(Debug, Default)]
 pub(super) struct Login {
     /// Connections on which a log-in has succeeded.
     welcomed: BTreeSet<ConnId>,
-    /// The registrations that the coordinator was asked for, and when.
+    /// The registrations that a coordinator was asked for, and when.
     registering: BTreeMap<ConnId, (Time, Register)>,
-    /// The log-ins that it refused for good, by name, and when it had been asked.
-    refused: BTreeMap<Username, Vec<(Time, Option<Secret>)>>,
+    /// The log-ins that a coordinator refused for good, by name, and when it had been asked.
+    refused: BTreeMap<(ProcessId, Username), Vec<Refused>>,
 }
 
 impl Login {
@@ -40,14 +43,23 @@ impl Login {
         if name.is_anonymous() {
             return Ok(());
         }
-        let Some(record) = scene.disk.users().get(&name) else {
+        let records = scene.disks.ever(&name);
+        if records.is_empty() {
             return Err(format!("{who} was logged in as {name} before that was registered"));
-        };
-        let by_secret = attempt.login.secret.as_ref().is_some_and(|secret| matches(secret, record));
-        let claims =
-            attempt.login.token.as_ref().map(|token| scene.cast.token_key.verify(token, attempt.wall));
-        let by_token = matches!(&claims, Some(Ok(claims))
-            if claims.username == name && claims.registration.as_ref() == Some(&record.registration));
+        }
+        let by_secret = attempt
+            .login
+            .secret
+            .as_ref()
+            .is_some_and(|secret| records.iter().any(|record| matches(secret, record)));
+        // Coordinators that have not met yet have keys of their own.
+        let keys = scene.disks.iter().map(|(_, disk)| &disk.group().token_key);
+        let verify = |token: &String| keys.map(|key| key.verify(token, attempt.wall)).collect::<Vec<_>>();
+        let claims = attempt.login.token.as_ref().map(verify).unwrap_or_default();
+        let by_token = claims.iter().flatten().any(|claims| {
+            claims.username == name
+                && records.iter().any(|record| claims.registration.as_ref() == Some(&record.registration))
+        });
         if by_secret || by_token {
             Ok(())
         } else {
@@ -55,7 +67,14 @@ impl Login {
         }
     }
 
-    fn refuses(&mut self, ledger: &Ledger, conn: ConnId, failed: &LoginFailed, coverage: &mut Coverage) {
+    fn refuses(
+        &mut self,
+        ledger: &Ledger,
+        by: ProcessId,
+        conn: ConnId,
+        failed: &LoginFailed,
+        coverage: &mut Coverage,
+    ) {
         let Some(attempt) = ledger.attempts.get(&conn) else { return };
         if failed.info.contains("being registered") {
             coverage.add("log-ins put off because the name was being registered", 1);
@@ -63,15 +82,15 @@ impl Login {
         if let Ok(name) = attempt.login.username.parse()
             && failed.retry_after.is_none()
         {
-            self.refused.entry(name).or_default().push((attempt.at, attempt.login.secret.clone()));
+            self.refused.entry((by, name)).or_default().push((attempt.at, attempt.login.secret.clone()));
         }
     }
 
     /// A registration has succeeded: since it was asked for, its name was held or registered, and its secret not wrong.
-    fn registered(&mut self, conn: ConnId) -> Verdict {
+    fn registered(&mut self, by: ProcessId, conn: ConnId) -> Verdict {
         let Some((since, register)) = self.registering.remove(&conn) else { return Ok(()) };
         let name: Username = register.username.parse().map_err(|error| format!("{error}"))?;
-        let wronged = self.refused.get(&name).into_iter().flatten().find(|(asked, secret)| {
+        let wronged = self.refused.get(&(by, name.clone())).into_iter().flatten().find(|(asked, secret)| {
             *asked > since && secret.as_ref().is_some_and(|secret| secret.equals(&register.secret))
         });
         match wronged {
@@ -91,23 +110,31 @@ impl Check for Login {
         seen: &Seen<Effect>,
         coverage: &mut Coverage,
     ) -> Verdict {
-        let Seen::Received { at, from, conn, message } = seen else { return Ok(()) };
-        let coordinator = scene.cast.coordinator;
+        let Seen::Received { at, from, conn, message, .. } = seen else { return Ok(()) };
         match message {
             Message::LoginSuccess(_) => self.welcomes(scene, ledger, (*at, *from, *conn))?,
-            Message::Redirect(_) if *from == coordinator && !self.welcomed.contains(conn) => {
+            // A backup sends everybody on to the main coordinator.
+            Message::Redirect(redirect)
+                if scene.is_coordinator(*from)
+                    && !self.welcomed.contains(conn)
+                    && !scene
+                        .cast
+                        .coordinators
+                        .iter()
+                        .any(|&id| scene.world[id].address == redirect.address) =>
+            {
                 return Err(format!(
                     "{} was sent on without a word whether it is logged in",
                     scene.name(*at)
                 ));
             }
-            Message::LoginFailed(failed) if *from == coordinator => {
-                self.refuses(ledger, *conn, failed, coverage);
+            Message::LoginFailed(failed) if scene.is_coordinator(*from) => {
+                self.refuses(ledger, *from, *conn, failed, coverage);
             }
-            Message::Register(register) if *at == coordinator => {
+            Message::Register(register) if scene.is_coordinator(*at) => {
                 self.registering.insert(*conn, (scene.now, register.clone()));
             }
-            Message::RegisterSuccess(_) if *from == coordinator => self.registered(*conn)?,
+            Message::RegisterSuccess(_) if scene.is_coordinator(*from) => self.registered(*from, *conn)?,
             _ => {}
         }
         Ok(())

@@ -15,6 +15,16 @@
 //! | [`placement`] | the coordinator sends nobody to a worker that it has no connection to |
 //! | [`refusals`] | whoever is thrown out is told why first, and who keeps to the rules is not thrown out |
 //! | [`framing`] | servers say nothing that is no message, and nothing new to classic clients |
+//! | [`mains`] | two main coordinators that can reach each other are soon one |
+//! | [`takeovers`] | nobody takes over from a main coordinator that it could have heard of, and not again and again |
+//! | [`epochs`] | an epoch is on disk before anything is said in it, and is never used twice |
+//! | [`fencing`] | nothing is acknowledged, and no update confirmed, at a lower epoch than one that was heard of |
+//! | [`durability`] | `replicated` is on every listed disk, `local` is said only without a healthy backup, and nothing acknowledged is lost |
+//! | [`listing`] | a backup enters the BACKUP_LIST with all that was acknowledged |
+//! | [`removal`] | what is removed stays so, new secrets hold, and nothing older is ever written over something newer |
+//! | [`repeats`] | nobody's repetition of a registration is refused because it is registered |
+//! | [`messages`] | a registration costs at most 2(n−1) messages among n servers |
+//! | [`convergence`] | once all is well there is one main coordinator, with backups that know the same, and workers that are all with it |
 //! | [`balance`] | loads are true once it is quiet, and even after a burst of log-ins |
 //!
 //! Bounds are looked at after every event, by `assert_bounds` of the machine itself ([`crate::sim::node`]).
@@ -22,29 +32,43 @@
 mod authentic;
 mod balance;
 mod completeness;
+mod convergence;
 mod copies;
 mod duplicates;
+mod durability;
+mod epochs;
+mod fencing;
 mod framing;
 mod ledger;
+mod listing;
 mod login;
+mod mains;
+mod messages;
 mod order;
 mod past;
 mod patience;
 mod placement;
 mod refusals;
 mod registration;
+mod removal;
+mod repeats;
+mod takeovers;
 
 pub use balance::{evenness, loads};
+pub use convergence::whole;
 pub use ledger::{Ledger, Session, Tag};
 
 use common::time::Time;
+use common::wire;
 
 use crate::sim::cast::{Cast, Role};
 use crate::sim::coverage::Coverage;
-use crate::sim::disk::Disk;
+use crate::sim::disk::Disks;
 use crate::sim::node::{Effect, Node};
 use crate::sim::plan::Plan;
+use crate::sim::ways::Ways;
 use crate::sim::{ProcessId, Seen, World};
+use coordinator::core::Coordinator;
 
 /// What a checker found: nothing, or what does not hold.
 pub type Verdict = Result<(), String>;
@@ -58,7 +82,9 @@ pub struct Scene<'a> {
     /// Who is who.
     pub cast: &'a Cast,
     /// What would survive a crash at this moment.
-    pub disk: &'a Disk,
+    pub disks: &'a Disks,
+    /// What has been wrong lately.
+    pub ways: &'a Ways,
     /// Since when nothing is wrong.
     pub health: Health,
 }
@@ -70,12 +96,42 @@ pub struct Health {
     pub since: Option<Time>,
     /// Since when, besides, every worker has a link to every other.
     pub whole_since: Option<Time>,
+    /// Since when there is one main coordinator, and all others follow it.
+    pub group_since: Option<Time>,
 }
 
 impl<'a> Scene<'a> {
     /// The scene at this moment.
-    pub fn new(world: &'a World<Node>, cast: &'a Cast, disk: &'a Disk, health: Health) -> Self {
-        Scene { now: world.now(), world, cast, disk, health }
+    pub fn new(
+        world: &'a World<Node>,
+        cast: &'a Cast,
+        disks: &'a Disks,
+        ways: &'a Ways,
+        health: Health,
+    ) -> Self {
+        Scene { now: world.now(), world, cast, disks, ways, health }
+    }
+
+    /// The coordinator that runs in a process.
+    pub fn coordinator(&self, id: ProcessId) -> Option<&Coordinator> {
+        self.world[id].machine.as_ref().and_then(Node::coordinator)
+    }
+
+    /// What a coordinator is, by its own word.
+    pub fn role_of(&self, id: ProcessId) -> Option<wire::Role> {
+        Some(self.coordinator(id)?.status(false).role)
+    }
+
+    /// The main coordinator: of several, the one of the highest epoch.
+    pub fn main(&self) -> Option<ProcessId> {
+        let is_main = |id: &&ProcessId| self.role_of(**id) == Some(wire::Role::Main);
+        let mains = self.cast.coordinators.iter().filter(is_main);
+        mains.max_by_key(|&&id| self.disks.of(id).epoch()).copied()
+    }
+
+    /// Whether a process is a coordinator.
+    pub fn is_coordinator(&self, id: ProcessId) -> bool {
+        self.role(id) == Role::Coordinator
     }
 
     /// What a process is.
@@ -110,6 +166,11 @@ pub trait Check {
         coverage: &mut Coverage,
     ) -> Verdict;
 
+    /// Looks at the whole now and then.
+    fn glance(&mut self, _scene: &Scene<'_>, _ledger: &Ledger, _coverage: &mut Coverage) -> Verdict {
+        Ok(())
+    }
+
     /// Looks at the whole once everything is quiet.
     fn finish(&mut self, _scene: &Scene<'_>, _ledger: &Ledger) -> Verdict {
         Ok(())
@@ -139,6 +200,15 @@ impl Watch {
             ("placement", Box::<placement::Placement>::default()),
             ("refusals", Box::new(refusals::Refusals::new(plan.is_calm()))),
             ("framing", Box::new(framing::Framing)),
+            ("mains", Box::<mains::Mains>::default()),
+            ("takeovers", Box::<takeovers::Takeovers>::default()),
+            ("epochs", Box::<epochs::Epochs>::default()),
+            ("fencing", Box::<fencing::Fencing>::default()),
+            ("durability", Box::<durability::Durability>::default()),
+            ("listing", Box::<listing::Listing>::default()),
+            ("removal", Box::<removal::Removal>::default()),
+            ("repeats", Box::<repeats::Repeats>::default()),
+            ("messages", Box::<messages::Messages>::default()),
         ];
         Watch { ledger: Ledger::default(), checks }
     }
@@ -151,6 +221,17 @@ impl Watch {
         self.ledger.observe(scene, seen, coverage);
         for (name, check) in &mut self.checks {
             check.observe(scene, &self.ledger, seen, coverage).map_err(|error| format!("{name}: {error}"))?;
+        }
+        Ok(())
+    }
+
+    /// Has everybody look at the whole.
+    ///
+    /// # Errors
+    /// What does not hold, and which checker says so.
+    pub fn glance(&mut self, scene: &Scene<'_>, coverage: &mut Coverage) -> Verdict {
+        for (name, check) in &mut self.checks {
+            check.glance(scene, &self.ledger, coverage).map_err(|error| format!("{name}: {error}"))?;
         }
         Ok(())
     }

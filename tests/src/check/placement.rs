@@ -1,4 +1,4 @@
-//! The coordinator sends nobody to a worker that it has no connection to: neither to one that it knows to be gone, nor to one that has not
+//! A coordinator sends nobody to a worker that it has no connection to: neither to one that it knows to be gone, nor to one that has not
 //! come yet.
 
 use std::collections::BTreeMap;
@@ -14,23 +14,30 @@ use crate::sim::{ConnId, ProcessId, Seen};
 
 #[derive(Debug, Default)]
 pub(super) struct Placement {
-    /// The workers' connections to the coordinator, in this run of it.
+    /// By coordinator.
+    of: BTreeMap<ProcessId, Connected>,
+}
+
+/// What one coordinator can know.
+#[derive(Debug, Default)]
+struct Connected {
+    /// The workers' connections to it, in this run of it.
     connected: BTreeMap<ConnId, ProcessId>,
     run: u32,
     /// When each worker's last connection ended.
     ended: BTreeMap<ProcessId, Time>,
 }
 
-impl Placement {
+impl Connected {
     fn end(&mut self, conn: ConnId, now: Time) {
         if let Some(worker) = self.connected.remove(&conn) {
             self.ended.insert(worker, now);
         }
     }
 
-    /// Another run of the coordinator begins without connections.
-    fn follow_restarts(&mut self, scene: &Scene<'_>) {
-        let run = scene.world[scene.cast.coordinator].run;
+    /// Another run of it begins without connections.
+    fn follow_restarts(&mut self, scene: &Scene<'_>, id: ProcessId) {
+        let run = scene.world[id].run;
         if std::mem::replace(&mut self.run, run) != run {
             for (_, worker) in std::mem::take(&mut self.connected) {
                 self.ended.insert(worker, scene.now);
@@ -47,28 +54,34 @@ impl Check for Placement {
         seen: &Seen<Effect>,
         _: &mut Coverage,
     ) -> Verdict {
-        self.follow_restarts(scene);
-        let coordinator = scene.cast.coordinator;
+        let id = match seen {
+            Seen::Received { at, .. } if scene.is_coordinator(*at) => *at,
+            Seen::Received { from, .. } if scene.is_coordinator(*from) => *from,
+            Seen::Closed { by: id, .. } | Seen::Lost { at: id, .. } if scene.is_coordinator(*id) => *id,
+            _ => return Ok(()),
+        };
+        let known = self.of.entry(id).or_default();
+        known.follow_restarts(scene, id);
         match seen {
-            Seen::Received { at, from, conn, message: Message::Authenticate(_) }
-                if *at == coordinator && scene.role(*from) == Role::Worker =>
+            Seen::Received { at, from, conn, message: Message::Authenticate(_), .. }
+                if *at == id && scene.role(*from) == Role::Worker =>
             {
-                self.connected.insert(*conn, *from);
+                known.connected.insert(*conn, *from);
             }
-            Seen::Closed { by, conn, .. } if *by == coordinator => self.end(*conn, scene.now),
-            Seen::Lost { at, conn, .. } if *at == coordinator => self.end(*conn, scene.now),
-            Seen::Received { at, from, conn, message: Message::Redirect(redirect) }
-                if *from == coordinator =>
-            {
-                let worker =
-                    scene.cast.workers.iter().find(|&&id| scene.world[id].address == redirect.address);
+            Seen::Closed { conn, .. } | Seen::Lost { conn, .. } => known.end(*conn, scene.now),
+            Seen::Received { at, from, conn, message: Message::Redirect(redirect), .. } if *from == id => {
+                let is_there = |other: &&ProcessId| scene.world[**other].address == redirect.address;
+                if scene.cast.coordinators.iter().any(|other| is_there(&other)) {
+                    return Ok(());
+                }
+                let worker = scene.cast.workers.iter().find(is_there);
                 let worker = *worker.ok_or_else(|| format!("{} is sent to nowhere", scene.name(*at)))?;
-                let connected = self.connected.values().any(|connected| *connected == worker);
+                let connected = known.connected.values().any(|connected| *connected == worker);
                 let asked = ledger.attempts.get(conn).map_or(scene.now, |attempt| attempt.at);
-                let since = self.ended.get(&worker).copied().unwrap_or_default();
+                let since = known.ended.get(&worker).copied().unwrap_or_default();
                 if !connected && since < asked {
-                    let (at, worker) = (scene.name(*at), scene.name(worker));
-                    return Err(format!("{at} is sent to {worker}, which the coordinator lost at {since}"));
+                    let (at, worker, id) = (scene.name(*at), scene.name(worker), scene.name(id));
+                    return Err(format!("{at} is sent to {worker}, which {id} lost at {since}"));
                 }
             }
             _ => {}

@@ -38,7 +38,9 @@ impl Refusals {
             self.heard.insert(conn, message.command());
         }
         let told_off = matches!(message, Message::InvalidMessage(_) | Message::AuthenticationFail(_));
-        if told_off && self.calm && !matches!(at, Role::Mischief(_)) {
+        // Whom a worker finds first may turn out not to be the main coordinator; that takes a moment.
+        let settled = scene.health.group_since.is_some() && self.calm;
+        if told_off && settled && !matches!(at, Role::Mischief(_)) {
             return Err(format!("{conn:?} kept to the rules and was told {message:?} at {}", scene.now));
         }
         match (at, message) {
@@ -77,7 +79,8 @@ impl Check for Refusals {
             {
                 let heard = self.heard.get(conn).copied().unwrap_or("nothing");
                 let mischief = matches!(scene.role(*at), Role::Mischief(_));
-                let told = matches!(heard, "INVALID_MESSAGE" | "LOGIN_FAILED" | "AUTHENTICATION_FAIL");
+                let told = matches!(heard, "INVALID_MESSAGE" | "LOGIN_FAILED" | "AUTHENTICATION_FAIL")
+                    || (heard == "REDIRECT" && scene.is_coordinator(*from));
                 coverage.add("forged or misplaced messages refused", u64::from(mischief && told));
                 if told
                     || self.drained.contains(conn)
@@ -95,7 +98,9 @@ impl Check for Refusals {
                     scene.name(*at)
                 ))
             }
-            Seen::Lost { at, from, conn, clean: false } if self.calm && scene.world[*from].is_up() => {
+            Seen::Lost { at, from, conn, clean: false }
+                if self.calm && scene.health.group_since.is_some() && scene.world[*from].is_up() =>
+            {
                 Err(format!(
                     "{} lost {conn:?} to {} although nothing was wrong",
                     scene.name(*at),

@@ -1,13 +1,20 @@
 //! Tests against real processes: a network of the real binaries on loopback, and peers that speak to it byte by byte.
 //!
 //! [`start`] starts a network whose files all lie in a directory of its own; [`Peer`] is a connection that says and hears one
-//! line at a time and knows nothing of how Freshet works inside. [`Crowd`] is a hundred honest clients that check what they receive, and
+//! line at a time and knows nothing of how Freshet works inside; a [`Caller`] knows several coordinators and asks until one answers.
+//! [`start_group`] adds standbys. [`Crowd`] is a hundred honest clients that check what they receive, and
 //! [`Sandbox`] runs single binaries as a person would. What crosses processes (partial writes, the order of closing, fsync) is proved
 //! here; everything else is proved faster in the simulator.
 
+mod caller;
 pub mod crowd;
+mod group;
 mod peer;
 mod program;
+#[cfg(target_os = "linux")]
+mod spaces;
+#[cfg(target_os = "linux")]
+mod town;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -16,9 +23,15 @@ use playground::binaries;
 use playground::network::{Network, Setup};
 use tempfile::TempDir;
 
+pub use caller::{Answer, Caller, target};
 pub use crowd::Crowd;
+pub use group::{is_normal, registrations, start_group, status};
 pub use peer::Peer;
 pub use program::{Outcome, Running, Sandbox};
+#[cfg(target_os = "linux")]
+pub use spaces::Spaces;
+#[cfg(target_os = "linux")]
+pub use town::{LEFT, RIGHT, Town};
 
 /// How long anything may take that should take a moment.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -126,9 +139,7 @@ impl Cluster {
         peer.hear("LOGIN_SUCCESS");
         let redirect = peer.hear("REDIRECT");
         peer.expect_closed();
-        let port = redirect["port"].as_u64().and_then(|port| u16::try_from(port).ok()).expect("a port");
-        let hostname = redirect["hostname"].as_str().expect("a hostname");
-        let mut peer = Peer::connect(&common::wire::Address::new(hostname, port).expect("an address"));
+        let mut peer = Peer::connect(&target(&redirect));
         peer.log_in(username, secret);
         peer
     }
@@ -145,10 +156,18 @@ impl Cluster {
 ///
 /// # Panics
 /// When it does not come.
-pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+pub fn eventually(what: &str, condition: impl FnMut() -> bool) {
+    assert!(comes_true(condition), "waited {PATIENCE:?} in vain until {what}");
+}
+
+/// Whether a condition comes true within [`PATIENCE`].
+pub fn comes_true(mut condition: impl FnMut() -> bool) -> bool {
     let give_up = Instant::now() + PATIENCE;
     while !condition() {
-        assert!(Instant::now() < give_up, "waited {PATIENCE:?} in vain until {what}");
+        if Instant::now() >= give_up {
+            return false;
+        }
         std::thread::sleep(Duration::from_millis(10));
     }
+    true
 }

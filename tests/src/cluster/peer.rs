@@ -1,7 +1,7 @@
 //! A connection that says and hears lines.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use common::wire::Address;
@@ -43,6 +43,15 @@ impl Peer {
     /// Connects where somebody listens.
     pub fn try_connect(address: &Address) -> Option<Self> {
         TcpStream::connect((address.hostname.as_str(), address.port)).ok().map(Peer::from)
+    }
+
+    /// Connects where somebody listens and answers in time; whatever is said and heard afterwards may take as long.
+    pub fn connect_within(address: &Address, patience: Duration) -> Option<Self> {
+        let mut found = (address.hostname.as_str(), address.port).to_socket_addrs().ok()?;
+        let peer = Peer::from(TcpStream::connect_timeout(&found.next()?, patience).ok()?);
+        peer.writer.set_read_timeout(Some(patience)).expect("a time-out that is not zero");
+        peer.writer.set_write_timeout(Some(patience)).expect("a time-out that is not zero");
+        Some(peer)
     }
 
     /// Says one message.

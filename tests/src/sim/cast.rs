@@ -3,18 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use client::core::{Client, RegisterMode};
-use common::id::{Incarnation, ServerId};
-use common::time::Now;
-use common::token::TokenKey;
+use common::id::ServerId;
 use common::user::{Secret, Username};
-use common::users::Users;
 use common::wire::Address;
-use coordinator::core::{Coordinator, Group, Recovered};
-use worker::core::Worker;
+use worker::core::Remembered;
 
 use super::classic::{self, Classic};
-use super::disk::Disk;
+use super::disk::{Disk, Disks};
+use super::errand::{self, Errand};
+use super::making::{blank_group, server_id};
 use super::mischief::{self, Mischief};
 use super::node::Node;
 use super::plan::Plan;
@@ -23,7 +20,8 @@ use super::{ProcessId, World};
 /// How long tokens are valid here: short, so that some expire within a run.
 pub const TOKEN_LIFE: Duration = Duration::from_secs(15);
 
-const NETWORK_SECRET: &str = "the secret of the simulated network";
+/// What servers and operators know.
+pub const NETWORK_SECRET: &str = "the secret of the simulated network";
 
 /// What a process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +32,7 @@ pub enum Role {
     Client,
     Classic,
     Mischief(mischief::Kind),
+    Errand,
 }
 
 impl Role {
@@ -55,43 +54,52 @@ pub struct User {
     pub username: Username,
     /// Its secret.
     pub secret: String,
-    /// Where it registers.
-    pub register_at: Address,
+    /// The worker where it registers; without one, at a coordinator.
+    pub register_at: Option<Address>,
+    /// The coordinators that it has been told of.
+    pub coordinators: Vec<Address>,
     /// It has logged out, and has not come back yet.
     pub away: bool,
 }
 
 /// Everybody.
 pub struct Cast {
-    /// The one coordinator.
-    pub coordinator: ProcessId,
+    /// The coordinators.
+    pub coordinators: Vec<ProcessId>,
     /// The workers.
     pub workers: Vec<ProcessId>,
     /// The honest clients with their accounts.
     pub users: BTreeMap<ProcessId, User>,
-    /// Their token key, for the checkers.
-    pub token_key: TokenKey,
+    /// What workers keep from one run to the next.
+    pub remembered: BTreeMap<ProcessId, Remembered>,
+    /// The coordinators that clients have learnt of, in the order in which to try them.
+    pub learnt: BTreeMap<ProcessId, Vec<Address>>,
     roles: Vec<Role>,
-    plan: Plan,
-    rng: fastrand::Rng,
+    pub(super) plan: Plan,
+    pub(super) rng: fastrand::Rng,
 }
 
 impl Cast {
     /// Gives everybody of the plan a process; nobody runs yet.
-    pub fn new(world: &mut World<Node>, plan: &Plan, seed: u64) -> Self {
+    pub fn new(world: &mut World<Node>, disks: &mut Disks, plan: &Plan, seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let mut roles = vec![Role::Coordinator];
-        let coordinator = world.add("coordinator");
+        let coordinators: Vec<ProcessId> =
+            (1..=plan.coordinators).map(|number| world.add(format!("c{number}"))).collect();
+        for (&id, &millis) in coordinators.iter().zip(&plan.clocks) {
+            world.set_overheard(id);
+            world.skew_clock(id, millis);
+            disks.add(id, Disk::blank(blank_group(&mut rng)));
+        }
+        let mut roles = vec![Role::Coordinator; coordinators.len()];
         let workers: Vec<ProcessId> =
             (1..=plan.workers).map(|number| world.add(format!("w{number}"))).collect();
         roles.extend(workers.iter().map(|_| Role::Worker));
-        let mut key = [0; 32];
-        rng.fill(&mut key);
         let mut cast = Cast {
-            coordinator,
+            coordinators,
             workers,
             users: BTreeMap::new(),
-            token_key: TokenKey::new(key),
+            remembered: BTreeMap::new(),
+            learnt: BTreeMap::new(),
             roles,
             plan: plan.clone(),
             rng,
@@ -125,11 +133,12 @@ impl Cast {
         let id = world.add(format!("{}{number}", if role == Role::Client { "u" } else { "k" }));
         self.roles.push(role);
         let elsewhere = role == Role::Classic && self.rng.bool();
-        let register_at = if elsewhere { self.any_worker() } else { self.coordinator };
+        let worker = self.any_worker();
         let user = User {
             username: name.parse().expect("it is short and plain"),
             secret: format!("secret of {number}"),
-            register_at: world[register_at].address.clone(),
+            register_at: elsewhere.then(|| world[worker].address.clone()),
+            coordinators: self.some_coordinators(world),
             away: false,
         };
         self.users.insert(id, user);
@@ -144,9 +153,46 @@ impl Cast {
         id
     }
 
+    /// Adds somebody who insists on something, and starts it.
+    pub fn add_errand(&mut self, world: &mut World<Node>, wish: errand::Wish) -> ProcessId {
+        let id = world.add(format!("e{}", self.roles.len()));
+        self.roles.push(Role::Errand);
+        let registers = matches!(wish, errand::Wish::Register { .. });
+        let at_worker = registers && self.rng.u8(..4) == 0;
+        let worker = self.any_worker();
+        let servers = if at_worker { vec![world[worker].address.clone()] } else { self.addresses(world) };
+        let config = errand::Config { servers, wish, seed: self.rng.u64(..) };
+        world.start(id, |now| Node::Errand(Box::new(Errand::new(now, config))));
+        id
+    }
+
+    /// The coordinators that a client has learnt of, then those that it was told of.
+    pub(super) fn known_coordinators(&self, id: ProcessId) -> Vec<Address> {
+        let mut known = self.learnt.get(&id).cloned().unwrap_or_default();
+        for address in &self.users[&id].coordinators {
+            if !known.contains(address) {
+                known.push(address.clone());
+            }
+        }
+        known
+    }
+
+    /// Where all coordinators listen.
+    fn addresses(&self, world: &World<Node>) -> Vec<Address> {
+        self.coordinators.iter().map(|&id| world[id].address.clone()).collect()
+    }
+
+    /// Some of the coordinators, at least one, in any order.
+    pub(super) fn some_coordinators(&mut self, world: &World<Node>) -> Vec<Address> {
+        let mut some = self.addresses(world);
+        self.rng.shuffle(&mut some);
+        some.truncate(self.rng.usize(1..=some.len()));
+        some
+    }
+
     /// Adds a second client of every registered user, of the original protocol; it goes to some worker at once, or to the coordinator.
-    pub fn add_seconds(&mut self, world: &mut World<Node>, disk: &Disk, at_worker: bool) -> Vec<ProcessId> {
-        let registered = |user: &&User| disk.holds(&user.username, &Secret::new(user.secret.as_str()));
+    pub fn add_seconds(&mut self, world: &mut World<Node>, disks: &Disks, at_worker: bool) -> Vec<ProcessId> {
+        let registered = |user: &&User| disks.hold(&user.username, &Secret::new(user.secret.as_str()));
         let users: Vec<User> = self.users.values().filter(registered).cloned().collect();
         let add = |user: User| {
             let worker = self.any_worker();
@@ -165,7 +211,7 @@ impl Cast {
         let id = world.add(format!("s{}", self.roles.len()));
         self.roles.push(Role::Classic);
         let config = classic::Config {
-            coordinator: world[self.coordinator].address.clone(),
+            coordinators: self.addresses(world),
             register_at: user.register_at,
             username: user.username,
             secret: user.secret,
@@ -186,116 +232,33 @@ impl Cast {
         self.roles[id.0]
     }
 
+    /// What a coordinator is called among servers.
+    pub fn server_id(&self, id: ProcessId) -> ServerId {
+        let index = self.coordinators.iter().position(|&other| other == id).expect("it is a coordinator");
+        server_id(&format!("c{}", index + 1))
+    }
+
+    /// The coordinator of this name.
+    pub fn coordinator(&self, id: &ServerId) -> Option<ProcessId> {
+        self.coordinators.iter().copied().find(|&process| self.server_id(process) == *id)
+    }
+
+    /// Some coordinator.
+    pub fn any_coordinator(&mut self) -> ProcessId {
+        self.coordinators[self.rng.usize(..self.coordinators.len())]
+    }
+
     /// Some worker.
     pub fn any_worker(&mut self) -> ProcessId {
         self.workers[self.rng.usize(..self.workers.len())]
     }
 
     /// Whether this client can and should be logged in: it has not left, and nobody else has its name.
-    pub fn should_be_live(&self, id: ProcessId, disk: &Disk) -> bool {
+    pub fn should_be_live(&self, id: ProcessId, disks: &Disks) -> bool {
         let user = &self.users[&id];
-        let taken = disk.users().get(&user.username).is_some();
-        let ours = disk.holds(&user.username, &Secret::new(user.secret.as_str()));
+        let taken = disks.is_taken(&user.username);
+        let ours = disks.hold(&user.username, &Secret::new(user.secret.as_str()));
         !user.away && (user.username.is_anonymous() || ours || !taken)
-    }
-
-    /// Starts a process that is down.
-    pub fn start(&mut self, world: &mut World<Node>, id: ProcessId, disk: &Disk) {
-        let seed = self.rng.u64(..);
-        let address = world[id].address.clone();
-        let run = world[id].run;
-        match self.role(id) {
-            Role::Coordinator => world.start(id, |now| self.make_coordinator(now, address, disk, seed)),
-            Role::Worker => {
-                // A worker that returns is usually the same, and sometimes another at the same place.
-                let another = run > 0 && self.rng.u8(..5) == 0;
-                let name = if another { format!("{}-{run}", world[id].name) } else { world[id].name.clone() };
-                let coordinators = vec![world[self.coordinator].address.clone()];
-                world.start(id, |now| self.make_worker(now, &name, address, coordinators, seed));
-            }
-            Role::Client => {
-                let config = client::core::Config {
-                    coordinators: vec![world[self.coordinator].address.clone()],
-                    username: self.users[&id].username.clone(),
-                    secret: Some(Secret::new(self.users[&id].secret.as_str())),
-                    register: if self.users[&id].username.is_anonymous() {
-                        RegisterMode::No
-                    } else {
-                        RegisterMode::IfMissing
-                    },
-                    reconnect: true,
-                    seed,
-                    limits: Default::default(),
-                };
-                world.start(id, |now| Node::Client(Box::new(Client::new(now, config))));
-            }
-            Role::Classic => {
-                let config = classic::Config {
-                    coordinator: world[self.coordinator].address.clone(),
-                    register_at: self.users[&id].register_at.clone(),
-                    username: self.users[&id].username.clone(),
-                    secret: self.users[&id].secret.clone(),
-                    crlf: self.rng.bool(),
-                    seed,
-                };
-                world.start(id, |now| Node::Classic(Box::new(Classic::new(now, config))));
-            }
-            Role::Mischief(_) => {}
-        }
-    }
-
-    fn make_coordinator(&self, now: Now, address: Address, disk: &Disk, seed: u64) -> Node {
-        let mut limits = coordinator::core::Limits { token_life: TOKEN_LIFE, ..Default::default() };
-        (limits.sync_users, limits.feed_bytes) =
-            self.plan.feed.unwrap_or((limits.sync_users, limits.feed_bytes));
-        let config = coordinator::core::Config {
-            id: server_id("c1"),
-            address,
-            secret: Secret::new(NETWORK_SECRET),
-            backups: Vec::new(),
-            require_backups: 0,
-            incarnation: Incarnation(seed),
-            seed,
-            limits,
-        };
-        let users: Users = disk
-            .users()
-            .beyond(&Default::default())
-            .map(|(name, record)| (name.clone(), record.clone()))
-            .collect();
-        let group = Group {
-            network: "simulated".to_owned(),
-            token_key: self.token_key.clone(),
-            epoch: None,
-            history: Vec::new(),
-            members: Vec::new(),
-            forgotten: Vec::new(),
-        };
-        let recovered = Recovered { group, seen: users.latest(), users };
-        Node::Coordinator(Box::new(Coordinator::new(now, config, recovered)))
-    }
-
-    fn make_worker(
-        &self,
-        now: Now,
-        name: &str,
-        address: Address,
-        coordinators: Vec<Address>,
-        seed: u64,
-    ) -> Node {
-        let mut limits = worker::core::Limits::default();
-        limits.log_bytes = self.plan.log_bytes.unwrap_or(limits.log_bytes);
-        limits.write_stall = self.plan.write_stall.unwrap_or(limits.write_stall);
-        let config = worker::core::Config {
-            id: server_id(name),
-            address,
-            secret: Secret::new(NETWORK_SECRET),
-            coordinators,
-            incarnation: Incarnation(seed),
-            seed,
-            limits,
-        };
-        Node::Worker(Box::new(Worker::new(now, config)))
     }
 }
 
@@ -305,8 +268,4 @@ fn name_of(number: usize) -> String {
         1 => "Zoë \"the first\" 👩‍🚀".to_owned(),
         _ => format!("user-{number}"),
     }
-}
-
-fn server_id(name: &str) -> ServerId {
-    name.parse().expect("it is short and plain")
 }

@@ -14,13 +14,16 @@ use serde_json::json;
 /// How long it waits for any answer.
 const PATIENCE: Duration = Duration::from_secs(12);
 
+/// How many REDIRECTs it follows before it pauses.
+const HOPS: u32 = 5;
+
 /// Who it is and where it goes.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where it logs in.
-    pub coordinator: Address,
-    /// Where it registers: there, or at a worker.
-    pub register_at: Address,
+    /// Where it logs in: one after the other, until it is let in.
+    pub coordinators: Vec<Address>,
+    /// The worker where it registers; without one, where it logs in.
+    pub register_at: Option<Address>,
     /// Its name.
     pub username: Username,
     /// Its secret.
@@ -50,6 +53,9 @@ pub struct Classic {
     state: State,
     /// Where it is, or is going.
     target: Address,
+    /// Which coordinator it asks next.
+    turn: usize,
+    hops: u32,
     dials: u64,
     registered: bool,
     /// Whether it goes to its target at once.
@@ -79,7 +85,9 @@ impl Classic {
         Classic {
             rng: fastrand::Rng::with_seed(config.seed),
             state: State::Pausing { until: now.time },
-            target: config.coordinator.clone(),
+            target: config.coordinators[0].clone(),
+            turn: 0,
+            hops: 0,
             dials: 0,
             registered: config.username.is_anonymous(),
             known_worker: false,
@@ -103,15 +111,36 @@ impl Classic {
         matches!(self.state, State::Live { .. })
     }
 
+    /// Whether it has given up.
+    pub fn is_done(&self) -> bool {
+        matches!(self.state, State::Done)
+    }
+
     fn dial(&mut self, step: Step, actions: &mut Vec<Action>) {
+        let coordinator = &self.config.coordinators[self.turn % self.config.coordinators.len()];
         let address = match step {
-            Step::Register => &self.config.register_at,
-            Step::LogIn => &self.config.coordinator,
+            Step::Register => self.config.register_at.as_ref().unwrap_or(coordinator),
+            Step::LogIn => coordinator,
             Step::Arrive => &self.target,
         };
+        self.dial_address(step, address.clone(), actions);
+    }
+
+    fn dial_address(&mut self, step: Step, address: Address, actions: &mut Vec<Action>) {
         self.dials += 1;
-        actions.push(Action::Dial { dial: DialId(self.dials), address: address.clone() });
+        actions.push(Action::Dial { dial: DialId(self.dials), address });
         self.state = State::Dialling { step };
+    }
+
+    /// Goes where it is sent, unless that is too far.
+    fn follow(&mut self, now: Time, step: Step, address: Address, actions: &mut Vec<Action>) {
+        self.hops += 1;
+        if self.hops > HOPS {
+            return self.pause(now, Duration::ZERO);
+        }
+        self.target = address.clone();
+        self.waiting.clear();
+        self.dial_address(step, address, actions);
     }
 
     fn begin(&mut self, actions: &mut Vec<Action>) {
@@ -125,6 +154,7 @@ impl Classic {
 
     fn pause(&mut self, now: Time, least: Duration) {
         self.waiting.clear();
+        (self.turn, self.hops) = (self.turn + 1, 0);
         self.state = State::Pausing { until: now + least + Duration::from_millis(self.rng.u64(100..2_000)) };
     }
 
@@ -157,8 +187,7 @@ impl Classic {
             _ => {
                 if let Message::Redirect(redirect) = message {
                     self.leave(link, actions);
-                    self.target = redirect.address;
-                    self.dial(Step::Arrive, actions);
+                    self.follow(now, Step::Arrive, redirect.address, actions);
                 }
                 return;
             }
@@ -166,7 +195,7 @@ impl Classic {
         match (step, message) {
             (Step::Register, Message::RegisterSuccess(_)) => {
                 self.registered = true;
-                if self.config.register_at == self.config.coordinator {
+                if self.config.register_at.is_none() {
                     return self.introduce(now, link, Step::LogIn, actions);
                 }
                 self.leave(link, actions);
@@ -180,10 +209,13 @@ impl Classic {
                     None => self.dial(Step::LogIn, actions),
                 }
             }
-            (Step::LogIn, Message::Redirect(redirect)) => {
+            (Step::Register, Message::Redirect(redirect)) => {
                 self.leave(link, actions);
-                self.target = redirect.address;
-                self.dial(Step::Arrive, actions);
+                self.follow(now, Step::Register, redirect.address, actions);
+            }
+            (Step::LogIn | Step::Arrive, Message::Redirect(redirect)) => {
+                self.leave(link, actions);
+                self.follow(now, Step::Arrive, redirect.address, actions);
             }
             (Step::LogIn, Message::LoginSuccess(_)) => {}
             (Step::Arrive, Message::LoginSuccess(_)) => self.state = State::Live { link },

@@ -5,7 +5,7 @@ use std::time::Duration;
 use common::machine::Machine;
 use common::time::Time;
 
-use super::network::{ConnId, Side, State};
+use super::network::{ConnId, Side, Sides, State};
 use super::{Due, ProcessId, World};
 
 /// How a process dies.
@@ -37,6 +37,7 @@ impl<M: Machine> World<M> {
                 }
             }
         }
+        self[id].dark = matches!(crash, Crash::PowerLoss { .. });
         self.end(id, false);
     }
 
@@ -79,6 +80,11 @@ impl<M: Machine> World<M> {
     /// Sets a process's wall clock off by `millis`.
     pub fn skew_clock(&mut self, id: ProcessId, millis: i64) {
         self[id].skew(millis);
+    }
+
+    /// Shows what a process says as soon as it says it, in all its runs.
+    pub fn set_overheard(&mut self, id: ProcessId) {
+        self[id].overheard = true;
     }
 
     fn unpark(&mut self, id: ProcessId) {
@@ -131,9 +137,40 @@ impl<M: Machine> World<M> {
     /// Cuts the way between two processes: connections break, unnoticed for up to `noticed`, and new ones fail.
     pub fn cut(&mut self, one: ProcessId, other: ProcessId, noticed: Duration) {
         self.network.cut(one, other);
+        self.network.cut(other, one);
         for conn in self.network.between(one, other) {
             self.break_connection(conn, noticed);
         }
+    }
+
+    /// Lets nothing through from `from` to `to` until the way is mended. What `to` says arrives, and new connections fail.
+    pub fn cut_one_way(&mut self, from: ProcessId, to: ProcessId) {
+        self.network.cut(from, to);
+        for conn in self.network.between(from, to) {
+            let Some(connection) = self.network.get(conn) else { continue };
+            for side in [Side::Dialler, Side::Acceptor] {
+                if connection.process(side) == from {
+                    connection.end(side).pipe.stall(Time::from_micros(u64::MAX));
+                }
+            }
+        }
+    }
+
+    /// Divides the network into sides with no way between them: connections across break, unnoticed for up to `noticed`.
+    pub fn divide(&mut self, sides: Sides, noticed: Duration) {
+        for conn in self.network.divide(Some(sides)) {
+            self.break_connection(conn, noticed);
+        }
+    }
+
+    /// Makes a network one again that was divided.
+    pub fn reunite(&mut self) {
+        self.network.divide(None);
+    }
+
+    /// The sides of a network that is divided.
+    pub fn sides(&self) -> Option<&Sides> {
+        self.network.sides()
     }
 
     /// Whether there is no way between two processes.
@@ -141,9 +178,13 @@ impl<M: Machine> World<M> {
         self.network.is_cut(one, other)
     }
 
-    /// Mends the way between two processes.
+    /// Mends the way between two processes; what was held back arrives.
     pub fn mend(&mut self, one: ProcessId, other: ProcessId) {
         self.network.mend(one, other);
+        for conn in self.network.between(one, other) {
+            self.attend(conn, Side::Dialler);
+            self.attend(conn, Side::Acceptor);
+        }
     }
 
     /// Mends every way, lets go what is held back, resumes who is paused and has everybody read.

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use common::machine::JobId;
 use common::user::{PasswordHash, Secret};
+use common::wire::{BackupEntry, Role};
+use coordinator::core::Change;
 
 use super::faults::Kind;
 use super::node::{Effect, Input, Node};
@@ -16,9 +18,20 @@ impl Scenario {
         use coordinator::core::{Effect as OfCoordinator, Input as ToCoordinator};
         use worker::core::{Effect as OfWorker, Input as ToWorker};
         let input = match effect {
+            Effect::Client(client::core::Effect::Servers(servers)) => {
+                let is = |role| move |entry: &&BackupEntry| entry.role == role;
+                let mains = servers.iter().filter(is(Role::Main));
+                let known = mains.chain(servers.iter().filter(is(Role::Backup)));
+                self.cast.learnt.insert(at, known.map(|entry| entry.address.clone()).collect());
+                return;
+            }
             Effect::Client(_) => return,
+            Effect::Worker(OfWorker::Remember(remembered)) => {
+                self.cast.remembered.insert(at, remembered);
+                return;
+            }
             Effect::Coordinator(OfCoordinator::Persist { job, change }) => {
-                return self.write(at, job, change.users);
+                return self.write(at, job, change);
             }
             Effect::Coordinator(OfCoordinator::Hash { job, secret }) => {
                 Input::Coordinator(ToCoordinator::Hashed { job, hash: self.hash(&secret) })
@@ -33,7 +46,8 @@ impl Scenario {
                 Input::Worker(ToWorker::Verified { job, matches: disk::verify(&secret, &hash) })
             }
         };
-        let after = Duration::from_millis(self.rng.u64(3..40));
+        let after = if self.plan.instant { 0 } else { self.rng.u64(3..40) };
+        let after = Duration::from_millis(after);
         self.own.push(self.world.now() + after, Own::Answer { to: at, run: self.world[at].run, input });
     }
 
@@ -41,32 +55,33 @@ impl Scenario {
         disk::hash(secret, self.rng.u64(..))
     }
 
-    fn write(&mut self, at: ProcessId, job: JobId, users: Vec<disk::Entry>) {
-        self.disk.write(job, users);
-        let most = Duration::from_millis(30) + self.disk_delay;
+    fn write(&mut self, at: ProcessId, job: JobId, change: Change) {
+        let disk = self.disks.of_mut(at);
+        disk.write(job, change);
+        let usual = if self.plan.instant { Duration::ZERO } else { Duration::from_millis(30) };
+        let most = usual + disk.delay;
         let after = most.mul_f64(self.rng.f64());
         let run = self.world[at].run;
-        self.own.push(self.world.now() + after, Own::Written { run, job });
+        self.own.push(self.world.now() + after, Own::Written { at, run, job });
         // The worst moment to die, which chance alone would seldom find.
         if self.going && self.plan.faults.contains(&Kind::CoordinatorDies) && self.rng.u8(..5) == 0 {
-            self.own.push(self.world.now() + after.mul_f64(self.rng.f64()), Own::DieWriting(run));
+            self.own.push(self.world.now() + after.mul_f64(self.rng.f64()), Own::DieWriting(at, run));
         }
     }
 
-    /// The disk has done what it can, unless the coordinator that asked is gone.
-    pub(super) fn written(&mut self, run: u32, job: JobId) {
-        let id = self.cast.coordinator;
-        if self.world[id].run != run || !self.world[id].is_up() {
+    /// A disk has done what it can, unless the coordinator that asked is gone.
+    pub(super) fn written(&mut self, at: ProcessId, run: u32, job: JobId) {
+        if self.world[at].run != run || !self.world[at].is_up() {
             return;
         }
-        let input = if self.disk_fails {
-            self.disk.fail(job);
+        let input = if self.disks.of(at).fails {
+            self.disks.of_mut(at).fail(job);
             coordinator::core::Input::PersistFailed { job, reason: "no space left on device".to_owned() }
         } else {
-            self.disk.complete(job);
+            self.disks.complete(at, job);
             coordinator::core::Input::Persisted { job }
         };
-        self.world.input(id, run, Input::Coordinator(input));
+        self.world.input(at, run, Input::Coordinator(input));
     }
 
     /// Takes the counters of a worker before it goes.
@@ -94,7 +109,7 @@ impl Scenario {
         let live = self.live();
         let wrong =
             self.cast.users.iter().find(|(id, user)| {
-                user.away || live.contains(id) != self.cast.should_be_live(**id, &self.disk)
+                user.away || live.contains(id) != self.cast.should_be_live(**id, &self.disks)
             });
         wrong.map(|(id, user)| {
             format!("{} ({}): {:?}", self.world[*id].name, user.username, self.world[*id].machine)
@@ -106,6 +121,16 @@ impl Scenario {
         self.world.processes().find_map(|(id, process)| match &process.machine {
             Some(Node::Mischief(mischief)) if !mischief.is_done() => {
                 Some(format!("{} ({:?}) is still there", process.name, self.cast.role(id)))
+            }
+            _ => None,
+        })
+    }
+
+    /// Who is still on an errand.
+    pub(super) fn somebody_is_on_an_errand(&self) -> Option<String> {
+        self.world.processes().find_map(|(_, process)| match &process.machine {
+            Some(Node::Errand(errand)) if errand.outcome().is_none() => {
+                Some(format!("{} still wants {:?}", process.name, errand.wish()))
             }
             _ => None,
         })

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use common::id::LinkId;
 use common::limits;
 use common::machine::{DialError, DialId, Event, Machine};
-use common::wire::{Address, Message, WireError};
+use common::wire::{Address, Message};
 
 use super::network::{ConnId, Side, State};
 use super::pipe::Piece;
@@ -34,6 +34,10 @@ impl<M: Machine> World<M> {
             return self.queue.push(at, Due::DialFailed(from, run, dial, DialError::Unreachable));
         };
         let at = self.now + delay;
+        if self[to].dark {
+            let at = self.now + limits::DIAL_TIMEOUT;
+            return self.queue.push(at, Due::DialFailed(from, run, dial, DialError::Unreachable));
+        }
         if !self[to].accepting {
             return self.queue.push(at, Due::DialFailed(from, run, dial, DialError::Refused));
         }
@@ -71,6 +75,7 @@ impl<M: Machine> World<M> {
     /// Writes what the machine has for `link`, as far as the window takes it.
     pub(super) fn flush(&mut self, id: ProcessId, link: LinkId, again: &mut BTreeSet<LinkId>) {
         while let Some(&(conn, side)) = self[id].links.get(link) {
+            self.overhear(id, link, None);
             let process = &self.processes[id.0];
             let Some(machine) = &process.machine else { return };
             let output = machine.output(link);
@@ -83,6 +88,7 @@ impl<M: Machine> World<M> {
                 break;
             }
             end.pipe.write(self.now, &output[..bytes], &mut self.rng);
+            end.ahead = end.ahead.saturating_sub(bytes);
             self.attend(conn, side.other());
             self.handle(id, Event::Wrote { link, bytes }, again);
         }
@@ -177,6 +183,30 @@ impl<M: Machine> World<M> {
             }
         }
         self.end_turn(at, flush);
+    }
+
+    /// Shows what a machine has to say on a link as soon as it says it, if somebody listens: what waits there now, or its farewell.
+    pub(super) fn overhear(&mut self, id: ProcessId, link: LinkId, farewell: Option<&[u8]>) {
+        let process = &self.processes[id.0];
+        let (true, Some(&(conn, side))) = (process.overheard, process.links.get(link)) else { return };
+        let output = match (farewell, &process.machine) {
+            (Some(farewell), _) => farewell,
+            (None, Some(machine)) => machine.output(link),
+            (None, None) => return,
+        };
+        let Some(connection) = self.network.get(conn) else { return };
+        let to = connection.process(side.other());
+        let end = connection.end(side);
+        let fresh = &output[end.ahead.min(output.len())..];
+        end.ahead = output.len();
+        let seen = &mut self.seen;
+        let fed = end.overheard.feed(fresh, |line| {
+            if let Ok((message, epoch)) = Message::decode_with_epoch(line) {
+                seen.push(Seen::Said { by: id, to, conn, message, epoch });
+            }
+            ControlFlow::Continue(())
+        });
+        assert!(fed.is_ok(), "{} says lines that are too long", self[id].name);
     }
 
     /// The machine is done with a link.

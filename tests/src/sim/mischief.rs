@@ -6,7 +6,7 @@ use common::id::LinkId;
 use common::machine::{self, DialId, Event, Machine};
 use common::time::{Now, Time};
 use common::user::Username;
-use common::wire::{Address, Message};
+use common::wire::{Address, Message, Redirect};
 use serde_json::json;
 
 /// What it does.
@@ -101,8 +101,12 @@ pub struct Mischief {
     config: Config,
     state: State,
     token: Option<String>,
+    hops: u32,
     waiting: Vec<u8>,
 }
+
+/// How many REDIRECTs it follows.
+const HOPS: u32 = 5;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -117,7 +121,7 @@ enum State {
 impl Mischief {
     /// A peer that begins at once.
     pub fn new(now: Now, config: Config) -> Self {
-        Mischief { config, state: State::Beginning(now.time), token: None, waiting: Vec::new() }
+        Mischief { config, state: State::Beginning(now.time), token: None, hops: 0, waiting: Vec::new() }
     }
 
     /// Whether it has been thrown out, or never got in.
@@ -187,6 +191,17 @@ impl Mischief {
                 self.waiting = self.piece();
                 self.state = State::Said(link);
                 actions.push(Action::Flush(link));
+            }
+            // A backup sends everybody to the main coordinator.
+            Message::Redirect(Redirect { address, token: None }) if self.state == State::LoggingIn(link) => {
+                actions.push(Action::Close { link, farewell: Vec::new() });
+                self.waiting.clear();
+                self.hops += 1;
+                if self.hops > HOPS {
+                    self.state = State::Done;
+                } else {
+                    self.dial(address, actions);
+                }
             }
             Message::Redirect(redirect) if self.state == State::LoggingIn(link) => {
                 actions.push(Action::Close { link, farewell: Vec::new() });

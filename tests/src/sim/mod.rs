@@ -18,8 +18,12 @@ mod control;
 pub mod coverage;
 pub mod disk;
 mod effects;
+pub mod errand;
+pub mod explore;
 pub mod faults;
+mod group_faults;
 mod links;
+mod making;
 pub mod mischief;
 mod network;
 pub mod node;
@@ -33,10 +37,11 @@ pub mod scenario;
 #[cfg(test)]
 mod tests;
 mod trace;
+pub mod ways;
 mod workload;
 
 pub use control::Crash;
-pub use network::{ConnId, Side};
+pub use network::{ConnId, Side, Sides};
 pub use pipe::Weather;
 pub use process::Process;
 pub use queue::Queue;
@@ -66,6 +71,8 @@ pub struct ProcessId(usize);
 pub enum Seen<E> {
     /// A message arrived; the machine at `at` was told.
     Received { at: ProcessId, from: ProcessId, conn: ConnId, message: Message, epoch: Option<Epoch> },
+    /// The machine at `by`, which is overheard, has something new to say: it is in its output, and not written yet.
+    Said { by: ProcessId, to: ProcessId, conn: ConnId, message: Message, epoch: Option<Epoch> },
     /// Something arrived that is no message.
     Malformed { at: ProcessId, from: ProcessId, conn: ConnId, error: WireError },
     /// The machine at `by` closed a connection.
@@ -170,9 +177,33 @@ impl<M: Machine> World<M> {
         self.now = self.now.max(time);
     }
 
+    /// How many things may happen next, all at the same time.
+    pub fn choices(&self) -> usize {
+        self.queue.simultaneous()
+    }
+
+    /// Makes the next thing happen that leaves no choice: what is void by now, and what must come before anything else on its
+    /// connection. Says whether there was one.
+    pub fn step_without_choice(&mut self) -> bool {
+        let which = self.queue.next_ones().position(|due| match due {
+            Due::Deadline(id, run, at) => self[*id].run != *run || self[*id].wake != Some(*at),
+            Due::Accepted(_) | Due::Dialled(..) | Due::Writable(..) | Due::LingerOver(..) => true,
+            Due::Knock { .. } | Due::DialFailed(..) | Due::Readable(..) | Due::Broken(..) => false,
+        });
+        which.is_some_and(|which| {
+            self.step_nth(which);
+            true
+        })
+    }
+
     /// Makes the next thing happen.
     pub fn step(&mut self) {
-        let Some((at, due)) = self.queue.pop() else { return };
+        self.step_nth(0);
+    }
+
+    /// Makes one of the things happen that happen at the same time as the next one.
+    pub fn step_nth(&mut self, which: usize) {
+        let Some((at, due)) = self.queue.pop_nth(which) else { return };
         assert!(at >= self.now, "time went back from {} to {at}", self.now);
         if at > self.now {
             self.processes.iter_mut().for_each(|process| process.spins = 0);
@@ -283,9 +314,20 @@ impl<M: Machine> World<M> {
         for action in actions {
             match action {
                 Action::Dial { dial, address } => self.dial(id, dial, address),
-                Action::Flush(link) => _ = flush.insert(link),
-                Action::FlushAll => flush.extend(self[id].links.keys()),
-                Action::Close { link, farewell } => self.close(id, link, farewell),
+                Action::Flush(link) => {
+                    self.overhear(id, link, None);
+                    flush.insert(link);
+                }
+                Action::FlushAll => {
+                    for link in self[id].links.keys().collect::<Vec<_>>() {
+                        self.overhear(id, link, None);
+                        flush.insert(link);
+                    }
+                }
+                Action::Close { link, farewell } => {
+                    self.overhear(id, link, Some(&farewell));
+                    self.close(id, link, farewell);
+                }
                 Action::StopAccepting => self[id].accepting = false,
                 Action::Effect(effect) => self.seen.push(Seen::Effect { at: id, effect }),
                 Action::Exit(outcome) => {

@@ -61,6 +61,10 @@ pub(super) struct End {
     pub(super) scheduled: Option<Time>,
     /// More waits to be written than the window takes.
     pub(super) starved: bool,
+    /// Cuts what is overheard here into lines.
+    pub(super) overheard: Lines,
+    /// Bytes that were overheard and are not written yet.
+    pub(super) ahead: usize,
 }
 
 impl End {
@@ -73,6 +77,8 @@ impl End {
             pipe: Pipe::new(weather, rng),
             scheduled: None,
             starved: false,
+            overheard: Lines::new(limits::LINE_BYTES + limits::ENVELOPE_BYTES, PartialBudget::default()),
+            ahead: 0,
         }
     }
 
@@ -117,13 +123,15 @@ impl Connection {
 pub(super) struct Network {
     pub(super) weather: Weather,
     connections: BTreeMap<ConnId, Connection>,
+    /// From whom nothing arrives at whom.
     cuts: BTreeSet<(ProcessId, ProcessId)>,
+    sides: Option<Sides>,
     opened: u64,
 }
 
 impl Network {
     pub(super) fn new(weather: Weather) -> Self {
-        Network { weather, connections: BTreeMap::new(), cuts: BTreeSet::new(), opened: 0 }
+        Network { weather, connections: BTreeMap::new(), cuts: BTreeSet::new(), sides: None, opened: 0 }
     }
 
     pub(super) fn open(
@@ -188,21 +196,47 @@ impl Network {
         joining.map(|(&id, _)| id).collect()
     }
 
-    pub(super) fn cut(&mut self, one: ProcessId, other: ProcessId) {
-        self.cuts.insert(ordered(one, other));
+    /// Lets nothing through from `from` to `to`.
+    pub(super) fn cut(&mut self, from: ProcessId, to: ProcessId) {
+        self.cuts.insert((from, to));
     }
 
+    /// Mends the way between two processes, and lets go what was held back.
     pub(super) fn mend(&mut self, one: ProcessId, other: ProcessId) {
-        self.cuts.remove(&ordered(one, other));
+        self.cuts.remove(&(one, other));
+        self.cuts.remove(&(other, one));
+        for conn in self.between(one, other) {
+            if let Some(connection) = self.get(conn) {
+                connection.ends.iter_mut().for_each(|end| end.pipe.relieve());
+            }
+        }
     }
 
+    /// Divides the network into sides, or makes it one again. Returns the connections across.
+    pub(super) fn divide(&mut self, sides: Option<Sides>) -> Vec<ConnId> {
+        self.sides = sides;
+        let Some(sides) = &self.sides else { return Vec::new() };
+        let across = self.connections.iter().filter(|(_, connection)| {
+            sides.of(connection.ends[0].process) != sides.of(connection.ends[1].process)
+        });
+        across.map(|(&id, _)| id).collect()
+    }
+
+    pub(super) fn sides(&self) -> Option<&Sides> {
+        self.sides.as_ref()
+    }
+
+    /// Whether there is no way between two processes: a connection needs both directions.
     pub(super) fn is_cut(&self, one: ProcessId, other: ProcessId) -> bool {
-        self.cuts.contains(&ordered(one, other))
+        self.cuts.contains(&(one, other))
+            || self.cuts.contains(&(other, one))
+            || self.sides.as_ref().is_some_and(|sides| sides.of(one) != sides.of(other))
     }
 
     /// Mends every cut and lets go what is held back; returns all connections.
     pub(super) fn heal(&mut self) -> Vec<ConnId> {
         self.cuts.clear();
+        self.sides = None;
         for connection in self.connections.values_mut() {
             connection.ends.iter_mut().for_each(|end| end.pipe.relieve());
         }
@@ -210,6 +244,18 @@ impl Network {
     }
 }
 
-fn ordered(one: ProcessId, other: ProcessId) -> (ProcessId, ProcessId) {
-    (one.min(other), one.max(other))
+/// A network in several parts, with no way between them.
+#[derive(Clone, Debug)]
+pub struct Sides {
+    /// How many.
+    pub count: usize,
+    /// On which side a process is; those that come later are spread over all.
+    pub of: BTreeMap<ProcessId, usize>,
+}
+
+impl Sides {
+    /// On which side a process is.
+    pub fn of(&self, id: ProcessId) -> usize {
+        self.of.get(&id).copied().unwrap_or(id.0 % self.count)
+    }
 }

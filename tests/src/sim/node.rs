@@ -10,6 +10,7 @@ use coordinator::core::Coordinator;
 use worker::core::Worker;
 
 use super::classic::{self, Classic};
+use super::errand::Errand;
 use super::mischief::Mischief;
 
 /// Any machine. The first three are the real ones.
@@ -21,6 +22,7 @@ pub enum Node {
     Client(Box<Client>),
     Classic(Box<Classic>),
     Mischief(Box<Mischief>),
+    Errand(Box<Errand>),
 }
 
 /// What one of them is told.
@@ -58,7 +60,7 @@ impl Node {
         match self {
             Node::Client(client) => client.is_live(),
             Node::Classic(classic) => classic.is_live(),
-            Node::Coordinator(_) | Node::Worker(_) | Node::Mischief(_) => false,
+            Node::Coordinator(_) | Node::Worker(_) | Node::Mischief(_) | Node::Errand(_) => false,
         }
     }
 }
@@ -92,6 +94,9 @@ impl Machine for Node {
             Node::Mischief(machine) => {
                 run(&mut **machine, now, event, actions, |_| None, |never: Infallible| match never {});
             }
+            Node::Errand(machine) => {
+                run(&mut **machine, now, event, actions, |_| None, |never: Infallible| match never {});
+            }
         }
     }
 
@@ -102,6 +107,7 @@ impl Machine for Node {
             Node::Client(machine) => machine.deadline(),
             Node::Classic(machine) => machine.deadline(),
             Node::Mischief(machine) => machine.deadline(),
+            Node::Errand(machine) => machine.deadline(),
         }
     }
 
@@ -112,6 +118,7 @@ impl Machine for Node {
             Node::Client(machine) => machine.output(link),
             Node::Classic(machine) => machine.output(link),
             Node::Mischief(machine) => machine.output(link),
+            Node::Errand(machine) => machine.output(link),
         }
     }
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 use super::cast::Role;
 use super::control::Crash;
 use super::faults::Repair;
+use super::node::Node;
 use super::scenario::{GLANCE, Own, Scenario};
 use super::{ConnId, ProcessId};
-use crate::check::{Scene, Tag, evenness, loads};
+use crate::check::{Tag, evenness, loads, whole};
 
 /// How long the network may take to come up, or to come back after everything has healed: longer than any time-out and pause.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -19,21 +20,39 @@ const QUIET: Duration = Duration::from_secs(2);
 /// tell every load anew: it is told at once.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
+/// How long a registration may take when the main coordinator has just gone, and its backup knows. A second, and what a far network and
+/// the pauses of whoever asks add to it.
+const AFTER_CRASH: Duration = Duration::from_secs(8);
+
+/// The same where the backup has to wait until the silence is long enough.
+const AFTER_SILENCE: Duration = Duration::from_secs(20);
+
 /// How long what was published last may take to reach everybody.
 const DELIVERY: Duration = Duration::from_secs(15);
 
 impl Scenario {
     /// The servers start, and find each other.
     pub(super) fn come_up(&mut self) -> Result<(), String> {
-        self.cast.start(&mut self.world, self.cast.coordinator, &self.disk);
+        self.own.push(self.world.now(), Own::Glance);
+        let mut coordinators = self.cast.coordinators.clone();
+        self.rng.shuffle(&mut coordinators);
+        for id in coordinators {
+            self.start(id);
+            if self.plan.staggered {
+                let pause = Duration::from_millis(self.rng.u64(0..3_000));
+                self.advance(pause)?;
+            }
+        }
         for (one, other) in self.missing_links() {
             self.world.cut(one, other, Duration::ZERO);
         }
         for id in self.cast.workers.clone() {
-            self.cast.start(&mut self.world, id, &self.disk);
+            self.start(id);
         }
         self.wait_for("the workers to find each other", PATIENCE, Self::mesh_is_missing)?;
+        self.wait_for("the coordinators to find each other", PATIENCE, Self::group_is_not_whole)?;
         self.advance(Duration::from_secs(1))?;
+        self.health.group_since = Some(self.world.now());
         self.health.since = Some(self.world.now());
         self.health.whole_since = self.health.since.filter(|_| self.plan.missing_links.is_empty());
         Ok(())
@@ -42,11 +61,11 @@ impl Scenario {
     /// All clients come at once, and are spread evenly.
     pub(super) fn arrive(&mut self) -> Result<(), String> {
         for id in self.cast.users.keys().copied().collect::<Vec<_>>() {
-            self.cast.start(&mut self.world, id, &self.disk);
+            self.start(id);
         }
         self.coverage.add("names that two wanted at once", self.plan.races as u64);
         self.wait_for("everybody to log in", PATIENCE, Self::somebody_is_not_live)?;
-        evenness(&Scene::new(&self.world, &self.cast, &self.disk, self.health))
+        evenness(&self.scene())
     }
 
     /// The workers that cannot reach each other at first.
@@ -68,8 +87,10 @@ impl Scenario {
         self.own.push(now, Own::Misbehave);
         self.own.push(now, Own::Leave);
         self.own.push(now + self.plan.between_newcomers.mul_f64(self.rng.f64()), Own::Newcomer);
+        self.own.push(now, Own::Errand);
         self.own.push(now, Own::Fault);
         self.going = true;
+        self.health.group_since = self.health.group_since.filter(|_| self.plan.is_calm());
         self.advance(self.plan.duration)?;
         self.going = false;
         Ok(())
@@ -79,6 +100,12 @@ impl Scenario {
     pub(super) fn settle(&mut self) -> Result<(), String> {
         self.wait_for("every break to be noticed", PATIENCE, |this| this.world.deceives().then(String::new))?;
         self.wait_for("the workers to find each other again", PATIENCE, Self::mesh_is_missing)?;
+        self.wait_for("the coordinators to agree again", PATIENCE, Self::group_is_not_whole)?;
+        self.wait_for("every errand to be over", PATIENCE, Self::somebody_is_on_an_errand)?;
+        self.wait_for("the coordinators to agree again", PATIENCE, Self::group_is_not_whole)?;
+        self.bring_back();
+        let conflicts = self.scene().main().map_or(0, |main| self.disks.of(main).users().conflicts().count());
+        self.coverage.add("registrations that lost their name to an earlier one", conflicts as u64);
         self.wait_for("everybody to be logged in again", PATIENCE, Self::somebody_is_not_live)?;
         self.wait_for("every misbehaving peer to be thrown out", PATIENCE, Self::somebody_still_misbehaves)?;
         self.wait_for("what was published before to arrive", PATIENCE, |this| {
@@ -93,6 +120,9 @@ impl Scenario {
         self.advance(Duration::from_secs(1))?;
         self.health.since.get_or_insert(self.world.now());
         self.health.whole_since.get_or_insert(self.world.now());
+        self.health.group_since.get_or_insert(self.world.now());
+        self.register_a_few();
+        self.wait_for("a few registrations", DELIVERY, Self::somebody_is_on_an_errand)?;
         self.everybody_hears_everybody()
     }
 
@@ -126,9 +156,13 @@ impl Scenario {
     /// The coordinator dies, and nobody notices: sessions go on, and every registered user can log in at any worker.
     pub(super) fn alone(&mut self) -> Result<(), String> {
         let sessions: Vec<ConnId> = self.watch.ledger.open_sessions().map(|(conn, _)| *conn).collect();
-        self.world.crash(self.cast.coordinator, Crash::Kill);
-        self.ended(self.cast.coordinator);
-        let seconds = self.cast.add_seconds(&mut self.world, &self.disk, true);
+        self.health.group_since = None;
+        for id in self.cast.coordinators.clone() {
+            self.world.crash(id, Crash::Kill);
+            self.ended(id);
+        }
+        self.own.retain(|own| !matches!(own, Own::Repair(Repair::Start(_))));
+        let seconds = self.cast.add_seconds(&mut self.world, &self.disks, true);
         self.wait_for("registered users to log in while no coordinator lives", PATIENCE, |this| {
             seconds.iter().find(|&&id| !this.is_live(id)).map(|&id| format!("{:?}", this.world[id].machine))
         })?;
@@ -161,15 +195,72 @@ impl Scenario {
 
     /// The coordinator is back, and knows every user.
     pub(super) fn together_again(&mut self) -> Result<(), String> {
-        self.cast.start(&mut self.world, self.cast.coordinator, &self.disk);
-        let seconds = self.cast.add_seconds(&mut self.world, &self.disk, false);
+        for id in self.cast.coordinators.clone() {
+            self.start(id);
+        }
+        let seconds = self.cast.add_seconds(&mut self.world, &self.disks, false);
         self.wait_for("registered users to log in at a coordinator that was restarted", PATIENCE, |this| {
             seconds.iter().find(|&&id| !this.is_live(id)).map(|&id| format!("{:?}", this.world[id].machine))
         })?;
+        self.wait_for("the coordinators to agree once more", PATIENCE, Self::group_is_not_whole)?;
         self.wait_for("every load to be true again", PATIENCE, Self::loads_are_wrong)
     }
 
     fn loads_are_wrong(&self) -> Option<String> {
-        loads(&Scene::new(&self.world, &self.cast, &self.disk, self.health), &self.watch.ledger).err()
+        loads(&self.scene(), &self.watch.ledger).err()
+    }
+
+    fn group_is_not_whole(&self) -> Option<String> {
+        whole(&self.scene()).err()
+    }
+
+    /// Clients that gave up while two sides had different users, and are in the right now that there is one.
+    fn bring_back(&mut self) {
+        for id in self.cast.users.keys().copied().collect::<Vec<_>>() {
+            if !self.cast.should_be_live(id, &self.disks) {
+                continue;
+            }
+            if matches!(&self.world[id].machine, Some(Node::Classic(classic)) if classic.is_done()) {
+                self.world.crash(id, Crash::Kill);
+            }
+            if !self.world[id].is_up() {
+                self.start(id);
+            }
+        }
+    }
+
+    /// The main coordinator dies or leaves while all is well: the next takes over, and clients notice nothing.
+    pub(super) fn succession(&mut self) -> Result<(), String> {
+        let (true, Some(main)) = (self.cast.coordinators.len() > 1, self.scene().main()) else {
+            return Ok(());
+        };
+        self.health.group_since = None;
+        let sessions: Vec<ConnId> = self.watch.ledger.open_sessions().map(|(conn, _)| *conn).collect();
+        let patience = match self.rng.u8(..3) {
+            0 => {
+                self.drain(main, "main coordinators told to leave");
+                AFTER_CRASH
+            }
+            1 => {
+                self.kill(main, "coordinators killed");
+                if self.world[main].is_dark() { AFTER_SILENCE } else { AFTER_CRASH }
+            }
+            _ => {
+                self.pause_for(main, Duration::from_secs(20));
+                AFTER_SILENCE
+            }
+        };
+        self.register_a_few();
+        self.wait_for(
+            "registrations at the next main coordinator",
+            patience,
+            Self::somebody_is_on_an_errand,
+        )?;
+        self.everybody_hears_everybody()?;
+        let ended = |conn: &&ConnId| self.watch.ledger.sessions[conn].ended.is_some();
+        if let Some(conn) = sessions.iter().find(ended) {
+            return Err(format!("the session over {conn:?} ended because of a takeover"));
+        }
+        self.wait_for("the coordinators to agree after a takeover", PATIENCE, Self::group_is_not_whole)
     }
 }

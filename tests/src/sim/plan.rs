@@ -9,6 +9,16 @@ use super::faults::Kind;
 /// each seed allows a random few of the kinds of faults, at random odds.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// How many coordinators.
+    pub coordinators: usize,
+    /// Which coordinator is told of which other one at its first start; between any two there is a chain.
+    pub namings: Vec<(usize, usize)>,
+    /// Whether they start one after the other; else all at once.
+    pub staggered: bool,
+    /// How far the coordinators' clocks are off, in milliseconds.
+    pub clocks: Vec<i64>,
+    /// The mean time between two errands: registrations, changes and removals that somebody insists on.
+    pub between_errands: Duration,
     /// How many workers.
     pub workers: usize,
     /// Pairs of workers that cannot reach each other at first; everybody else reaches both.
@@ -21,6 +31,8 @@ pub struct Plan {
     pub races: usize,
     /// The network.
     pub weather: Weather,
+    /// Whether disks and hashes take no time.
+    pub instant: bool,
     /// The kinds of faults that happen. None: everything must arrive, and be carried no more often than necessary.
     pub faults: Vec<Kind>,
     /// The mean time between two faults.
@@ -50,13 +62,18 @@ pub struct Plan {
 /// One seed in this many is without faults.
 const CALM: u8 = 4;
 
+/// Coordinators in a run, at the most.
+const COORDINATORS: usize = 3;
+
+/// One seed in this many has coordinators whose clocks are hours apart.
+const CLOCKS_APART: u8 = 5;
+
 impl Plan {
     /// Draws a plan.
     pub fn draw(rng: &mut fastrand::Rng) -> Self {
         let calm = rng.u8(..CALM) == 0;
-        let mut faults = Kind::ALL.to_vec();
-        rng.shuffle(&mut faults);
-        faults.truncate(if calm { 0 } else { rng.usize(1..=7) });
+        let coordinators = [1, 2, 2, 2, 3, 3][rng.usize(..6)].min(COORDINATORS);
+        let faults = if calm { Vec::new() } else { draw_faults(coordinators, rng) };
         let slow = faults.contains(&Kind::SlowReader);
         let weather = match (slow, rng.u8(..4)) {
             // What a worker reads at once is little beside its log, as it is in earnest; and connections are fast, readers slow.
@@ -67,12 +84,18 @@ impl Plan {
         let workers = rng.usize(2..=5);
         let missing_links = if calm && rng.bool() { draw_missing_links(workers, rng) } else { Vec::new() };
         Plan {
+            coordinators,
+            namings: draw_namings(coordinators, rng),
+            staggered: rng.bool(),
+            clocks: draw_clocks(coordinators, calm, rng),
+            between_errands: Duration::from_millis(rng.u64(400..4_000)),
             workers,
             missing_links,
-            clients: rng.usize(3..=7),
-            classics: rng.usize(2..=5),
+            clients: rng.usize(3..=6),
+            classics: rng.usize(2..=4),
             races: rng.usize(0..=2),
             weather,
+            instant: false,
             faults,
             between_faults: Duration::from_millis(rng.u64(300..4_000)),
             between_activities: Duration::from_millis(rng.u64(700..3_000)),
@@ -92,6 +115,47 @@ impl Plan {
     pub fn is_calm(&self) -> bool {
         self.faults.is_empty()
     }
+
+    /// Whether the coordinators' clocks are hours apart.
+    pub fn has_clocks_apart(&self) -> bool {
+        self.clocks.iter().any(|&millis| millis != 0)
+    }
+}
+
+/// Some faults of either sort: those that any network knows, and those that take several coordinators.
+fn draw_faults(coordinators: usize, rng: &mut fastrand::Rng) -> Vec<Kind> {
+    let (mut any, mut of_group) = (Kind::ALL.to_vec(), Kind::OF_GROUP.to_vec());
+    rng.shuffle(&mut any);
+    rng.shuffle(&mut of_group);
+    if coordinators == 1 {
+        any.truncate(rng.usize(1..=7));
+        return any;
+    }
+    any.truncate(rng.usize(0..=4));
+    of_group.truncate(rng.usize(1..=4));
+    any.extend(of_group);
+    any
+}
+
+/// Each coordinator but the first and one before it: one of the two names the other, or both do.
+fn draw_namings(coordinators: usize, rng: &mut fastrand::Rng) -> Vec<(usize, usize)> {
+    let mut namings = Vec::new();
+    for one in 1..coordinators {
+        let other = rng.usize(..one);
+        match rng.u8(..3) {
+            0 => namings.push((one, other)),
+            1 => namings.push((other, one)),
+            _ => namings.extend([(one, other), (other, one)]),
+        }
+    }
+    namings
+}
+
+/// How far each coordinator's clock is off.
+fn draw_clocks(coordinators: usize, calm: bool, rng: &mut fastrand::Rng) -> Vec<i64> {
+    let apart = coordinators > 1 && !calm && rng.u8(..CLOCKS_APART) == 0;
+    let mut hours = || if apart { rng.i64(-6..=6) * 3_600_000 } else { 0 };
+    (0..coordinators).map(|_| hours()).collect()
 }
 
 /// Some pairs of workers, none of them with the first: so all stay connected.

@@ -34,6 +34,10 @@ pub struct Process<M> {
     pub run: u32,
     /// Whether it takes connections.
     pub(super) accepting: bool,
+    /// Its machine is without power: nobody even refuses connections.
+    pub(super) dark: bool,
+    /// Whether what it says is shown as soon as it says it.
+    pub(super) overheard: bool,
     /// Stopped by the system: nothing happens to it until it is resumed.
     pub(super) paused: bool,
     /// Whether it reads its connections.
@@ -59,6 +63,8 @@ impl<M> Process<M> {
             machine: None,
             run: 0,
             accepting: false,
+            dark: false,
+            overheard: false,
             paused: false,
             reading: true,
             parked: Vec::new(),
@@ -75,8 +81,13 @@ impl<M> Process<M> {
     pub(super) fn begin(&mut self, now: Time) {
         assert!(self.machine.is_none(), "{} runs already", self.name);
         let (name, address) = (std::mem::take(&mut self.name), self.address.clone());
-        *self =
-            Process { run: self.run + 1, skew_ms: self.skew_ms, started: now, ..Process::new(name, address) };
+        *self = Process {
+            run: self.run + 1,
+            skew_ms: self.skew_ms,
+            overheard: self.overheard,
+            started: now,
+            ..Process::new(name, address)
+        };
         self.accepting = true;
     }
 
@@ -111,6 +122,11 @@ impl<M> Process<M> {
     /// Whether it runs, and is stopped by the system.
     pub fn is_paused(&self) -> bool {
         self.paused
+    }
+
+    /// Whether it is down for want of power.
+    pub fn is_dark(&self) -> bool {
+        self.dark
     }
 
     /// What its own clocks show. The monotonic one starts with the process: times of two processes have nothing in common.

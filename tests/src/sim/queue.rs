@@ -35,6 +35,33 @@ impl<T> Queue<T> {
         self.due.pop_first().map(|((at, _), what)| (at, what))
     }
 
+    /// The next thing.
+    pub fn first(&self) -> Option<&T> {
+        self.due.values().next()
+    }
+
+    /// Everything, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.due.values()
+    }
+
+    /// How many things happen at the same time as the next one, that one included.
+    pub fn simultaneous(&self) -> usize {
+        self.next_ones().count()
+    }
+
+    /// What happens at the same time as the next thing, that one included.
+    pub fn next_ones(&self) -> impl Iterator<Item = &T> {
+        let next = self.next();
+        self.due.iter().take_while(move |((at, _), _)| Some(*at) == next).map(|(_, what)| what)
+    }
+
+    /// Takes one of the things that happen at the same time as the next one.
+    pub fn pop_nth(&mut self, which: usize) -> Option<(Time, T)> {
+        let (&key, _) = self.due.iter().nth(which)?;
+        self.due.remove(&key).map(|what| (key.0, what))
+    }
+
     /// Forgets what is not to happen after all.
     pub fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
         self.due.retain(|_, what| keep(what));

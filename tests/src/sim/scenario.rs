@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use common::machine::JobId;
+use common::user::{Secret, Username};
 use common::wire::{ActivityBroadcast, Message};
 
 use super::cast::{Cast, Role};
 use super::coverage::Coverage;
-use super::disk::Disk;
+use super::disk::Disks;
 use super::faults::Repair;
 use super::node::{Effect, Input, Node};
 use super::plan::Plan;
+use super::ways::Ways;
 use super::{ProcessId, Queue, Seen, World};
 use crate::check::{Health, Scene, Tag, Watch};
 
@@ -21,19 +23,32 @@ pub(super) const GLANCE: Duration = Duration::from_millis(100);
 pub struct Scenario {
     pub(super) world: World<Node>,
     pub(super) cast: Cast,
-    pub(super) disk: Disk,
-    pub(super) disk_fails: bool,
-    pub(super) disk_delay: Duration,
+    pub(super) disks: Disks,
+    pub(super) ways: Ways,
     pub(super) plan: Plan,
     pub(super) own: Queue<Own>,
     pub(super) watch: Watch,
     pub(super) rng: fastrand::Rng,
     pub(super) published: u64,
+    /// Accounts that errands are about.
+    pub(super) accounts: Vec<Account>,
+    pub(super) accounts_opened: u64,
     /// Clients go about their business, and things go wrong.
     pub(super) going: bool,
     /// What has happened.
     pub coverage: Coverage,
     pub(super) health: Health,
+    /// What the checkers did not like when they looked at the whole.
+    glance_failure: Option<String>,
+}
+
+/// An account that errands are about: nobody logs in with it, so that it may change at any time.
+#[derive(Clone, Debug)]
+pub(super) struct Account {
+    pub(super) username: Username,
+    pub(super) secret: Secret,
+    /// Whoever is busy with it.
+    pub(super) errand: ProcessId,
 }
 
 /// What happens beside the network.
@@ -45,6 +60,7 @@ pub(super) enum Own {
         input: Input,
     },
     Written {
+        at: ProcessId,
         run: u32,
         job: JobId,
     },
@@ -55,9 +71,14 @@ pub(super) enum Own {
     Leave,
     Misbehave,
     Newcomer,
+    Errand,
     Fault,
-    /// The coordinator dies while this run of it waits for its disk.
-    DieWriting(u32),
+    /// A coordinator dies while this run of it waits for its disk.
+    DieWriting(ProcessId, u32),
+    /// The way between two coordinators is cut or mended, so many times more.
+    Flap(ProcessId, ProcessId, u32),
+    /// The checkers look at the whole.
+    Glance,
     Repair(Repair),
 }
 
@@ -66,22 +87,34 @@ impl Scenario {
     pub fn new(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
         let plan = Plan::draw(&mut rng);
+        Self::draw(rng, plan)
+    }
+
+    /// A run of this plan.
+    pub(super) fn of_plan(seed: u64, plan: Plan) -> Self {
+        Self::draw(fastrand::Rng::with_seed(seed), plan)
+    }
+
+    fn draw(mut rng: fastrand::Rng, plan: Plan) -> Self {
         let mut world = World::new(rng.u64(..), plan.weather.clone());
-        let cast = Cast::new(&mut world, &plan, rng.u64(..));
+        let mut disks = Disks::default();
+        let cast = Cast::new(&mut world, &mut disks, &plan, rng.u64(..));
         Scenario {
             world,
             cast,
-            disk: Disk::default(),
-            disk_fails: false,
-            disk_delay: Duration::ZERO,
+            disks,
+            ways: Ways::default(),
             watch: Watch::new(&plan),
             plan,
             own: Queue::default(),
             rng,
             published: 0,
+            accounts: Vec::new(),
+            accounts_opened: 0,
             going: false,
             coverage: Coverage::default(),
             health: Health::default(),
+            glance_failure: None,
         }
     }
 
@@ -112,6 +145,7 @@ impl Scenario {
         self.settle()?;
         self.finale()?;
         self.goodbye()?;
+        self.succession()?;
         self.alone()?;
         if !calm {
             self.clients_return_to_their_workers()?;
@@ -119,8 +153,13 @@ impl Scenario {
         self.together_again()?;
         let ids: Vec<ProcessId> = self.world.processes().map(|(id, _)| id).collect();
         ids.into_iter().for_each(|id| self.harvest(id));
-        let scene = Scene::new(&self.world, &self.cast, &self.disk, self.health);
+        let scene = Scene::new(&self.world, &self.cast, &self.disks, &self.ways, self.health);
         self.watch.finish(&scene)
+    }
+
+    /// What the checkers may look at.
+    pub(super) fn scene(&self) -> Scene<'_> {
+        Scene::new(&self.world, &self.cast, &self.disks, &self.ways, self.health)
     }
 
     /// Lets `span` pass.
@@ -160,10 +199,11 @@ impl Scenario {
     }
 
     /// Shows what was seen to the checkers, and answers what machines asked for.
-    fn look(&mut self) -> Result<(), String> {
+    pub(super) fn look(&mut self) -> Result<(), String> {
+        self.glance_failure.take().map_or(Ok(()), Err)?;
         for seen in self.world.seen() {
             self.note(&seen);
-            let scene = Scene::new(&self.world, &self.cast, &self.disk, self.health);
+            let scene = Scene::new(&self.world, &self.cast, &self.disks, &self.ways, self.health);
             self.watch.observe(&scene, &seen, &mut self.coverage)?;
             match seen {
                 Seen::Effect { at, effect } => self.answer(at, effect),
@@ -183,9 +223,11 @@ impl Scenario {
         let now = self.world.now();
         let name = |id: ProcessId| self.world[id].name.clone();
         let line = match seen {
-            Seen::Received { at, from, conn, message } => {
+            Seen::Received { at, from, conn, message, .. } => {
                 format!("{} <- {} #{}: {}", name(*at), name(*from), conn.0, in_short(message))
             }
+            // It is written down when it arrives.
+            Seen::Said { .. } => return,
             Seen::Malformed { at, from, conn, error } => {
                 format!("{} <- {} #{}: {error}", name(*at), name(*from), conn.0)
             }
@@ -206,12 +248,12 @@ impl Scenario {
         self.world.trace.note(now, format_args!("{line}"));
     }
 
-    fn happen(&mut self, own: Own) {
+    pub(super) fn happen(&mut self, own: Own) {
         let now = self.world.now();
         let going = self.going;
         match own {
             Own::Answer { to, run, input } => self.world.input(to, run, input),
-            Own::Written { run, job } => self.written(run, job),
+            Own::Written { at, run, job } => self.written(at, run, job),
             Own::Return(id) => self.returns(id),
             Own::Repair(repair) => self.put_right(repair),
             Own::Publish(id) if going => self.publishes(id),
@@ -231,16 +273,23 @@ impl Scenario {
                 self.newcomers();
                 self.own.push(now + self.plan.between_newcomers.mul_f64(2.0 * self.rng.f64()), Own::Newcomer);
             }
+            Own::Errand if going => {
+                self.errands();
+                self.own.push(now + self.plan.between_errands.mul_f64(2.0 * self.rng.f64()), Own::Errand);
+            }
             Own::Fault if going => {
                 self.inflict();
                 self.own.push(now + self.plan.between_faults.mul_f64(2.0 * self.rng.f64()), Own::Fault);
             }
-            Own::DieWriting(run) if self.world[self.cast.coordinator].run == run => {
-                self.kill(self.cast.coordinator, "coordinators killed");
+            Own::DieWriting(id, run) if self.world[id].run == run => self.kill(id, "coordinators killed"),
+            Own::Flap(one, other, times) if going => self.flap(one, other, times),
+            Own::Glance => {
+                let scene = Scene::new(&self.world, &self.cast, &self.disks, &self.ways, self.health);
+                self.glance_failure = self.watch.glance(&scene, &mut self.coverage).err();
+                self.own.push(now + GLANCE, Own::Glance);
             }
-            Own::DieWriting(_) => {}
-            Own::Publish(_) | Own::PublishOnce | Own::Misbehave | Own::Leave | Own::Newcomer | Own::Fault => {
-            }
+            Own::DieWriting(..) | Own::Flap(..) | Own::Publish(_) | Own::PublishOnce | Own::Misbehave => {}
+            Own::Leave | Own::Newcomer | Own::Errand | Own::Fault => {}
         }
     }
 
@@ -248,16 +297,25 @@ impl Scenario {
         self.ended(at);
         match (self.cast.role(at), outcome) {
             (Role::Coordinator | Role::Worker, Err(why)) => Err(format!("{at:?} gave up: {why}")),
-            (Role::Client, Err(why)) if self.cast.should_be_live(at, &self.disk) => {
+            (Role::Client, Err(why)) if self.everybody_knows(at) => {
                 Err(format!("{at:?} gave up although it could log in: {why}"))
             }
             (Role::Coordinator | Role::Worker, Ok(())) => {
                 let after = Duration::from_millis(self.rng.u64(10..5_000));
+                self.ways.trouble_with(at, self.world.now());
                 self.own.push(self.world.now() + after, Own::Repair(Repair::Start(at)));
                 Ok(())
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether every coordinator has a client's account on its disk, and knows of no other of that name.
+    fn everybody_knows(&self, id: ProcessId) -> bool {
+        let user = &self.cast.users[&id];
+        let secret = Secret::new(user.secret.as_str());
+        let known = self.disks.iter().all(|(_, disk)| disk.holds(&user.username, &secret));
+        known && !self.disks.is_contested(&user.username)
     }
 }
 

@@ -182,3 +182,64 @@ fn what_was_meant_for_one_run_never_reaches_the_next() {
     assert_eq!(machine(&world, listener).heard, [0; 0]);
     assert_eq!(machine(&world, dialler).told, ["closed"]);
 }
+
+#[test]
+fn a_way_cut_in_one_direction_carries_the_other_and_lets_nobody_connect() {
+    let (mut world, listener, dialler) = world(6);
+    start_dialler(&mut world, dialler, listener, false);
+    while world.connections().next().is_none() {
+        world.step();
+    }
+    world.cut_one_way(listener, dialler);
+    run(&mut world, LATER);
+    assert_eq!(machine(&world, listener).heard.len(), 100, "what the dialler says arrives");
+    world.crash(dialler, Crash::Kill);
+    start_dialler(&mut world, dialler, listener, false);
+    run(&mut world, LATER + Duration::from_secs(60));
+    assert_eq!(machine(&world, dialler).told, ["unreachable"]);
+    world.mend(listener, dialler);
+    assert!(!world.is_cut(listener, dialler));
+}
+
+#[test]
+fn a_network_in_two_parts_is_cut_between_them_and_whole_within() {
+    let (mut world, listener, dialler) = world(7);
+    let other = world.add("other");
+    world.divide(
+        Sides { count: 2, of: BTreeMap::from([(listener, 0), (dialler, 1), (other, 1)]) },
+        Duration::ZERO,
+    );
+    assert!(world.is_cut(listener, dialler) && !world.is_cut(dialler, other));
+    start_dialler(&mut world, dialler, listener, false);
+    run(&mut world, LATER);
+    assert_eq!(machine(&world, dialler).told, ["unreachable"]);
+    world.reunite();
+    assert!(!world.is_cut(listener, dialler));
+}
+
+#[test]
+fn without_power_nobody_even_refuses() {
+    let (mut world, listener, dialler) = world(8);
+    world.crash(listener, Crash::PowerLoss { noticed: Duration::ZERO });
+    start_dialler(&mut world, dialler, listener, false);
+    run(&mut world, LATER);
+    assert_eq!(machine(&world, dialler).told, ["unreachable"]);
+}
+
+#[test]
+fn whoever_is_overheard_is_heard_once_and_as_it_speaks() {
+    for seed in 0..20 {
+        let (mut world, listener, dialler) = world(seed);
+        world.set_overheard(dialler);
+        start_dialler(&mut world, dialler, listener, seed % 2 == 0);
+        let mut said = Vec::new();
+        while world.next().is_some_and(|next| next <= LATER) {
+            world.step();
+            said.extend(world.seen().into_iter().filter_map(|seen| match seen {
+                Seen::Said { message: Message::ServerLoad(ServerLoad { load }), .. } => Some(load),
+                _ => None,
+            }));
+        }
+        assert_eq!(said, (0..100).collect::<Vec<_>>());
+    }
+}

@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use common::user::Secret;
+use common::user::{Secret, Username};
 use common::wire::Activity;
 use serde_json::json;
 
 use super::ProcessId;
-use super::cast::TOKEN_LIFE;
+use super::cast::{NETWORK_SECRET, TOKEN_LIFE};
+use super::errand::{Outcome, Wish};
+use super::faults::Kind;
 use super::mischief;
 use super::node::{Input, Node};
-use super::scenario::{Own, Scenario};
+use super::scenario::{Account, Own, Scenario};
 use crate::check::Tag;
 use crate::sim::classic;
 
@@ -113,7 +115,7 @@ impl Scenario {
     pub(super) fn returns(&mut self, id: ProcessId) {
         self.cast.users.get_mut(&id).expect("it is a user").away = false;
         if !self.world[id].is_up() {
-            self.cast.start(&mut self.world, id, &self.disk);
+            self.start(id);
         }
     }
 
@@ -129,9 +131,61 @@ impl Scenario {
         };
         for id in coming {
             self.world.trace.note(self.world.now(), format_args!("{id:?} is new"));
-            self.cast.start(&mut self.world, id, &self.disk);
+            self.start(id);
             self.own.push(self.world.now() + self.plan.between_activities, Own::Publish(id));
         }
+    }
+
+    fn has_wild_clocks(&self) -> bool {
+        self.plan.has_clocks_apart() || self.plan.faults.contains(&Kind::CoordinatorClockJumps)
+    }
+
+    /// Somebody wants an account registered, changed or removed, and insists.
+    pub(super) fn errands(&mut self) {
+        self.accounts.retain(|account| {
+            // Whoever does not know whether its secret is the old or the new one leaves it at that.
+            let errand = match &self.world[account.errand].machine {
+                Some(Node::Errand(errand)) => errand.outcome(),
+                _ => None,
+            };
+            errand.is_none_or(|outcome| outcome == Outcome::Done)
+        });
+        let idle = |account: &&mut Account| match &self.world[account.errand].machine {
+            Some(Node::Errand(errand)) => errand.outcome().is_some(),
+            _ => false,
+        };
+        let mut idle: Vec<&mut Account> = self.accounts.iter_mut().filter(idle).collect();
+        let roll = self.rng.u8(..10);
+        let chosen = if idle.is_empty() || roll < 6 { None } else { Some(self.rng.usize(..idle.len())) };
+        let Some(chosen) = chosen else { return self.register_an_account() };
+        let account = &mut *idle[chosen];
+        let username = account.username.clone();
+        if roll == 9 {
+            let wish = Wish::Remove { username, network_secret: Secret::new(NETWORK_SECRET) };
+            account.errand = self.cast.add_errand(&mut self.world, wish);
+            self.coverage.add("removals wanted", 1);
+        } else {
+            let new = Secret::new(format!("{}+", account.secret.expose()));
+            let wish = Wish::ChangeSecret { username, secret: account.secret.clone(), new: new.clone() };
+            account.secret = new;
+            account.errand = self.cast.add_errand(&mut self.world, wish);
+            self.coverage.add("changes of a secret wanted", 1);
+        }
+    }
+
+    fn register_an_account(&mut self) {
+        let number = self.accounts_opened;
+        self.accounts_opened += 1;
+        let username: Username = format!("account-{number}").parse().expect("it is short and plain");
+        let secret = Secret::new(format!("key of {number}"));
+        let wish = Wish::Register { username: username.clone(), secret: secret.clone() };
+        let errand = self.cast.add_errand(&mut self.world, wish);
+        self.accounts.push(Account { username, secret, errand });
+    }
+
+    /// Some want a name at once.
+    pub(super) fn register_a_few(&mut self) {
+        (0..3).for_each(|_| self.register_an_account());
     }
 
     /// Somebody misbehaves.
@@ -141,7 +195,7 @@ impl Scenario {
             .cast
             .users
             .values()
-            .filter(|user| self.disk.holds(&user.username, &Secret::new(user.secret.as_str())))
+            .filter(|user| self.disks.hold(&user.username, &Secret::new(user.secret.as_str())))
             .cloned()
             .collect();
         let (Some(user), Some(victim)) = (self.rng.choice(&registered), self.rng.choice(&registered)) else {
@@ -151,10 +205,15 @@ impl Scenario {
             return;
         }
         let at_coordinator = self.rng.u8(..3) == 0 && !kind.needs_a_worker();
-        let target = if at_coordinator { self.cast.coordinator } else { self.cast.any_worker() };
+        let coordinator = self.cast.any_coordinator();
+        let target = if at_coordinator { coordinator } else { self.cast.any_worker() };
+        // Where clocks are hours apart, nobody can tell when a token is out of date.
+        if kind == mischief::Kind::StaleToken && self.has_wild_clocks() {
+            return;
+        }
         let config = mischief::Config {
             kind,
-            coordinator: self.world[self.cast.coordinator].address.clone(),
+            coordinator: self.world[coordinator].address.clone(),
             target: self.world[target].address.clone(),
             username: user.username.clone(),
             secret: user.secret.clone(),

@@ -105,6 +105,19 @@ fn a_silent_main_coordinator_is_given_the_failure_timeout_and_gives_way_when_it_
 }
 
 #[test]
+fn nobody_is_sent_to_a_main_coordinator_that_has_gone_quiet() {
+    let mut town = Town::in_step(2);
+    town.stop(0);
+    town.pass(Duration::from_millis(1_200));
+    assert_eq!(town.role(1), "backup");
+    let (ann, worker) = (town.register(1, "ann", "s"), town.worker(1, "w1"));
+    assert_eq!(town.answer(ann), "nothing yet");
+    town.pass(seconds(2));
+    assert_eq!(town.answer(ann), "local");
+    assert_eq!(town.heard(worker)[0].command(), "AUTHENTICATE_SUCCESS");
+}
+
+#[test]
 fn what_was_on_its_way_to_the_disk_of_a_main_coordinator_that_gave_way_is_known_to_all() {
     let mut town = Town::in_step(2);
     town.stall_disk(0);

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use common::id::ServerId;
 use common::token::TokenKey;
-use common::user::{UserRecord, Username, UsernameError};
+use common::user::{Stamp, UserRecord, Username, UsernameError};
 use common::users::{Seen, Users};
-use redb::{Database, ReadTransaction, ReadableDatabase, Table, TableDefinition};
+use redb::{Database, ReadTransaction, ReadableDatabase, Table, TableDefinition, WriteTransaction};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -16,7 +16,9 @@ use crate::core::{Group, Recovered};
 /// The format that this version writes, and the newest that it reads.
 pub(super) const VERSION: u32 = 3;
 
-pub(super) const REGISTRATIONS: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("registrations");
+/// By when and by whom the name was taken, and the name.
+pub(super) const USERS: TableDefinition<Key, &[u8]> = TableDefinition::new("users-3");
+type Key = (u64, u32, &'static str, &'static str);
 pub(super) const META: TableDefinition<&str, &str> = TableDefinition::new("meta");
 
 /// What there is one of. The group and what is known are JSON.
@@ -29,11 +31,17 @@ const SEEN: &str = "seen";
 #[derive(Debug)]
 pub(in crate::shell) struct Draft<'a> {
     path: &'a Path,
-    registrations: Table<'a, (&'static str, &'static str), &'static [u8]>,
+    users: Table<'a, Key, &'static [u8]>,
     meta: Table<'a, &'static str, &'static str>,
 }
 
-impl Draft<'_> {
+impl<'a> Draft<'a> {
+    pub(super) fn of(path: &'a Path, transaction: &'a WriteTransaction) -> Result<Self, StoreError> {
+        let failed = |error: redb::TableError| file::explain(path, error.into());
+        let users = transaction.open_table(USERS).map_err(failed)?;
+        Ok(Draft { path, users, meta: transaction.open_table(META).map_err(failed)? })
+    }
+
     /// A user, in place of what was kept of the same registration.
     ///
     /// # Errors
@@ -43,9 +51,10 @@ impl Draft<'_> {
         name: &Username,
         record: &UserRecord,
     ) -> Result<(), StoreError> {
-        let registration = record.registration.to_string();
+        let Stamp { wall, counter, coordinator } = &record.registration;
+        let key = (wall.0, *counter, coordinator.as_str(), name.as_str());
         let bytes = serde_json::to_vec(record).expect("records serialise");
-        let put = self.registrations.insert((name.as_str(), registration.as_str()), bytes.as_slice());
+        let put = self.users.insert(key, bytes.as_slice());
         put.map(drop).map_err(|error| file::explain(self.path, error.into()))
     }
 
@@ -101,18 +110,18 @@ impl Snapshot {
         Ok(Snapshot { path: path.to_owned(), reading })
     }
 
-    /// Every registration, by name.
+    /// Every registration, in the order in which they were made.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] and [`StoreError::Io`], of the table or of one of its records.
     pub(in crate::shell) fn users(
         &self,
     ) -> Result<impl Iterator<Item = Result<(Username, UserRecord), StoreError>>, StoreError> {
-        let all = || Ok(self.reading.open_table(REGISTRATIONS)?.range::<(&str, &str)>(..)?);
+        let all = || Ok(self.reading.open_table(USERS)?.range::<Key>(..)?);
         let entries = all().map_err(|error| self.explain(error))?;
         Ok(entries.map(|entry| {
             let (key, record) = entry.map_err(|error| self.explain(error.into()))?;
-            parse(key.value().0, record.value()).map_err(|error| self.explain(error))
+            parse(key.value().3, record.value()).map_err(|error| self.explain(error))
         }))
     }
 
@@ -166,12 +175,7 @@ pub(super) fn write<T, E: From<StoreError>>(
     database: &Database,
     work: impl FnOnce(&mut Draft<'_>) -> Result<T, E>,
 ) -> Result<T, E> {
-    file::commit(path, database, |transaction| {
-        let failed = |error: redb::TableError| file::explain(path, error.into());
-        let registrations = transaction.open_table(REGISTRATIONS).map_err(failed)?;
-        let meta = transaction.open_table(META).map_err(failed)?;
-        work(&mut Draft { path, registrations, meta })
-    })
+    file::commit(path, database, |transaction| work(&mut Draft::of(path, transaction)?))
 }
 
 /// Reads everything, of whatever format up to today's.
@@ -180,14 +184,11 @@ pub(super) fn read(path: &Path, database: &Database) -> Result<Opened, StoreErro
     if format > VERSION {
         return Err(StoreError::Newer { path: path.to_owned(), found: format });
     }
-    if format == 1 {
-        upgrade::from_1(path, database)?;
-    }
-    let users = Snapshot::of(path, database)?.users()?.collect::<Result<Users, _>>()?;
     if format < VERSION {
-        upgrade::from_2(path, database, &users)?;
+        upgrade::upgrade(path, database, format)?;
     }
     let kept = Snapshot::of(path, database)?;
+    let users = kept.users()?.collect::<Result<Users, _>>()?;
     let id = kept.get(ID, |text| text.parse().ok())?;
     Ok(Opened { id, recovered: Recovered { group: kept.group()?, seen: kept.json(SEEN)?, users } })
 }

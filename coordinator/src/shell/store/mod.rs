@@ -1,8 +1,11 @@
 //! The users on disk, and what the coordinator knows of its group.
 //!
-//! One file, `coordinator.redb`, in the data directory: a table of registrations (name and registration's stamp → record as JSON) and a
-//! table of what there is one of (the format, the coordinator's id, the group, how much of the users is known for certain). A lock
-//! file beside it keeps a second coordinator out. A store of an older format becomes one of today's when it is opened.
+//! One file, `coordinator.redb`, in the data directory: a table of registrations (stamp and name → record as JSON) and a table of
+//! what there is one of (the format, the coordinator's id, the group, how much of the users is known for certain). A lock file beside it
+//! keeps a second coordinator out. A store of an older format becomes one of today's when it is opened.
+//!
+//! Registrations lie in the order in which they were made, not by name: in that order they come, one by one or a million at once from
+//! another coordinator, and what comes together lies on the same few pages. By name, each would rewrite a page of its own.
 //!
 //! **Why redb.** Weighed against SQLite and fjall: redb is pure Rust, one file, transactional, crash-safe by copy-on-write with one
 //! fsync a commit. SQLite would bring C and SQL for one table that is read once; fjall, a log-structured tree, is made for

@@ -8,8 +8,8 @@ use common::user::UserRecord;
 use common::users::Seen;
 use common::wire::ServerEntry;
 
-use super::format::{FORMAT, META, REGISTRATIONS};
-use super::upgrade::{NETWORK_2, TOKEN_KEY_2, USERS_1};
+use super::format::{FORMAT, META, USERS};
+use super::upgrade::{NETWORK_2, TOKEN_KEY_2, USERS_1, USERS_2};
 use super::*;
 use crate::core::Group;
 
@@ -126,6 +126,10 @@ fn make_format_2(transaction: &redb::WriteTransaction) -> Result<(), redb::Error
     for (name, value) in [(FORMAT, "2"), (NETWORK_2, "net-old"), (TOKEN_KEY_2, key.trim_matches('"'))] {
         meta.insert(name, value)?;
     }
+    transaction.delete_table(USERS)?;
+    let (ann, record) = users(&["ann"]).users.remove(0);
+    let (id, record) = (record.registration.to_string(), serde_json::to_vec(&record).unwrap());
+    transaction.open_table(USERS_2)?.insert((ann.as_str(), id.as_str()), record.as_slice())?;
     Ok(())
 }
 
@@ -133,7 +137,7 @@ fn make_format_2(transaction: &redb::WriteTransaction) -> Result<(), redb::Error
 fn make_format_1(path: &Path, record: &[u8]) {
     tamper(path, |transaction| {
         make_format_2(transaction)?;
-        transaction.delete_table(REGISTRATIONS)?;
+        transaction.delete_table(USERS_2)?;
         transaction.open_table(USERS_1)?.insert("ann", record)?;
         transaction.open_table(META)?.insert(FORMAT, "1")?;
         Ok(())

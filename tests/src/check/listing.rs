@@ -1,0 +1,62 @@
+//! A backup enters the BACKUP_LIST when it has on its disk all that was ever acknowledged and is on the main coordinator's: from then on it may
+//! be the one that takes over.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use common::wire::{Message, Role};
+
+use super::{Check, Ledger, Scene, Verdict};
+use crate::sim::coverage::Coverage;
+use crate::sim::node::Effect;
+use crate::sim::{ProcessId, Seen};
+
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// The backups that each run of a coordinator listed last.
+    listed: BTreeMap<(ProcessId, u32), BTreeSet<ProcessId>>,
+}
+
+impl Check for Listing {
+    fn observe(
+        &mut self,
+        scene: &Scene<'_>,
+        ledger: &Ledger,
+        seen: &Seen<Effect>,
+        coverage: &mut Coverage,
+    ) -> Verdict {
+        let Seen::Said { by, message: Message::BackupList(list), .. } = seen else { return Ok(()) };
+        let is = |role| move |entry: &&common::wire::BackupEntry| entry.role == role;
+        let process = |entry: &common::wire::BackupEntry| scene.cast.coordinator(entry.id.as_ref()?);
+        // Who steps down says whom it follows.
+        if list.servers.iter().find(is(Role::Main)).and_then(process) != Some(*by) {
+            return Ok(());
+        }
+        let now: BTreeSet<ProcessId> =
+            list.servers.iter().filter(is(Role::Backup)).filter_map(process).collect();
+        let before = self.listed.insert((*by, scene.world[*by].run), now.clone()).unwrap_or_default();
+        let main = scene.disks.of(*by);
+        for id in now.difference(&before) {
+            coverage.add("backups listed", 1);
+            let disk = scene.disks.of(*id);
+            let lacks =
+                ledger.acks.iter().filter_map(|ack| Some((&ack.username, ack.record.as_ref()?))).find(
+                    |(name, record)| {
+                        let has = |disk: &crate::sim::disk::Disk| {
+                            let stored = disk.registration(name, &record.registration);
+                            stored.is_some_and(|stored| stored == *record || stored.supersedes(record))
+                        };
+                        has(main) && !has(disk)
+                    },
+                );
+            if let Some((name, _)) = lacks {
+                return Err(format!(
+                    "{} lists {}, which lacks what was acknowledged of {name}",
+                    scene.name(*by),
+                    scene.name(*id)
+                ));
+            }
+        }
+        coverage.add("backups that left the list", before.difference(&now).count() as u64);
+        Ok(())
+    }
+}
