@@ -112,6 +112,7 @@ impl Worker {
         frame.clear();
         Message::from(broadcast).encode_into(&mut frame);
         self.append(&frame);
+        self.intake.took_from_client(now.time, frame.len());
         let full = self.neighbours.push_to_all(now.time, &frame);
         self.frame = frame;
         self.cut_off(now, full, out);
