@@ -55,10 +55,13 @@ impl Check for Removal {
                     let stored = scene.disks.of(*at).registration(name, &record.registration);
                     let again = stored.is_some_and(|stored| {
                         stored.secret == record.secret
-                            && stored.changed != record.changed
-                            && record.changed.coordinator == scene.cast.server_id(*at)
+                            && stored.written() != record.written()
+                            && record.written().coordinator == scene.cast.server_id(*at)
                     });
                     coverage.add("proposals adopted", u64::from(again));
+                    if stored.is_some_and(|stored| stored.is_removed()) && !record.is_removed() {
+                        return Err(format!("{} brings back {name}, which was removed", scene.name(*at)));
+                    }
                     if stored.is_some_and(|stored| stored.supersedes(record)) {
                         return Err(format!(
                             "{} writes an older record of {name} over a newer one",
