@@ -155,6 +155,15 @@ pub enum IdError {
     /// Not an activity's id.
     #[error("an activity id is origin/incarnation/sequence")]
     Activity,
+    /// Not a position.
+    #[error("a position is origin/incarnation/ranges, several separated by commas")]
+    Position,
+    /// Not a session's public name.
+    #[error("a session's name is 22 characters of base64url")]
+    Session,
+    /// Not a session's key.
+    #[error("a session's key is {min} to {max} characters", min = limits::SESSION_KEY_BYTES.0, max = limits::SESSION_KEY_BYTES.1)]
+    SessionKey,
 }
 
 /// Serialises through `Display` and `FromStr`: the wire's text form is the same as the one people read.

@@ -18,6 +18,8 @@ pub mod net;
 pub mod network_secret;
 pub mod outbox;
 pub mod password;
+pub mod position;
+pub mod session;
 pub mod time;
 pub mod token;
 pub mod user;

@@ -163,5 +163,34 @@ pub const INTAKE_BYTES: usize = 4 << 20;
 /// PERIOD_FOR_ORDERING of seed `001`: how long an activity that came early waits for those before it.
 pub const ORDERING_PERIOD: Duration = Duration::from_millis(500);
 
-/// Bytes of activities that may wait for earlier ones, per origin. Beyond: the gap is given up at once.
+/// Bytes of activities that may wait for earlier ones, of all sessions together. Beyond: those that wait longest go on without.
 pub const HELD_BYTES: usize = 4 << 20;
+
+/// How long early activities wait for those before them at most, while others are being asked for what a cut kept back.
+pub const CATCH_UP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Length of the key that a client makes for its session, in bytes, at the least and at the most.
+pub const SESSION_KEY_BYTES: (usize, usize) = (16, 64);
+
+/// Sessions whose numbering a worker remembers. Beyond: the one that has been silent for longest is forgotten, and what it sends again
+/// through another worker may then be taken for new.
+pub const SESSIONS: usize = 65_536;
+
+/// Gaps that are remembered in what was received, per origin and per session. Beyond: the oldest is closed, and what would have filled it
+/// is taken for a duplicate.
+pub const GAPS: usize = 64;
+
+/// Activities that a client may publish ahead of their reports. Beyond: it waits.
+pub const UNREPORTED: usize = 8_192;
+
+/// How long the sender of an activity waits for its report at most. Who has not answered by then is named as unreachable.
+pub const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often workers tell each other what they hold.
+pub const DIGEST: Duration = Duration::from_secs(1);
+
+/// How long a worker that starts asks others for what it missed before it takes clients.
+pub const RECOVERY: Duration = Duration::from_secs(5);
+
+/// Bytes of activities in one ACTIVITY_RETRIEVED.
+pub const RETRIEVED_BYTES: usize = 64 << 10;

@@ -73,7 +73,7 @@ impl Client {
             Step::LoggingIn => {
                 let token = target.token().map(str::to_owned);
                 let capabilities = CAPABILITIES.map(str::to_owned).into();
-                Some(Login { username, secret, token, capabilities }.into())
+                Some(Login { username, secret, token, capabilities, ..Login::default() }.into())
             }
             Step::AwaitingRedirect => None,
         };

@@ -124,7 +124,13 @@ pub fn one_line(activity: Activity) -> Activity {
 
 fn frame(activity: Activity) -> Vec<u8> {
     assert_eq!(check(&activity), Ok(()), "an activity of {} bytes fits no line", activity.get().len());
-    Message::from(ActivityMessage { username: None, secret: None, activity: one_line(activity) }).encode()
+    Message::from(ActivityMessage {
+        username: None,
+        secret: None,
+        activity_seq: None,
+        activity: one_line(activity),
+    })
+    .encode()
 }
 
 #[cfg(test)]

@@ -4,8 +4,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::activity::Activity;
-use super::fields::{Address, Millis};
-use crate::id::{ActivityId, ServerId};
+use super::fields::{Address, Millis, maybe_number};
+use crate::id::{ActivityId, Seq, ServerId};
+use crate::position::Position;
+use crate::session::{SessionId, SessionKey};
 use crate::user::Secret;
 
 /// Client → coordinator or worker: take this name.
@@ -85,7 +87,7 @@ pub struct ChangeSecretFailed {
 }
 
 /// Client → coordinator or worker: by token, by name and secret, or as `anonymous`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Login {
     /// Who; `anonymous` needs no secret.
     pub username: String,
@@ -96,12 +98,26 @@ pub struct Login {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
     /// What the client understands beyond the classic commands; a classic client declares nothing. `backup_list`: BACKUP_LIST.
+    /// `session`: all that goes with `session`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capabilities: Vec<String>,
+    /// With the capability `session`: the key of the session that goes on here, or begins. The client numbers what it publishes, gets a
+    /// report for each, acknowledges what it receives, and can be moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionKey>,
+    /// With the capability `session`: what the client has received. It gets what it missed since, then RESUMED, then what is new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume: Option<Position>,
+    /// With the capability `session`, without `resume`: how many of the latest activities to begin with.
+    #[serde(default, deserialize_with = "maybe_number", skip_serializing_if = "Option::is_none")]
+    pub last: Option<u64>,
+    /// With `resume`: the network that the position is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
 }
 
 /// Welcome. From a coordinator a REDIRECT follows.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LoginSuccess {
     /// A sentence for people.
     #[serde(default)]
@@ -109,6 +125,13 @@ pub struct LoginSuccess {
     /// Which server speaks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<ServerId>,
+    /// From a worker, to a client with the capability `session` that did not want to resume: what it will not get, because it was
+    /// before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<Position>,
+    /// From a worker, to a client with the capability `session`: the network that positions are of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
 }
 
 /// Not logged in. The connection closes.
@@ -146,6 +169,10 @@ pub struct ActivityMessage {
     /// Classic clients repeat their secret; it must be the one they logged in with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<Secret>,
+    /// Its number in the client's session: the first is 1, and each next one is one more. Of clients with the capability `session`; what
+    /// others say here is ignored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activity_seq: Option<Seq>,
     /// What to tell.
     pub activity: Activity,
 }
@@ -156,8 +183,35 @@ pub struct ActivityBroadcast {
     /// Its identity in the flood. Classic servers lack it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<ActivityId>,
+    /// The session that it was published in. With `activity_seq`, its identity however often it was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionId>,
+    /// Its number there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activity_seq: Option<Seq>,
+    /// To clients: activities of this session that should have come before this one and did not come in time: the first of them.
+    /// They may come later, and be `late`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing_from: Option<Seq>,
+    /// To clients: others of its session that come after it went before it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub late: bool,
     /// What its sender wrote, with `authenticated_user` set.
     pub activity: Activity,
+}
+
+impl From<Activity> for ActivityBroadcast {
+    /// The activity and nothing else.
+    fn from(activity: Activity) -> Self {
+        ActivityBroadcast {
+            id: None,
+            session: None,
+            activity_seq: None,
+            missing_from: None,
+            late: false,
+            activity,
+        }
+    }
 }
 
 /// Any → any: what you sent makes no sense or is not allowed here. The connection closes.

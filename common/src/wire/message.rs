@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use super::client::*;
 use super::codec::{WireError, check_nesting};
 use super::server::*;
+use super::stream::*;
 use super::transfer::*;
 use crate::epoch::Epoch;
 
@@ -69,6 +70,12 @@ messages! {
     Redirect = "REDIRECT",
     ActivityMessage = "ACTIVITY_MESSAGE",
     ActivityBroadcast = "ACTIVITY_BROADCAST",
+    ActivityAck = "ACTIVITY_ACK",
+    ActivitySendingReport = "ACTIVITY_SENDING_REPORT",
+    ActivityRetrieve = "ACTIVITY_RETRIEVE",
+    ActivityRetrieved = "ACTIVITY_RETRIEVED",
+    Resumed = "RESUMED",
+    Quit = "QUIT",
     InvalidMessage = "INVALID_MESSAGE",
     Authenticate = "AUTHENTICATE",
     AuthenticateSuccess = "AUTHENTICATE_SUCCESS" | "AUTHENTICATE_SUCC" | "AUTHENTICATION_SUCCESS",
@@ -98,6 +105,8 @@ messages! {
     MainAnswer = "MAIN_ANSWER",
     Promote = "PROMOTE",
     Neighbours = "NEIGHBOURS",
+    ActivitySuccInfo = "ACTIVITY_SUCC_INFO",
+    MoveClients = "MOVE_CLIENTS",
     Status = "STATUS",
     StatusReport = "STATUS_REPORT",
     RemoveUser = "REMOVE_USER",

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::fields::{Address, Millis, maybe_number, number};
 use crate::epoch::{Epoch, Reign};
 use crate::id::{Incarnation, Seq, ServerId};
+use crate::position::Position;
 use crate::time::WallMillis;
 use crate::token::TokenKey;
 use crate::user::{PasswordHash, Secret, Stamp, UserRecord, Username};
@@ -34,6 +35,9 @@ pub struct Authenticate {
     /// To a coordinator: how much of the users the sender knows, so that only the rest is sent.
     #[serde(default, skip_serializing_if = "Seen::is_empty")]
     pub users_after: Seen,
+    /// To a coordinator: the sender is still asking other workers for what it missed, and takes no clients yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recovering: bool,
 }
 
 /// You belong here. From a coordinator with what a worker needs; from a worker with its own identity.
@@ -98,11 +102,17 @@ pub struct DeLoad {
 }
 
 /// Worker → coordinator, every few seconds: I live, and carry this many clients.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ServerLoad {
     /// How many clients the worker carries now.
     #[serde(deserialize_with = "number")]
     pub load: u64,
+    /// How many of them can be moved to another worker.
+    #[serde(default, deserialize_with = "number", skip_serializing_if = "super::stream::is_zero")]
+    pub movable: u64,
+    /// It is still asking other workers for what it missed, and takes no clients yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recovering: bool,
 }
 
 /// Main coordinator → workers, backups: a worker has joined, or has moved.
@@ -212,6 +222,9 @@ pub struct SyncUser {
 pub struct BackupList {
     /// To a server: the main coordinator, then the backups in the order in which they take over. To a client: other workers, then these.
     pub servers: Vec<BackupEntry>,
+    /// To a client, now and then: what to log in with at another worker, instead of the secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
 }
 
 /// A server of the BACKUP_LIST.
@@ -391,6 +404,9 @@ pub struct Neighbours {
     pub links: Vec<ServerId>,
     /// The number that the sender's next activity will have. All before it have gone before this message, if the link stood.
     pub next: Seq,
+    /// The activities that the sender holds, and sends to who asks with ACTIVITY_RETRIEVE. Every second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holds: Option<Position>,
 }
 
 /// Operator → coordinator: how are you?

@@ -88,8 +88,11 @@ impl Coordinator {
             return self.refuse(turn, link, Asked::LogIn, &Refusal::NoWorker);
         };
         debug!(%username, worker = %address, "logged in");
-        let welcome =
-            LoginSuccess { info: format!("logged in as {username}"), server: Some(self.config.id.clone()) };
+        let welcome = LoginSuccess {
+            info: format!("logged in as {username}"),
+            server: Some(self.config.id.clone()),
+            ..LoginSuccess::default()
+        };
         let expires = turn.now.wall + self.config.limits.token_life;
         let token = self.group.token_key.sign(&Claims { username, registration, expires });
         self.say(turn, link, welcome);

@@ -192,7 +192,7 @@ impl Coordinator {
             .iter()
             .filter(|member| member.id != self.config.id && !listed.contains(&member.id));
         servers.extend(others.map(|member| entry(member, Role::Seeking)));
-        BackupList { servers }
+        BackupList { servers, token: None }
     }
 
     /// Tells every worker that the main coordinator lives.

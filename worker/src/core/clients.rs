@@ -107,7 +107,7 @@ impl Worker {
             // As if it had come after the close that is imminent.
             return;
         }
-        let broadcast = ActivityBroadcast { id: Some(self.flood.next_id()), activity };
+        let broadcast = ActivityBroadcast { id: Some(self.flood.next_id()), ..activity.into() };
         let mut frame = std::mem::take(&mut self.frame);
         frame.clear();
         Message::from(broadcast).encode_into(&mut frame);

@@ -171,7 +171,7 @@ impl Worker {
         self.hear_epoch(epoch);
         self.upstream.established(now.time, id);
         self.roster.listed(now.time, servers);
-        self.tell_coordinator(now, ServerLoad { load: self.load }, out);
+        self.tell_coordinator(now, ServerLoad { load: self.load, ..ServerLoad::default() }, out);
         for (username, secret) in self.registrations.unanswered() {
             self.tell_coordinator(now, LockRequest { username, secret }, out);
         }
@@ -288,6 +288,7 @@ impl Worker {
             to: None,
             load: None,
             users_after: Seen::default(),
+            recovering: false,
         }
     }
 }

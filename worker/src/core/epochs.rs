@@ -30,7 +30,7 @@ impl Worker {
     pub(super) fn spread_epoch(&mut self, now: Now, out: &mut Actions) {
         if std::mem::take(&mut self.epoch_is_news) {
             tracing::info!(epoch = self.epoch.as_ref().map(Epoch::to_string), "a new epoch");
-            self.tell_coordinator(now, ServerLoad { load: self.load }, out);
+            self.tell_coordinator(now, ServerLoad { load: self.load, ..ServerLoad::default() }, out);
             self.announce(now, out);
         }
     }

@@ -84,7 +84,7 @@ impl Worker {
         self.rng.shuffle(&mut chosen);
         let servers: Vec<_> = chosen.into_iter().chain(coordinators).cloned().collect();
         if !servers.is_empty() {
-            self.reply(now, link, BackupList { servers }, out);
+            self.reply(now, link, BackupList { servers, token: None }, out);
         }
     }
 }

@@ -218,7 +218,8 @@ impl Worker {
         tracing::debug!(?link, %username, load = self.load, "logged in");
         let info = format!("logged in as {username}");
         self.tell_coordinator(now, NewClient { username, load: self.load }, out);
-        self.reply(now, link, LoginSuccess { info, server: Some(self.config.id.clone()) }, out);
+        let server = Some(self.config.id.clone());
+        self.reply(now, link, LoginSuccess { info, server, ..LoginSuccess::default() }, out);
         if matches!(self.links.get(link), Some(Link::Client(session)) if session.list_due().is_some()) {
             self.tell_list(now, link, &self.destinations(), out);
         }

@@ -129,7 +129,8 @@ impl Neighbours {
     /// Our NEIGHBOURS: whom we hear directly, and the number of our next activity.
     pub(super) fn message(&self, next: Seq) -> Message {
         let links = self.links.values().filter(|neighbour| neighbour.is_named());
-        NeighboursMessage { links: links.map(|neighbour| neighbour.id.clone()).collect(), next }.into()
+        NeighboursMessage { links: links.map(|neighbour| neighbour.id.clone()).collect(), next, holds: None }
+            .into()
     }
 
     /// The established workers.

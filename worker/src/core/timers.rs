@@ -115,7 +115,7 @@ impl Worker {
         self.roster.forget_unlisted(now.time);
         if now.time >= self.next_heartbeat {
             self.next_heartbeat = now.time + self.config.limits.heartbeat;
-            self.tell_coordinator(now, ServerLoad { load: self.load }, out);
+            self.tell_coordinator(now, ServerLoad { load: self.load, ..ServerLoad::default() }, out);
             self.announce(now, out);
         }
     }

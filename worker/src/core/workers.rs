@@ -130,7 +130,7 @@ impl Worker {
         self.hear_epoch(epoch);
         match message {
             Message::ActivityBroadcast(broadcast) => self.take_broadcast(now, link, broadcast, out),
-            Message::Neighbours(Neighbours { links, next }) => {
+            Message::Neighbours(Neighbours { links, next, .. }) => {
                 let (first, incarnation) = self.neighbours.told(link, links);
                 let id = self.neighbours.id(link).expect("it stands").clone();
                 self.flood.announced(now.time, &id, incarnation, next);

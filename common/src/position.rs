@@ -1,0 +1,423 @@
+//! What somebody has received: for each incarnation of each worker a mark, and exceptions to it.
+//!
+//! A worker numbers what enters through it without gaps ([`ActivityId`]). So a set of activities, however large, is nearly always one
+//! range per stream: a version vector with exceptions (Malkhi, Terry, "Concise Version Vectors in WinFS", 2005). Workers know by it
+//! what they have seen and what they still hold, clients what they have received.
+//!
+//! On the wire, and as a token for applications: the streams in order, separated by commas, each `origin/incarnation/ranges`, where the
+//! ranges are inclusive, ascending and joined by `+`, as in `w1/00000000000000ff/0-41+43`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{ActivityId, IdError, Incarnation, Seq, ServerId, serde_as_text};
+
+/// What one incarnation of one worker numbers.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId {
+    /// The worker.
+    pub origin: ServerId,
+    /// Which start of it.
+    pub incarnation: Incarnation,
+}
+
+impl From<&ActivityId> for StreamId {
+    fn from(id: &ActivityId) -> Self {
+        StreamId { origin: id.origin.clone(), incarnation: id.incarnation }
+    }
+}
+
+/// A set of numbers, as inclusive ranges.
+///
+/// Invariant: ascending, and between two of them at least one number is missing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ranges(Vec<(u64, u64)>);
+
+impl Ranges {
+    /// The numbers from `first` to `last`, both included; none where `last` comes before.
+    pub fn of(first: u64, last: u64) -> Self {
+        Ranges(if first <= last { vec![(first, last)] } else { Vec::new() })
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The ranges, ascending.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, u64)> + '_ {
+        self.0.iter().copied()
+    }
+
+    /// How many ranges there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The largest number.
+    pub fn last(&self) -> Option<u64> {
+        self.0.last().map(|(_, last)| *last)
+    }
+
+    /// Whether `number` is among them.
+    pub fn contains(&self, number: u64) -> bool {
+        let after = self.0.partition_point(|(first, _)| *first <= number);
+        after > 0 && self.0[after - 1].1 >= number
+    }
+
+    /// Adds `number`. Says whether it is new.
+    pub fn insert(&mut self, number: u64) -> bool {
+        if let Some((_, last)) = self.0.last_mut()
+            && *last + 1 == number
+        {
+            // Nearly always it is the next one.
+            *last = number;
+            return true;
+        }
+        let is_new = !self.contains(number);
+        if is_new {
+            self.add(number, number);
+        }
+        is_new
+    }
+
+    /// Adds all numbers from `first` to `last`.
+    pub fn add(&mut self, first: u64, last: u64) {
+        if first > last {
+            return;
+        }
+        // All that overlap or touch become one.
+        let from = self.0.partition_point(|(_, end)| end.saturating_add(1) < first);
+        let to = self.0.partition_point(|(start, _)| *start <= last.saturating_add(1));
+        let joined = match self.0.get(from..to) {
+            Some([touched @ ..]) if !touched.is_empty() => {
+                (first.min(touched[0].0), last.max(touched[touched.len() - 1].1))
+            }
+            _ => (first, last),
+        };
+        self.0.splice(from..to, [joined]);
+    }
+
+    /// Takes all numbers from `first` to `last` away.
+    pub fn remove(&mut self, first: u64, last: u64) {
+        let from = self.0.partition_point(|(_, end)| *end < first);
+        let to = self.0.partition_point(|(start, _)| *start <= last);
+        if from >= to {
+            return;
+        }
+        let (start, end) = (self.0[from].0, self.0[to - 1].1);
+        let below = (start < first).then(|| (start, first - 1));
+        let above = (end > last).then(|| (last + 1, end));
+        self.0.splice(from..to, below.into_iter().chain(above));
+    }
+
+    /// Those that are not in `others`.
+    pub fn without(&self, others: &Ranges) -> Ranges {
+        let mut rest = self.clone();
+        others.iter().for_each(|(first, last)| rest.remove(first, last));
+        rest
+    }
+
+    /// Fills the lowest gaps until there are at most `ranges` ranges: what lies in them counts as received.
+    pub fn bound(&mut self, ranges: usize) {
+        if self.0.len() > ranges {
+            let excess = self.0.len() - ranges;
+            let first = self.0[0].0;
+            self.0.drain(..excess);
+            self.0[0].0 = first;
+        }
+    }
+}
+
+impl fmt::Display for Ranges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (first, last)) in self.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "+" };
+            match first == last {
+                true => write!(f, "{separator}{first}")?,
+                false => write!(f, "{separator}{first}-{last}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A set of activities.
+///
+/// Invariant: no stream is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Position(BTreeMap<StreamId, Ranges>);
+
+impl Position {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The streams and what is there of each.
+    pub fn streams(&self) -> impl Iterator<Item = (&StreamId, &Ranges)> {
+        self.0.iter()
+    }
+
+    /// How many ranges there are in all: what it costs to keep and to send.
+    pub fn len(&self) -> usize {
+        self.0.values().map(Ranges::len).sum()
+    }
+
+    /// What is there of one stream.
+    pub fn of(&self, stream: &StreamId) -> Option<&Ranges> {
+        self.0.get(stream)
+    }
+
+    /// Whether `id` is there.
+    pub fn contains(&self, id: &ActivityId) -> bool {
+        self.0.get(&StreamId::from(id)).is_some_and(|ranges| ranges.contains(id.seq.0))
+    }
+
+    /// Adds `id`. Says whether it is new.
+    pub fn insert(&mut self, id: &ActivityId) -> bool {
+        self.0.entry(StreamId::from(id)).or_default().insert(id.seq.0)
+    }
+
+    /// Adds all of `stream` from `first` to `last`.
+    pub fn add(&mut self, stream: &StreamId, first: u64, last: u64) {
+        if first <= last {
+            self.0.entry(stream.clone()).or_default().add(first, last);
+        }
+    }
+
+    /// Adds everything of `other`.
+    pub fn extend(&mut self, other: &Position) {
+        for (stream, ranges) in &other.0 {
+            let ours = self.0.entry(stream.clone()).or_default();
+            ranges.iter().for_each(|(first, last)| ours.add(first, last));
+        }
+    }
+
+    /// Takes everything of `other` away.
+    pub fn subtract(&mut self, other: &Position) {
+        for (stream, ranges) in &other.0 {
+            if let Some(ours) = self.0.get_mut(stream) {
+                ranges.iter().for_each(|(first, last)| ours.remove(first, last));
+                if ours.is_empty() {
+                    self.0.remove(stream);
+                }
+            }
+        }
+    }
+
+    /// What of this is not in `other`.
+    pub fn without(&self, other: &Position) -> Position {
+        let rest = |(stream, ranges): (&StreamId, &Ranges)| {
+            let rest = match other.0.get(stream) {
+                Some(theirs) => ranges.without(theirs),
+                None => ranges.clone(),
+            };
+            (!rest.is_empty()).then(|| (stream.clone(), rest))
+        };
+        Position(self.0.iter().filter_map(rest).collect())
+    }
+
+    /// What is in both.
+    pub fn common(&self, other: &Position) -> Position {
+        self.without(&self.without(other))
+    }
+
+    /// Whether everything of this is in `other`.
+    pub fn is_within(&self, other: &Position) -> bool {
+        self.0.iter().all(|(stream, ranges)| {
+            other.0.get(stream).is_some_and(|theirs| {
+                ranges.iter().all(|(first, last)| theirs.iter().any(|(a, b)| a <= first && last <= b))
+            })
+        })
+    }
+
+    /// Forgets the streams of which `keep` says no.
+    pub fn retain(&mut self, mut keep: impl FnMut(&StreamId) -> bool) {
+        self.0.retain(|stream, _| keep(stream));
+    }
+
+    /// Keeps at most `ranges` ranges per stream, as [`Ranges::bound`] does.
+    pub fn bound(&mut self, ranges: usize) {
+        self.0.values_mut().for_each(|stream| stream.bound(ranges));
+    }
+}
+
+impl From<&ActivityId> for Position {
+    /// Everything up to `id`, that included: what somebody has who says that it was the last.
+    fn from(id: &ActivityId) -> Self {
+        let mut position = Position::default();
+        position.add(&StreamId::from(id), 0, id.seq.0);
+        position
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (stream, ranges)) in self.streams().enumerate() {
+            let separator = if index == 0 { "" } else { "," };
+            write!(f, "{separator}{}/{}/{ranges}", stream.origin, stream.incarnation)?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Position {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let mut position = Position::default();
+        for stream in text.split(',').filter(|_| !text.is_empty()) {
+            let mut parts = stream.split('/');
+            let (Some(origin), Some(incarnation), Some(ranges), None) =
+                (parts.next(), parts.next(), parts.next(), parts.next())
+            else {
+                return Err(IdError::Position);
+            };
+            let stream = StreamId { origin: origin.parse()?, incarnation: incarnation.parse()? };
+            for range in ranges.split('+') {
+                let (first, last) = range.split_once('-').unwrap_or((range, range));
+                let (first, last) = (number(first)?, number(last)?);
+                if first > last {
+                    return Err(IdError::Position);
+                }
+                position.add(&stream, first, last);
+            }
+        }
+        Ok(position)
+    }
+}
+
+fn number(text: &str) -> Result<u64, IdError> {
+    let number = text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+    number.filter(|number| *number <= Seq::MAX.0).ok_or(IdError::Position)
+}
+
+serde_as_text!(Position);
+
+/// Where to go on: a whole position, or the id of one activity, which stands for all of its stream up to there (as in seed `000`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum After {
+    /// After everything that this names. Before [`Position`], because both are texts: `w/00000000000000ff/7` is read as an id.
+    Activity(ActivityId),
+    /// After all of this.
+    Position(Position),
+}
+
+impl From<After> for Position {
+    fn from(after: After) -> Self {
+        match after {
+            After::Activity(id) => Position::from(&id),
+            After::Position(position) => position,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn ranges(text: &str) -> Ranges {
+        let position: Position = format!("w/00000000000000ff/{text}").parse().unwrap();
+        position.streams().next().unwrap().1.clone()
+    }
+
+    #[test]
+    fn a_position_has_a_text_that_reads_back() {
+        for text in [
+            "",
+            "w/00000000000000ff/0-41+43",
+            "a/00000000000000ff/7,b/0000000000000001/0-3,b/0000000000000002/9",
+        ] {
+            let position: Position = text.parse().unwrap();
+            assert_eq!(position.to_string(), text);
+        }
+        assert_eq!(ranges("4-5+1-2+3"), ranges("1-5"), "ranges that touch are one");
+    }
+
+    #[test]
+    fn what_is_no_position_is_refused() {
+        for wrong in [
+            ",",
+            "w",
+            "w/00000000000000ff",
+            "w/00000000000000ff/",
+            "w/00000000000000ff/1-",
+            "w/00000000000000ff/2-1",
+            "w/00000000000000ff/1++2",
+            "w/00000000000000ff/+1",
+            "w/00000000000000ff/1/2",
+            "w/00000000000000ff/9223372036854775808",
+            "w/ff/1",
+        ] {
+            assert!(wrong.parse::<Position>().is_err(), "{wrong:?} was taken for a position");
+        }
+    }
+
+    #[test]
+    fn too_many_gaps_are_closed_from_below() {
+        let mut bounded = ranges("0-3+5+7+9-12");
+        bounded.bound(2);
+        assert_eq!(bounded, ranges("0-7+9-12"));
+    }
+
+    #[test]
+    fn a_single_id_stands_for_its_stream_up_to_there() {
+        let after: After = serde_json::from_str(r#""w/00000000000000ff/7""#).unwrap();
+        assert_eq!(Position::from(after).to_string(), "w/00000000000000ff/0-7");
+        let after: After = serde_json::from_str(r#""w/00000000000000ff/7+9""#).unwrap();
+        assert_eq!(Position::from(after).to_string(), "w/00000000000000ff/7+9");
+    }
+
+    fn position_of(ids: &BTreeSet<(u8, u64)>) -> Position {
+        let mut position = Position::default();
+        for (origin, seq) in ids {
+            let stream =
+                StreamId { origin: format!("w{origin}").parse().unwrap(), incarnation: Incarnation(1) };
+            position.add(&stream, *seq, *seq);
+        }
+        position
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_the_set_that_it_says(
+            ours in proptest::collection::btree_set((0..2u8, 0..20u64), 0..30),
+            theirs in proptest::collection::btree_set((0..2u8, 0..20u64), 0..30),
+        ) {
+            let (a, b) = (position_of(&ours), position_of(&theirs));
+            let without: BTreeSet<_> = ours.difference(&theirs).copied().collect();
+            let common: BTreeSet<_> = ours.intersection(&theirs).copied().collect();
+            let all: BTreeSet<_> = ours.union(&theirs).copied().collect();
+            prop_assert_eq!(a.without(&b), position_of(&without));
+            prop_assert_eq!(a.common(&b), position_of(&common));
+            prop_assert_eq!(a.is_within(&b), ours.is_subset(&theirs));
+            let mut joined = a.clone();
+            joined.extend(&b);
+            prop_assert_eq!(&joined, &position_of(&all));
+            let mut less = a.clone();
+            less.subtract(&b);
+            prop_assert_eq!(&less, &position_of(&without));
+            prop_assert_eq!(joined.to_string().parse::<Position>().unwrap(), joined);
+            for origin in 0..2u8 {
+                for seq in 0..20 {
+                    let id = ActivityId {
+                        origin: format!("w{origin}").parse().unwrap(),
+                        incarnation: Incarnation(1),
+                        seq: Seq(seq),
+                    };
+                    prop_assert_eq!(a.contains(&id), ours.contains(&(origin, seq)));
+                    prop_assert_eq!(a.clone().insert(&id), !ours.contains(&(origin, seq)));
+                }
+            }
+        }
+    }
+}
