@@ -27,6 +27,7 @@ mod register;
 mod registering;
 mod roster;
 mod secrets;
+pub mod segment;
 mod session;
 mod timers;
 mod upstream;
@@ -48,7 +49,7 @@ pub use config::{Config, Counters, Effect, Input, Limits, Remembered};
 
 use flood::Flood;
 use intake::{Behind, Intake};
-use log::Log;
+use log::{Log, Retention};
 use logging_in::Verification;
 use neighbours::Neighbours;
 use register::Registrations;
@@ -130,10 +131,14 @@ enum Dial {
 
 impl Worker {
     /// A worker that starts now: its first deadline is `now`, and then it dials a coordinator.
-    pub fn new(now: Now, config: Config) -> Self {
+    pub fn new(now: Now, mut config: Config) -> Self {
         let mut rng = fastrand::Rng::with_seed(config.seed);
         let limits = &config.limits;
-        let log = Log::new(limits.log_bytes);
+        let retention = Retention { bytes: limits.retain_bytes, age: limits.retain_age };
+        let log = match config.kept.take() {
+            Some(kept) => Log::restored(now.time, limits.log_bytes, retention, kept),
+            None => Log::new(limits.log_bytes),
+        };
         Worker {
             links: SecondaryMap::new(),
             intake: Intake::new(limits.intake_bytes, limits.log_bytes / 32, log.end()),
@@ -321,10 +326,14 @@ impl Machine for Worker {
             Event::DeadlinePassed => self.deadline_passed(now, actions),
             Event::Input(Input::Hashed { job, hash }) => self.hashed(now, job, hash, actions),
             Event::Input(Input::Verified { job, matches }) => self.verified(now, job, matches, actions),
+            Event::Input(Input::Segment { segment, frames }) => self.log.was_read(segment, &frames),
             Event::Input(Input::Drain) => self.start_drain(now, actions),
         }
         if self.intake.is_due(now.time, self.log.end()) {
             self.look_after_readers(now);
+        }
+        while let Some(request) = self.log.next_request() {
+            actions.push(Action::Effect(Effect::Segment(request)));
         }
         self.spread_epoch(now, actions);
         if std::mem::take(&mut self.flush_all) {

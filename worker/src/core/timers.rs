@@ -55,6 +55,7 @@ impl Worker {
         }
         if now.time >= self.next_sweep {
             self.next_sweep = now.time + self.config.limits.sweep;
+            self.log.sweep(now.time);
             self.sweep_clients(now, out);
             self.sweep_servers(now, out);
             if self.drain.is_none() {

@@ -59,6 +59,7 @@ impl Node {
             secret: Secret::new(SECRET),
             coordinators: vec![Address::new("coordinator", 3780).unwrap()],
             remembered: remembered.clone(),
+            kept: None,
             incarnation: Incarnation(number),
             seed: number,
             limits,
@@ -210,6 +211,7 @@ impl Node {
                     Input::Verified { job, matches: hash == hash_of(secret.expose()) }
                 }
                 Effect::Remember(_) => unreachable!("it was put aside"),
+                Effect::Segment(_) => unreachable!("there is no disk"),
             }));
         }
     }
