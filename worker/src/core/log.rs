@@ -157,7 +157,7 @@ impl Log {
     fn push(&mut self, id: &ActivityId, frame: &[u8]) {
         assert_eq!(frame.last(), Some(&b'\n'), "a frame is a whole line");
         assert!(self.holds.insert(id), "{id} is appended a second time");
-        if !self.chunks.back().is_some_and(|chunk| chunk.len + frame.len() <= chunk.limit) {
+        if self.chunks.back().is_none_or(|chunk| chunk.len + frame.len() > chunk.limit) {
             let limit = self.chunk_bytes().max(frame.len());
             self.chunks.push_back(Chunk::new(self.next_segment, self.end, limit));
             self.next_segment = self.next_segment.next();
