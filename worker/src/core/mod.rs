@@ -265,7 +265,8 @@ impl Worker {
 
     /// Delivers a frame to all clients, each at its own pace.
     fn append(&mut self, frame: &[u8]) {
-        self.log.append(frame);
+        let id = log::id_of(frame).expect("a frame begins with its id");
+        self.log.append(&id, frame);
         self.flush_all = true;
     }
 

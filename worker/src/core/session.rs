@@ -15,7 +15,7 @@ use common::user::{Secret, Stamp, Username};
 use common::wire::{ActivityMessage, Message};
 
 use super::intake::PATIENCE;
-use super::log::{Log, Position};
+use super::log::{Log, Offset};
 use super::secrets::{Digest, Digests};
 
 /// The connection of a client, or of somebody who has not said yet what it is. There may be tens of thousands: an idle one is small.
@@ -24,7 +24,7 @@ pub(super) struct Session {
     phase: Phase,
     outbox: Outbox,
     /// Up to where the log has been written to this client; none before it has logged in.
-    cursor: Option<Position>,
+    cursor: Option<Offset>,
     /// The last byte written ended a frame or a reply: another message may follow, whatever has become of the log.
     between_frames: bool,
     /// When something was last written, or nothing waited.
@@ -150,7 +150,7 @@ impl Session {
         username: Username,
         registration: Option<Stamp>,
         digest: Option<Digest>,
-        cursor: Position,
+        cursor: Offset,
     ) {
         self.phase = Phase::LoggedIn { username, registration, digest };
         self.cursor = Some(cursor);
@@ -262,7 +262,7 @@ impl Session {
     }
 
     /// Whether nothing waits that was there when the log's end was `end`.
-    pub(super) fn is_flushed(&self, end: Position) -> bool {
+    pub(super) fn is_flushed(&self, end: Offset) -> bool {
         self.outbox.is_empty() && self.cursor.is_none_or(|cursor| cursor >= end)
     }
 

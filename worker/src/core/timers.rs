@@ -5,7 +5,7 @@ use common::machine::{Action, DialId};
 use common::time::{Now, Time};
 use common::wire::{Address, InvalidMessage, ServerLoad};
 
-use super::log::Position;
+use super::log::Offset;
 use super::session::Overdue;
 use super::{Actions, Dial, Link, Worker};
 
@@ -16,7 +16,7 @@ pub(super) enum Drain {
     /// Clients are flushed to where the log ended when the drain began.
     Flushing {
         /// The end.
-        end: Position,
+        end: Offset,
         /// Who has not taken it by then is left behind.
         until: Time,
     },
