@@ -109,8 +109,9 @@ impl Worker {
     }
 
     /// Delivers a frame to all clients, each at its own pace.
-    fn append(&mut self, _now: Time, _session: SessionId, _seq: Seq, id: &ActivityId, frame: &[u8]) {
+    fn append(&mut self, now: Time, session: SessionId, seq: Seq, id: &ActivityId, frame: &[u8]) {
         self.log.append(id, frame);
+        self.deliveries.appended(now, session, seq, self.attached, self.log.end());
         self.flush_all = true;
     }
 
@@ -127,7 +128,11 @@ impl Worker {
 
     fn period(&self) -> std::time::Duration {
         let period = self.config.limits.ordering_period;
-        if self.catch_up.is_under_way() || self.recovery.is_some() { period.max(CATCH_UP_PATIENCE) } else { period }
+        if self.catch_up.is_under_way() || self.recovery.is_some() {
+            period.max(CATCH_UP_PATIENCE)
+        } else {
+            period
+        }
     }
 }
 

@@ -69,7 +69,8 @@ impl CatchUp {
         let Some(holder) = self.holders.get_mut(&link) else { return };
         let missing = holds.without(seen);
         // The first time nothing can be on its way: what is sent on a link comes after what was said on it before.
-        holder.wanted = if holder.holds.is_none() { missing.clone() } else { missing.common(&holder.suspected) };
+        holder.wanted =
+            if holder.holds.is_none() { missing.clone() } else { missing.common(&holder.suspected) };
         holder.suspected = missing;
         holder.holds = Some(holds);
     }

@@ -175,7 +175,8 @@ impl Ordering {
 
     /// Goes on without what those miss that have waited for `period`.
     pub(super) fn give_up(&mut self, now: Time, period: Duration) {
-        while let Some((since, session)) = self.waiting.first().copied().filter(|(at, _)| *at + period <= now) {
+        while let Some((since, session)) = self.waiting.first().copied().filter(|(at, _)| *at + period <= now)
+        {
             self.go_on(since, session);
         }
     }

@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use common::id::LinkId;
-use common::limits::RETRIEVED_BYTES;
 use common::machine::Action;
 use common::position::{After, Position};
 use common::time::{Now, Time};
@@ -17,7 +16,7 @@ use super::log::Offset;
 use super::{Actions, Link, Worker};
 
 /// How far a replay is ahead of what its client has taken, in bytes.
-const AHEAD: usize = 64 << 10;
+pub(super) const AHEAD: usize = 64 << 10;
 
 /// How long other workers are asked for what one client missed. Then it is told of a gap.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -60,11 +59,6 @@ impl Replay {
             at,
             count: 0,
         }
-    }
-
-    /// When it goes on without an answer.
-    pub(super) fn deadline(&self) -> Option<Time> {
-        self.waits_for.map(|_| self.until)
     }
 }
 
@@ -195,8 +189,7 @@ impl Worker {
     /// The end of the log is reached: from here on the client reads it as all the others do.
     fn end_replay(&mut self, now: Now, link: LinkId, out: &mut Actions) {
         let past = self.flood.past(&self.ordering.waiting());
-        let end = self.log.end();
-        let replay = self.session(link).end_replay(end);
+        let replay = self.go_live(link).expect("a replay ends");
         let mut position = past;
         position.extend(&replay.has);
         let gaps = replay.owed;
@@ -204,5 +197,3 @@ impl Worker {
         self.reply(now, link, resumed, out);
     }
 }
-
-const _: () = assert!(AHEAD <= RETRIEVED_BYTES);

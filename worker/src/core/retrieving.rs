@@ -38,7 +38,13 @@ impl Worker {
     }
 
     /// Another worker asks for what it misses.
-    pub(super) fn neighbour_asks(&mut self, now: Now, link: LinkId, ask: ActivityRetrieve, out: &mut Actions) {
+    pub(super) fn neighbour_asks(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        ask: ActivityRetrieve,
+        out: &mut Actions,
+    ) {
         let need_reply = ask.need_reply;
         let answer = self.encode(self.answer(ask));
         self.tell_neighbour(now, link, &answer, out);

@@ -3,9 +3,10 @@
 use common::id::LinkId;
 use common::machine::{Action, DialId};
 use common::time::{Now, Time};
-use common::wire::{Address, InvalidMessage, ServerLoad};
+use common::wire::{Address, InvalidMessage};
 
 use super::log::Offset;
+use super::recovering::Recovery;
 use super::session::Overdue;
 use super::{Actions, Dial, Link, Worker};
 
@@ -31,15 +32,31 @@ impl Worker {
             Some(Drain::Flushing { until, .. }) => Some(until),
             None => [self.upstream.deadline(), self.roster.deadline()].into_iter().flatten().min(),
         };
-        [Some(self.next_sweep), self.flood.deadline(), self.intake.deadline(), drain]
-            .into_iter()
-            .flatten()
-            .min()
+        let activities = [
+            self.give_up_at(),
+            self.catch_up.deadline(),
+            self.deliveries.deadline(),
+            self.reports.deadline(),
+        ];
+        let recovery = self.recovery.as_ref().map(Recovery::deadline);
+        [
+            Some(self.next_sweep),
+            self.intake.deadline(),
+            drain,
+            recovery,
+            activities.into_iter().flatten().min(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     pub(super) fn deadline_passed(&mut self, now: Now, out: &mut Actions) {
-        self.flood.give_up(now.time);
-        self.deliver_ready();
+        self.give_up_waiting(now.time);
+        self.catch_up.give_up(now.time);
+        self.ask_on(now, out);
+        self.count_deliveries(now, out);
+        self.send_reports(now, out);
         if self.drain.is_none() {
             if let Some(reason) = self.upstream.overdue(now.time) {
                 tracing::warn!(coordinator = %self.upstream.address(), reason, "giving up the coordinator");
@@ -55,6 +72,8 @@ impl Worker {
         }
         if now.time >= self.next_sweep {
             self.next_sweep = now.time + self.config.limits.sweep;
+            self.flood.tidy();
+            self.replays_overdue(now, out);
             self.sweep_clients(now, out);
             self.sweep_servers(now, out);
             if self.drain.is_none() {
@@ -113,10 +132,11 @@ impl Worker {
             }
         }
         self.roster.forget_unlisted(now.time);
+        let holds = Some(self.log.holds().clone());
+        self.announce(now, holds, out);
         if now.time >= self.next_heartbeat {
             self.next_heartbeat = now.time + self.config.limits.heartbeat;
-            self.tell_coordinator(now, ServerLoad { load: self.load, ..ServerLoad::default() }, out);
-            self.announce(now, out);
+            self.tell_load(now, out);
         }
     }
 
