@@ -3,6 +3,8 @@
 //! A capable client has a session that outlives its connections; it says the numbers, and acknowledges what it has received. A classic
 //! one has a session for as long as its connection stands, in which the worker numbers for it.
 
+use std::time::Duration;
+
 use common::id::Seq;
 use common::limits::UNREPORTED;
 use common::session::SessionId;
@@ -13,6 +15,9 @@ use super::resuming::Replay;
 
 /// How far beyond what is known here a client may begin: what it published through other workers may still be on its way.
 const AHEAD: u64 = 16 * UNREPORTED as u64;
+
+/// How long a session must have been attached here before it is moved to even out the load: who has just come is not sent on.
+const SETTLED: Duration = Duration::from_secs(10);
 
 /// One session at one connection.
 #[derive(Debug)]
@@ -36,6 +41,8 @@ struct Capable {
     replayed: u64,
     /// When it is to be given a new token.
     token_due: Time,
+    /// From when on it may be moved to another worker; none where it has been told to.
+    movable_from: Option<Time>,
 }
 
 impl Attachment {
@@ -45,8 +52,9 @@ impl Attachment {
     }
 
     /// A session of a client that numbers and acknowledges.
-    pub(super) fn capable(session: SessionId, token_due: Time) -> Self {
-        let capable = Capable { acknowledged: 0, replayed: 0, token_due };
+    pub(super) fn capable(session: SessionId, now: Time) -> Self {
+        let movable_from = Some(now + SETTLED);
+        let capable = Capable { acknowledged: 0, replayed: 0, token_due: now, movable_from };
         Attachment { capable: Some(capable), ..Attachment::classic(session) }
     }
 
@@ -117,6 +125,19 @@ impl Attachment {
             capable.replayed = replay.count;
         }
         replay
+    }
+
+    /// Whether it may be sent to another worker: it has been here for a while, and was not told to go yet.
+    pub(super) fn may_move(&self, now: Time) -> bool {
+        let from = self.capable.and_then(|capable| capable.movable_from);
+        from.is_some_and(|from| from <= now) && self.from.is_some()
+    }
+
+    /// It was told to go to another worker.
+    pub(super) fn told_to_move(&mut self) {
+        if let Some(capable) = &mut self.capable {
+            capable.movable_from = None;
+        }
     }
 
     /// When it is to be given a new token.

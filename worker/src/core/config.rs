@@ -96,7 +96,7 @@ pub struct Limits {
     /// How long a worker that no coordinator lists is remembered without a link. A minute outlasts a coordinator's restart, after
     /// which the workers come back one by one.
     pub unlisted: Duration,
-    /// How long a drain may take to flush the clients. 3 s outlast a slow network; a client that takes longer is stalled.
+    /// How long a drain may take: to hand over the clients, and again to tell the other workers what became of what was published.
     pub drain: Duration,
     /// How often deadlines and stalls are looked for; what is noticed is late by this at most.
     pub sweep: Duration,
@@ -129,7 +129,7 @@ impl Default for Limits {
             report_timeout: limits::REPORT_TIMEOUT,
             recovery: limits::RECOVERY,
             unlisted: Duration::from_secs(60),
-            drain: Duration::from_secs(3),
+            drain: limits::DRAIN_TIMEOUT,
             sweep: Duration::from_secs(1),
         }
     }

@@ -70,6 +70,7 @@ impl Worker {
             }
             Message::BackupList(list) => self.coordinators_listed(now, link, list, out),
             Message::Redirect(redirect) => self.leave_for(now, link, redirect.address, out),
+            Message::MoveClients(order) => self.move_clients(now, &order, out),
             Message::InvalidMessage(_) | Message::AuthenticationFail(_) => {
                 self.server_refused(now, link, &message, out)
             }
@@ -180,7 +181,9 @@ impl Worker {
         if let Some(recovery) = &mut self.recovery {
             recovery.listed(now.time);
         }
-        self.tell_load(now, out);
+        if !self.see_to_recovery(now, out) {
+            self.tell_load(now, out);
+        }
         for (username, secret) in self.registrations.unanswered() {
             self.tell_coordinator(now, LockRequest { username, secret }, out);
         }

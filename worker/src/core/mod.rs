@@ -19,6 +19,7 @@ mod clients;
 mod config;
 mod coordinators;
 mod deliveries;
+mod draining;
 mod epochs;
 mod flood;
 mod intake;
@@ -61,6 +62,7 @@ pub use config::{Config, Counters, Effect, Input, Limits, Remembered};
 
 use catch_up::CatchUp;
 use deliveries::Deliveries;
+use draining::Drain;
 use flood::Flood;
 use intake::{Behind, Intake};
 use log::Log;
@@ -73,7 +75,6 @@ use reports::Reports;
 use roster::Roster;
 use secrets::Digests;
 use session::Session;
-use timers::Drain;
 use upstream::Upstream;
 use users::Users;
 

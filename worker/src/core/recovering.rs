@@ -51,12 +51,13 @@ impl Worker {
         self.recovery.is_some()
     }
 
-    /// Ends the recovery when its time has come.
-    pub(super) fn see_to_recovery(&mut self, now: Now, out: &mut Actions) {
+    /// Ends the recovery when its time has come, and tells the coordinator. Says whether it did.
+    pub(super) fn see_to_recovery(&mut self, now: Now, out: &mut Actions) -> bool {
         let all_linked = || self.roster.all_linked();
         let over =
             |recovery: &mut Recovery| recovery.is_over(now.time, all_linked(), self.catch_up.is_under_way());
-        if self.recovery.take_if(over).is_some() {
+        let ends = self.recovery.take_if(over).is_some();
+        if ends {
             self.flood.caught_up();
             self.give_up_waiting(now.time);
             tracing::info!(holds = self.log.holds().len(), "caught up; taking clients");
@@ -65,6 +66,7 @@ impl Worker {
                 out.push(Action::FlushAll);
             }
         }
+        ends
     }
 
     /// Tells the coordinator how we are.

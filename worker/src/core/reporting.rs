@@ -1,13 +1,15 @@
 //! Counting what our clients have received, telling other workers, and telling senders what became of what they published.
 
 use common::id::LinkId;
-use common::machine::Action;
 use common::time::Now;
 use common::wire::{ActivityAck, ActivitySuccInfo, DeliveryCount};
 
 use super::deliveries::{Has, Reader};
 use super::session::Session;
 use super::{Actions, Link, Worker};
+
+/// Counts in one ACTIVITY_SUCC_INFO: some 120 bytes each, far below what a line may have.
+const COUNTS: usize = 4_000;
 
 impl Worker {
     /// A client says how much it has received.
@@ -32,15 +34,25 @@ impl Worker {
             Link::Upstream | Link::Neighbour => None,
         });
         let counts = self.deliveries.look(now.time, readers);
-        if counts.is_empty() {
-            return;
-        }
+        self.tell_counts(now, counts, out);
+    }
+
+    /// Counts what is left when nobody reads any more.
+    pub(super) fn count_the_rest(&mut self, now: Now, out: &mut Actions) {
+        let counts = self.deliveries.look(now.time, []);
+        self.tell_counts(now, counts, out);
+    }
+
+    fn tell_counts(&mut self, now: Now, mut counts: Vec<DeliveryCount>, out: &mut Actions) {
         let (worker, incarnation) = (self.config.id.clone(), self.config.incarnation);
         self.reports.counted(now.time, &worker, &counts);
-        let info = self.encode(ActivitySuccInfo { worker, incarnation, counts });
-        let full = self.neighbours.push_to_all(now.time, &info);
-        out.extend(self.neighbours.all().into_iter().map(Action::Flush));
-        self.cut_off(now, full, out);
+        while !counts.is_empty() {
+            let rest = counts.split_off(counts.len().min(COUNTS));
+            let info = ActivitySuccInfo { worker: worker.clone(), incarnation, counts };
+            let info = self.encode(info);
+            self.tell_all_neighbours(now, &info, out);
+            counts = rest;
+        }
     }
 
     /// A client reads no more: what it lacks it will not get from here.

@@ -169,6 +169,15 @@ fn sent_again_at_another_worker_it_gets_the_same_report_though_the_first_has_die
 }
 
 #[test]
+fn what_was_not_sent_is_not_reported() {
+    let mut reports = reports_at_a("a");
+    owed(&mut reports, 0, 1..=2);
+    owed(&mut reports, 0, 5..=5);
+    counted(&mut reports, 1, "a", 1, 9, (1, 1));
+    assert_eq!(due(&mut reports, 5), "1-2 1+0=1 local, 5-5 1+0=1 local");
+}
+
+#[test]
 fn who_has_left_is_told_nothing() {
     let mut reports = reports_at_a("a b");
     owed(&mut reports, 0, 1..=1);

@@ -171,7 +171,8 @@ impl Session {
             let run = &self.0[&start];
             let (run_end, sum) = (run.end, &run.sum);
             let before = self.0.range(..start).next_back();
-            if let Some((before, _)) = before.filter(|(_, before)| before.sum == *sum) {
+            if let Some((before, _)) = before.filter(|(_, before)| before.end == start && before.sum == *sum)
+            {
                 let before = *before;
                 self.0.remove(&start);
                 self.0.get_mut(&before).expect("it was just found").end = run_end;

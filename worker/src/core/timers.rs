@@ -1,35 +1,20 @@
-//! What happens without anybody speaking: attempts that are due, a sweep every second, heartbeats, and the drain.
+//! What happens without anybody speaking: attempts that are due, a sweep every second, and heartbeats.
 
 use common::id::LinkId;
 use common::machine::{Action, DialId};
 use common::time::{Now, Time};
 use common::wire::{Address, InvalidMessage};
 
-use super::log::Offset;
+use super::draining::Drain;
 use super::recovering::Recovery;
 use super::session::Overdue;
 use super::{Actions, Dial, Link, Worker};
-
-/// A worker on its way out. The coordinator was left first, so that it sends nobody here any more; then clients leave as they
-/// have been flushed, then the neighbours, which carry the clients' last activities.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Drain {
-    /// Clients are flushed to where the log ended when the drain began.
-    Flushing {
-        /// The end.
-        end: Offset,
-        /// Who has not taken it by then is left behind.
-        until: Time,
-    },
-    /// Nothing is left to do.
-    Done,
-}
 
 impl Worker {
     pub(super) fn next_deadline(&self) -> Option<Time> {
         let drain = match self.drain {
             Some(Drain::Done) => return None,
-            Some(Drain::Flushing { until, .. }) => Some(until),
+            Some(_) => self.drain_deadline(),
             None => [self.upstream.deadline(), self.roster.deadline()].into_iter().flatten().min(),
         };
         let activities = [
@@ -137,39 +122,6 @@ impl Worker {
         if now.time >= self.next_heartbeat {
             self.next_heartbeat = now.time + self.config.limits.heartbeat;
             self.tell_load(now, out);
-        }
-    }
-
-    pub(super) fn start_drain(&mut self, now: Now, out: &mut Actions) {
-        if self.drain.is_some() {
-            return;
-        }
-        tracing::info!(clients = self.clients(), "draining");
-        self.drain =
-            Some(Drain::Flushing { end: self.log.end(), until: now.time + self.config.limits.drain });
-        out.push(Action::StopAccepting);
-        if let Some(link) = self.upstream.link() {
-            self.close(now, link, None, out);
-        }
-    }
-
-    /// Goes on with the drain after an event. `wrote_to`: that was all that happened, so only this link may be done.
-    pub(super) fn continue_drain(&mut self, now: Now, wrote_to: Option<LinkId>, out: &mut Actions) {
-        let Some(Drain::Flushing { end, until }) = self.drain else { return };
-        let done = |kind: &Link| matches!(kind, Link::Client(session) if until <= now.time || session.is_flushed(end));
-        let leaving: Vec<LinkId> = match wrote_to {
-            Some(link) => self.links.get(link).filter(|kind| done(kind)).map(|_| link).into_iter().collect(),
-            None => self.links.iter().filter(|(_, kind)| done(kind)).map(|(link, _)| link).collect(),
-        };
-        for link in leaving {
-            self.close(now, link, None, out);
-        }
-        if self.clients() == 0 {
-            self.drain = Some(Drain::Done);
-            for link in self.neighbours.all() {
-                self.close(now, link, None, out);
-            }
-            out.push(Action::Exit(Ok(())));
         }
     }
 }

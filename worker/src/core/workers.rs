@@ -140,7 +140,11 @@ impl Worker {
             Message::ActivitySuccInfo(counts) => self.neighbour_counted(now, link, counts, out),
             Message::ActivityRetrieve(ask) => self.neighbour_asks(now, link, ask, out),
             Message::ActivityRetrieved(answer) => self.neighbour_answers(now, link, answer, out),
-            Message::Quit(_) => {}
+            Message::Quit(_) => {
+                let id = self.neighbours.id(link).expect("it stands");
+                tracing::info!(%id, "a worker is leaving");
+                self.roster.removed(now.time, id);
+            }
             Message::InvalidMessage(_) | Message::AuthenticationFail(_) => {
                 self.server_refused(now, link, &message, out)
             }
@@ -151,7 +155,17 @@ impl Worker {
     /// Tells all neighbours whom we hear, that we live, and perhaps what we hold.
     pub(super) fn announce(&mut self, now: Now, holds: Option<Position>, out: &mut Actions) {
         let frame = self.encode(self.neighbours.message(self.flood.next_seq(), holds));
-        let full = self.neighbours.push_to_all(now.time, &frame);
+        self.tell_all_neighbours(now, &frame, out);
+    }
+
+    /// Tells all workers to which an established link stands.
+    pub(super) fn tell_all_neighbours(&mut self, now: Now, frame: &[u8], out: &mut Actions) {
+        let full = self.neighbours.push_to_all(now.time, frame);
+        self.flush_neighbours(now, full, out);
+    }
+
+    /// Something was queued for neighbours, and could not be for those that lag too far behind.
+    pub(super) fn flush_neighbours(&mut self, now: Now, full: Vec<LinkId>, out: &mut Actions) {
         out.extend(self.neighbours.all().into_iter().map(Action::Flush));
         self.cut_off(now, full, out);
     }
