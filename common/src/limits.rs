@@ -14,6 +14,9 @@ pub const ENVELOPE_BYTES: usize = 4 << 10;
 /// whatever we pass on can be read by it.
 pub const NESTING: usize = 127;
 
+/// Deepest nesting of an activity in an ACTIVITY_MESSAGE. Deeper: INVALID_MESSAGE. ACTIVITY_RETRIEVED puts three levels around it.
+pub const ACTIVITY_NESTING: usize = NESTING - 3;
+
 /// Sum of all unfinished lines of a process, in bytes, beyond [`PARTIAL_LINE_FREE_BYTES`] each. The line that would exceed it is
 /// refused with INVALID_MESSAGE; whole lines are never affected.
 pub const PARTIAL_LINES_BYTES: usize = 32 << 20;

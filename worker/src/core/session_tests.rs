@@ -2,7 +2,7 @@ use super::*;
 use common::wire::LoginSuccess;
 
 fn reply(number: u32) -> Message {
-    LoginSuccess { info: format!("reply {number}"), server: None }.into()
+    LoginSuccess { info: format!("reply {number}"), ..LoginSuccess::default() }.into()
 }
 
 fn session(log: &Log) -> (Session, Digests) {
