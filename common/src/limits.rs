@@ -80,6 +80,10 @@ pub const REDIRECT_RESERVATION: Duration = Duration::from_secs(10);
 /// Redirected clients that a worker is expected to see within [`REDIRECT_RESERVATION`]. Beyond: the oldest no longer counts.
 pub const RESERVATIONS: usize = CONNECTIONS;
 
+/// Clients that are on the way from one worker, or to one, to even out loads; a twentieth of the mean load where that is less. So a worker
+/// that joins has its share after some twenty seconds, and nobody feels its newcomers' log-ins and replays.
+pub const MOVING_CLIENTS: u64 = 100;
+
 /// How long a token lets its bearer log in at a worker. Long enough for a slow connection, short enough to be worthless when
 /// it leaks from a log.
 pub const TOKEN_LIFE: Duration = Duration::from_secs(60);

@@ -42,6 +42,7 @@ pub(crate) fn all() -> Vec<(&'static str, String)> {
         ("UNDER_REGISTRATION", limits::UNDER_REGISTRATION.to_string()),
         ("REDIRECT_RESERVATION", time(limits::REDIRECT_RESERVATION)),
         ("RESERVATIONS", limits::RESERVATIONS.to_string()),
+        ("MOVING_CLIENTS", limits::MOVING_CLIENTS.to_string()),
         ("TOKEN_LIFE", time(limits::TOKEN_LIFE)),
         ("STAMP_AHEAD", time(limits::STAMP_AHEAD)),
         ("HEARTBEAT", time(limits::HEARTBEAT)),
