@@ -67,7 +67,7 @@ mod tests {
             let filter = Filter::new(Receive::Own, &username);
             let line = |by: &Username| {
                 let activity = Activity::parse(r#"{"n":1}"#).unwrap().authenticated(by);
-                Message::from(ActivityBroadcast { id: None, activity }).encode()
+                Message::from(ActivityBroadcast::from(activity)).encode()
             };
             assert!(is_broadcast(&line(&username)));
             assert!(!filter.skips(&line(&username)), "{name} misses an activity of its own");

@@ -38,7 +38,7 @@ impl Coordinator {
 
     /// When there is something to attend to.
     pub(super) fn next_attention(&self) -> Option<Time> {
-        let watches = !self.peers.is_empty() || (self.is_main() && self.placement.is_open());
+        let watches = !self.peers.is_empty() || (self.is_main() && !self.placement.links().is_empty());
         let idle = self.links.is_empty() && self.placement.is_empty() && !self.registry.has_holds();
         let reigning = match &self.reigning {
             Reigning::Seeking(seeking) => seeking.deadline().filter(|_| !self.draining),
@@ -87,6 +87,7 @@ impl Coordinator {
         self.placement.expire(now);
         if self.is_main() {
             self.remove_silent(turn);
+            self.even_out(turn);
         }
         if now >= self.next_heartbeat {
             self.next_heartbeat = now + self.config.limits.heartbeat;

@@ -42,6 +42,8 @@ pub(super) enum Refusal {
     Changed(Username),
     #[error("no worker is connected yet, try again")]
     NoWorker,
+    #[error("the workers are still catching up with what they missed; try again in a moment")]
+    Recovering,
     #[error("too many log-ins and registrations are waiting; try again in a moment")]
     Busy,
     #[error("the secret could not be hashed in time; try again in a moment")]
@@ -87,6 +89,7 @@ impl Refusal {
             | Refusal::NotYet(_)
             | Refusal::Changed(_)
             | Refusal::NoWorker
+            | Refusal::Recovering
             | Refusal::Busy
             | Refusal::TooSlow
             | Refusal::NotStored

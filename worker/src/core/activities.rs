@@ -75,6 +75,7 @@ impl Worker {
             self.flush_all = true;
             if let Some(missing) = self.flood.seen().gap_before(&id) {
                 self.catch_up.jumped(link, &missing);
+                self.ask_on(now, out);
             }
             self.order(now, session, seq, &id, &frame);
         } else {

@@ -57,11 +57,6 @@ impl Worker {
         self.rng.shuffle(&mut untold);
         tracing::info!(clients = untold.len(), workers = destinations.len(), "leaving");
         out.push(Action::StopAccepting);
-        if let Some(link) = self.upstream.link() {
-            self.close(now, link, Some(Quit::default().into()), out);
-        }
-        let quit = self.encode(Quit::default());
-        self.tell_all_neighbours(now, &quit, out);
         self.drain = Some(Drain::Moving(Moving {
             until: now.time + self.config.limits.drain,
             next_portion: now.time,
@@ -71,6 +66,11 @@ impl Worker {
             destinations,
             told: 0,
         }));
+        if let Some(link) = self.upstream.link() {
+            self.close(now, link, Some(Quit::default().into()), out);
+        }
+        let quit = self.encode(Quit::default());
+        self.tell_all_neighbours(now, &quit, out);
     }
 
     pub(super) fn drain_deadline(&self) -> Option<Time> {
@@ -105,7 +105,7 @@ impl Worker {
             if moving.untold.is_empty() || moving.next_portion > now.time {
                 return;
             }
-            moving.next_portion += PORTION.0;
+            moving.next_portion = moving.next_portion + PORTION.0;
             let rest = moving.untold.len().saturating_sub(moving.portion);
             for link in moving.untold.split_off(rest) {
                 let Some(Drain::Moving(moving)) = &mut self.drain else { return };

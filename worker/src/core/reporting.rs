@@ -80,8 +80,7 @@ impl Worker {
             let passed_on =
                 self.encode(ActivitySuccInfo { worker: worker.clone(), incarnation, counts: news });
             let full = self.neighbours.relay(now.time, &passed_on, link, &worker);
-            out.extend(self.neighbours.all().into_iter().map(Action::Flush));
-            self.cut_off(now, full, out);
+            self.flush_neighbours(now, full, out);
         }
         self.send_reports(now, out);
     }

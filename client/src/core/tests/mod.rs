@@ -336,7 +336,7 @@ fn broadcasts_are_handed_up_and_a_redirect_moves_a_live_session_without_a_pause(
     world.say(r#"{"command":"ACTIVITY_BROADCAST","id":"w/00000000000000ff/1","activity":{"a":1}}"#);
     let id: Option<ActivityId> = "w/00000000000000ff/1".parse().ok();
     let activity = Activity::parse(r#"{"a":1}"#).unwrap();
-    assert_eq!(world.effects, [Effect::Activity(ActivityBroadcast { id, activity })]);
+    assert_eq!(world.effects, [Effect::Activity(ActivityBroadcast { id, ..activity.into() })]);
     world.say(r#"{"command":"REDIRECT","host":"10.0.1.2","port":"4001"}"#);
     world.answer_dial("10.0.1.2:4001");
     world.hear();
