@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     fn shown(user: &str, json: &str) -> String {
-        let activity = Activity { id: None, user: user.to_owned(), json: json.to_owned() };
+        let activity = Activity { user: user.to_owned(), json: json.to_owned(), ..Activity::default() };
         console::strip_ansi_codes(&line(&activity)).into_owned()
     }
 

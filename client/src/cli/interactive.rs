@@ -154,7 +154,7 @@ impl Seen {
             }
             Event::LoggedIn { .. } => self.server = describe(event),
             Event::Disconnected { .. } => self.server = None,
-            Event::Registered { .. } | Event::Servers(_) | Event::Refused { .. } => {}
+            _ => {}
         }
     }
 

@@ -178,7 +178,7 @@ fn report(event: &Event, quiet: bool) {
 /// What a notice says, for people; nothing for an activity, nor for a refusal, which ends the program with a sentence of its own.
 fn describe(event: &Event) -> Option<String> {
     match event {
-        Event::LoggedIn { server, address } => Some(match server {
+        Event::LoggedIn { server, address, .. } => Some(match server {
             Some(server) => format!("connected to {server} at {}", escape(&address.to_string())),
             None => format!("connected to {}", escape(&address.to_string())),
         }),
@@ -187,9 +187,16 @@ fn describe(event: &Event) -> Option<String> {
         }
         Event::Disconnected { reason, retry_in: None } => Some(format!("not connected: {}", escape(reason))),
         Event::Registered { existing: false } => Some("registered".to_owned()),
+        Event::Resumed { recovered: false, gaps, .. } => {
+            Some(format!("some of what was missed is lost, because no server has it any more: {gaps}"))
+        }
         Event::Registered { existing: true }
+        | Event::Resumed { recovered: true, .. }
+        | Event::Report(_)
+        | Event::Unreported { .. }
         | Event::Servers(_)
         | Event::Activity(_)
+        | Event::Repeated(_)
         | Event::Refused { .. } => None,
     }
 }

@@ -62,7 +62,12 @@ mod tests {
         let json = r#"{"authenticated_user":"ann","n":1.0e2,"b":[ 1 ]}"#.to_owned();
         let mut printed = Vec::new();
         let id = "w/00000000000000ff/1".parse().ok();
-        print(&mut printed, Activity { id, user: "ann".to_owned(), json: json.clone() }, true).unwrap();
+        print(
+            &mut printed,
+            Activity { id, user: "ann".to_owned(), json: json.clone(), ..Activity::default() },
+            true,
+        )
+        .unwrap();
         let expected = format!("{{\"id\":\"w/00000000000000ff/1\",\"activity\":{json}}}\n");
         assert_eq!(String::from_utf8(printed).unwrap(), expected);
     }

@@ -156,7 +156,7 @@ impl Known {
             let role = if index == 0 { Role::Main } else { Role::Backup };
             BackupEntry { id: None, address: address.clone(), role }
         };
-        BackupList { servers: self.coordinators.iter().enumerate().map(entry).collect() }
+        BackupList { servers: self.coordinators.iter().enumerate().map(entry).collect(), token: None }
     }
 }
 
@@ -191,7 +191,7 @@ async fn serve(stream: TcpStream, own: &Address, known: &Mutex<Known>, breaks: &
                     return say(&mut writer, LoginFailed { info, retry_after: None }).await;
                 };
                 let server = "worker-a".parse().ok();
-                say(&mut writer, LoginSuccess { info: String::new(), server }).await;
+                say(&mut writer, LoginSuccess { server, ..LoginSuccess::default() }).await;
                 if worker != *own {
                     let token = Some("token".to_owned());
                     return say(&mut writer, Redirect { address: worker, token }).await;
@@ -299,7 +299,7 @@ async fn session(
 
 fn flood(user: &Username, message: &ActivityMessage, known: &Mutex<Known>) {
     let activity = message.activity.authenticated(user);
-    let frame = Message::from(ActivityBroadcast { id: None, activity }).encode();
+    let frame = Message::from(ActivityBroadcast::from(activity)).encode();
     for session in known.lock().unwrap().sessions.values() {
         // A session whose connection is breaking may have stopped listening.
         let _ = session.send(frame.clone());
