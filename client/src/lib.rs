@@ -18,5 +18,5 @@ pub use common::id::{ActivityId, Seq, ServerId};
 pub use common::session::SessionId;
 pub use common::user::{Secret, Username};
 pub use common::wire::{Address, BackupEntry, Durability, Role};
-pub use sdk::{Activity, Client, Error, Event, Options, Publisher};
+pub use sdk::{Activity, Client, Delivery, Error, Event, Options, Publisher};
 pub use shell::Receive;

@@ -8,10 +8,10 @@
 //! keeps its [`Client::position`].
 
 use std::path::PathBuf;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, ready};
 
 use common::id::{ActivityId, Seq};
 use common::session::SessionId;
@@ -270,6 +270,14 @@ impl Client {
         self.publisher.deliver(activity).await
     }
 
+    /// Publishes an activity, and returns what waits for the report on it. See [`Publisher::submit`].
+    ///
+    /// # Errors
+    /// See [`Error`]; nothing was published.
+    pub async fn submit(&self, activity: &impl Serialize) -> Result<Delivery, Error> {
+        self.publisher.submit(activity).await
+    }
+
     /// A handle that publishes through this session while something else reads its activities.
     pub fn publisher(&self) -> Publisher {
         self.publisher.clone()
@@ -389,7 +397,8 @@ impl Publisher {
 
     /// Publishes an activity, and waits until the network has reported what became of it: how many have it, and whether it survives
     /// the loss of a server. That takes some milliseconds in a healthy network, some seconds where somebody does not answer, and as
-    /// long as it takes where there is no connection; bound the wait with `tokio::time::timeout`. Many may wait at once.
+    /// long as it takes where there is no connection; bound the wait with `tokio::time::timeout`. To publish more meanwhile, see
+    /// [`submit`](Self::submit).
     ///
     /// ```no_run
     /// # async fn example(client: client::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -401,12 +410,18 @@ impl Publisher {
     /// # Errors
     /// See [`Error`]. When the session ends first, the activity may have been published.
     pub async fn deliver(&self, activity: &impl Serialize) -> Result<Report, Error> {
+        self.submit(activity).await?.await
+    }
+
+    /// Publishes an activity, and returns what waits for the report on it, so that the next one can be published meanwhile. It may be
+    /// dropped.
+    ///
+    /// # Errors
+    /// See [`Error`]; nothing was published.
+    pub async fn submit(&self, activity: &impl Serialize) -> Result<Delivery, Error> {
         let (sender, report) = oneshot::channel();
         self.send(activity, Some(sender)).await?;
-        match report.await {
-            Ok(report) => report.ok_or(Error::NoReport),
-            Err(_) => Err(ended()),
-        }
+        Ok(Delivery(report))
     }
 
     async fn send(
@@ -418,6 +433,24 @@ impl Publisher {
         let activity = wire::Activity::parse(&text).map_err(Error::NotAnActivity)?;
         core::Client::check(&activity)?;
         self.wishes.send(Wish::Publish { activity, report }).await.map_err(|_| ended())
+    }
+}
+
+/// Waits for the report on an activity that was published.
+///
+/// It ends with [`Error::Ended`] when the session ends first: the activity may have been published; and with [`Error::NoReport`] when the
+/// server gives none.
+#[derive(Debug)]
+pub struct Delivery(oneshot::Receiver<Option<Report>>);
+
+impl Future for Delivery {
+    type Output = Result<Report, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(match ready!(Pin::new(&mut self.0).poll(context)) {
+            Ok(report) => report.ok_or(Error::NoReport),
+            Err(_) => Err(ended()),
+        })
     }
 }
 

@@ -27,7 +27,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::args::{Args, Command, Connection};
 use crate::display::escape;
 use crate::memory::{self, Memory};
-use crate::{Client, Event, Options};
+use crate::{Client, Durability, Event, Options, Report, ServerId};
 
 /// The environment variable that may hold the user's secret.
 pub const USER_SECRET: &str = "FRESHET_USER_SECRET";
@@ -51,8 +51,8 @@ pub async fn run(args: Args) -> Result<(), String> {
         Some(Command::Status(command)) => status::run(connection, command).await,
         None if std::io::stdin().is_terminal() => interactive::run(connection).await,
         None => {
-            send::run(connection, crate::args::Send { activity: None, timeout: Duration::from_secs(10) })
-                .await
+            let timeout = Duration::from_secs(10);
+            send::run(connection, crate::args::Send { activity: None, timeout, json: false }).await
         }
     }
 }
@@ -173,6 +173,21 @@ fn report(event: &Event, quiet: bool) {
     if !quiet && let Some(sentence) = describe(event) {
         boot::note(&sentence);
     }
+}
+
+/// What became of an activity, for people: how many have it.
+fn outcome(report: &Report) -> String {
+    let durability = match report.durability {
+        Durability::Local => "local",
+        Durability::Replicated => "replicated",
+    };
+    let mut text =
+        format!("received by {} of {} clients, {durability}", report.succ_count, report.client_count);
+    if !report.unreachable.is_empty() {
+        let workers: Vec<&str> = report.unreachable.iter().map(ServerId::as_str).collect();
+        text.push_str(&format!("; not counting those of {}, which could not be asked", workers.join(", ")));
+    }
+    text
 }
 
 /// What a notice says, for people; nothing for an activity, nor for a refusal, which ends the program with a sentence of its own.

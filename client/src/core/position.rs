@@ -5,11 +5,11 @@
 //! are closed (what would have filled them is taken for received) and streams of workers' earlier starts are forgotten (should a worker
 //! still hold some of it, it comes again).
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
-use common::id::ActivityId;
+use common::id::{ActivityId, ServerId};
 use common::limits;
 use common::position::{self, StreamId};
 
@@ -28,7 +28,7 @@ pub struct Position {
     network: String,
     received: position::Position,
     /// The streams in the order in which they appeared, as far as they have been looked at.
-    order: VecDeque<StreamId>,
+    order: Vec<StreamId>,
     inserted: u64,
 }
 
@@ -42,7 +42,7 @@ pub struct PositionError;
 impl Position {
     /// So much of this network.
     pub(super) fn new(network: String, received: position::Position) -> Self {
-        let mut position = Position { network, received, order: VecDeque::new(), inserted: 0 };
+        let mut position = Position { network, received, order: Vec::new(), inserted: 0 };
         position.bound();
         position
     }
@@ -86,17 +86,23 @@ impl Position {
             .cloned()
             .collect();
         self.order.extend(appeared);
-        let mut forgotten = BTreeSet::new();
-        while self.order.len() > STREAMS {
-            // A worker has only one start at a time; so the earlier of two is over.
-            let later =
-                |at: usize| self.order.iter().skip(at + 1).any(|other| other.origin == self.order[at].origin);
-            let over = (0..self.order.len()).find(|at| later(*at)).unwrap_or(0);
-            forgotten.extend(self.order.remove(over));
+        let excess = self.order.len().saturating_sub(STREAMS);
+        if excess > 0 {
+            self.forget(excess);
         }
-        if !forgotten.is_empty() {
-            self.received.retain(|stream| !forgotten.contains(stream));
-        }
+    }
+
+    /// Forgets so many streams: first those that are over, because their worker has started again since, in the order in which they
+    /// appeared.
+    fn forget(&mut self, count: usize) {
+        let latest: BTreeMap<&ServerId, usize> =
+            self.order.iter().enumerate().map(|(at, stream)| (&stream.origin, at)).collect();
+        let (current, over): (Vec<usize>, Vec<usize>) =
+            (0..self.order.len()).partition(|at| latest[&self.order[*at].origin] == *at);
+        let forgotten: BTreeSet<StreamId> =
+            over.into_iter().chain(current).take(count).map(|at| self.order[at].clone()).collect();
+        self.order.retain(|stream| !forgotten.contains(stream));
+        self.received.retain(|stream| !forgotten.contains(stream));
     }
 
     pub(super) fn assert_bounds(&self) {
