@@ -330,7 +330,11 @@ impl Client {
             (Event::LoggedIn { after: Some(after), .. }, position) if self.receive == Receive::Everything => {
                 *position = Some(after.clone());
             }
-            (Event::Resumed { position: received, .. }, Some(position)) => position.extend(received),
+            (Event::Resumed { position: received @ Some(_), .. }, position)
+                if self.receive == Receive::Everything =>
+            {
+                *position = received.clone();
+            }
             (Event::Activity(broadcast), Some(position)) => {
                 broadcast.id.iter().for_each(|id| {
                     position.insert(id);

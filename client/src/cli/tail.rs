@@ -15,7 +15,7 @@ const GOODBYE: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(connection: Connection, command: Tail) -> Result<(), String> {
     let mut options = options(&connection)?;
-    let goes_on = command.after.is_some();
+    let (goes_on, begins_before) = (command.after.is_some(), command.last.is_some());
     options.start = match (command.after, command.last) {
         (Some(position), _) => Start::After(position),
         (None, Some(count)) => Start::Last(count),
@@ -29,10 +29,8 @@ pub(super) async fn run(connection: Connection, command: Tail) -> Result<(), Str
             return Err(format!("refused: {}", display::escape(&refused)));
         }
         Ok(Ending::Refused) => return Err(ended(client).await),
+        Ok(Ending::Enough) if !connection.quiet => tell_position(&mut client, begins_before).await,
         _ => {}
-    }
-    if let Some(position) = client.position().filter(|_| !connection.quiet) {
-        common::boot::note(&format!("to go on from here: --after '{position}'"));
     }
     // What was printed is printed, whether or not the worker hears it.
     let _ = tokio::time::timeout(GOODBYE, client.close()).await;
@@ -41,8 +39,10 @@ pub(super) async fn run(connection: Connection, command: Tail) -> Result<(), Str
 
 /// Why there is no more to print.
 enum Ending {
-    /// It was enough, or nobody reads it any more.
+    /// It was enough.
     Enough,
+    /// Nobody reads it any more.
+    Unread,
     /// The session has ended.
     Refused,
 }
@@ -77,11 +77,31 @@ async fn print_all(
         match printed {
             Ok(()) => {}
             // Whoever read us (`head`, say) has seen enough.
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => break,
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(Ending::Unread),
             Err(error) => return Err(format!("cannot print: {error}")),
         }
     }
     Ok(Ending::Enough)
+}
+
+/// Tells where to go on from, with everything that was printed.
+async fn tell_position(client: &mut Client, begins_before: bool) {
+    if begins_before {
+        // What was before the latest activities is told right after them.
+        let _ = tokio::time::timeout(GOODBYE, learn_position(client)).await;
+    }
+    if let Some(position) = client.position() {
+        common::boot::note(&format!("to go on from here: --after '{position}'"));
+    }
+}
+
+/// Waits until the position is known, unless there is more to print before.
+async fn learn_position(client: &mut Client) {
+    while client.position().is_none() {
+        if let None | Some(Event::Activity(_)) = client.event().await {
+            return;
+        }
+    }
 }
 
 /// Prints an activity as one line, at once.

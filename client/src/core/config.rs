@@ -158,14 +158,15 @@ pub enum Effect {
         /// where it was, and at a server that knows no positions. At another time than the first: what was between is lost.
         after: Option<Position>,
     },
-    /// Everything has come that was missed while there was no connection, as far as anybody still has it; what comes now is new.
+    /// Everything has come that was missed while there was no connection, or that the session was to begin with, as far as anybody
+    /// still has it; what comes now is new.
     Resumed {
         /// Nothing is missing.
         recovered: bool,
         /// What is missing, because no worker that could be asked has it any more.
         gaps: position::Position,
-        /// What was received by now, or never will be.
-        position: position::Position,
+        /// What was received by now, or never will be; `None` where the server did not say of which network it is.
+        position: Option<Position>,
     },
     /// What became of activities that were published. Each is reported once, in their order but where a worker died in between.
     Report(Report),

@@ -143,7 +143,7 @@ impl Client {
 
     fn resumed(&mut self, resumed: Resumed, actions: &mut Vec<Action>) {
         let Resumed { recovered, gaps, position } = resumed;
-        self.receipt.resumed(&position);
+        let position = self.receipt.resumed(&position);
         actions.push(Action::Effect(Effect::Resumed { recovered, gaps, position }));
     }
 

@@ -1,9 +1,9 @@
 //! How much of a network somebody has received: what an application keeps to go on from there later, in another process or at another
 //! worker.
 //!
-//! **Invariant.** The text of a position fits into a LOGIN: it has at most [`STREAMS`] streams and [`RANGES`] ranges. Beyond that, gaps
-//! are closed (what would have filled them is taken for received) and streams of workers' earlier starts are forgotten (should a worker
-//! still hold some of it, it comes again).
+//! **Invariant.** A LOGIN can hold it: it has at most [`STREAMS`] streams, and [`RANGES`] ranges and those of [`LOOK_EVERY`] activities.
+//! Beyond that, gaps are closed (what would have filled them is taken for received) and streams of workers' earlier starts are forgotten
+//! (should a worker still hold some of it, it comes again).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -16,8 +16,8 @@ use common::position::{self, StreamId};
 /// Streams, one for each start of each worker.
 const STREAMS: usize = 1_024;
 
-/// Ranges of all streams together. With the longest names they make half a megabyte, half of what a line may have.
-const RANGES: usize = 8_192;
+/// Ranges of all streams together. With the longest names they make a quarter of what a line may have; workers take 4,096.
+const RANGES: usize = 2_048;
 
 /// After how many activities the bounds are looked at.
 const LOOK_EVERY: u64 = 1_024;

@@ -24,6 +24,9 @@ use super::position::Position;
 /// Sessions of senders that are remembered. Beyond: the quarter that has been silent for longest is forgotten.
 const SESSIONS: usize = 16_384;
 
+/// How often workers refuse us with a position before it is given up. They may have other reasons.
+const REFUSALS: u32 = 3;
+
 /// What is known of one sender's session.
 #[derive(Debug)]
 struct Mark {
@@ -37,8 +40,12 @@ struct Mark {
 pub(super) struct Receipt {
     /// Whether to ask for what was missed.
     resumes: bool,
+    /// Where to begin; once that is done, `Now`.
     start: Start,
+    /// What was received. While it begins with the latest activities, this is not all yet that is not to come again.
     position: Option<Position>,
+    /// How often workers have refused us with this position.
+    refusals: u32,
     sessions: BTreeMap<SessionId, Mark>,
     heard: u64,
 }
@@ -66,20 +73,21 @@ pub(super) enum Beginning {
 
 impl Receipt {
     pub(super) fn new(start: Start, resumes: bool) -> Self {
-        Receipt { resumes, start, position: None, sessions: BTreeMap::new(), heard: 0 }
+        Receipt { resumes, start, position: None, refusals: 0, sessions: BTreeMap::new(), heard: 0 }
     }
 
     /// From where to go on, where that is known.
     pub(super) fn resume(&self) -> Option<&Position> {
         match &self.start {
             Start::After(position) => Some(position),
-            Start::Now | Start::Last(_) => self.position.as_ref().filter(|_| self.resumes),
+            Start::Now => self.position.as_ref().filter(|_| self.resumes),
+            Start::Last(_) => None,
         }
     }
 
     /// What has been received, where that is known.
     pub(super) fn position(&self) -> Option<&Position> {
-        self.position.as_ref()
+        self.position.as_ref().filter(|_| !matches!(self.start, Start::Last(_)))
     }
 
     /// With how many of the latest activities to begin.
@@ -92,30 +100,36 @@ impl Receipt {
 
     /// A worker has let us in after it was told from where to go on.
     pub(super) fn welcome(&mut self, success: LoginSuccess) -> Beginning {
+        self.refusals = 0;
         let resumed = self.resume().map(|position| position.network().to_owned());
-        let start = std::mem::replace(&mut self.start, Start::Now);
+        let start = std::mem::take(&mut self.start);
         let Some(network) = success.network else {
             return match start {
                 Start::After(_) => Beginning::Nowhere("the server knows no positions".to_owned()),
                 Start::Now | Start::Last(_) => Beginning::AsBefore,
             };
         };
-        if let Start::After(position) = start {
-            if position.network() != network {
+        match (start, success.position) {
+            (Start::After(position), _) if position.network() != network => {
                 let given = position.network();
-                return Beginning::Nowhere(format!(
-                    "the position is of another network, {given}; this is {network}"
-                ));
+                let info = format!("the position is of another network, {given}; this is {network}");
+                return Beginning::Nowhere(info);
             }
-            self.position = Some(position);
+            (Start::After(position), None) => self.position = Some(position),
+            (Start::Last(count), None) => {
+                // What was before them will be told when they have come.
+                self.start = Start::Last(count);
+                self.position = Some(Position::new(network, position::Position::default()));
+            }
+            (Start::Now, None) if resumed.as_ref() == Some(&network) => {}
+            // A worker that does not say where we are has nothing before that.
+            (Start::Now, before) if resumed.is_some() => {
+                return self.begin(network, before.unwrap_or_default());
+            }
+            (Start::Now, None) => {}
+            (_, Some(before)) => return self.begin(network, before),
         }
-        match (resumed, success.position) {
-            (Some(resumed), None) if resumed == network => Beginning::AsBefore,
-            // What it does not tell is nothing.
-            (Some(_), before) => self.begin(network, before.unwrap_or_default()),
-            (None, Some(before)) => self.begin(network, before),
-            (None, None) => Beginning::AsBefore,
-        }
+        Beginning::AsBefore
     }
 
     fn begin(&mut self, network: String, before: position::Position) -> Beginning {
@@ -124,11 +138,27 @@ impl Receipt {
         Beginning::At(position)
     }
 
-    /// All that was missed has come, but for what never will.
-    pub(super) fn resumed(&mut self, position: &position::Position) {
-        if let Some(ours) = &mut self.position {
-            ours.extend(position);
+    /// All that was missed has come, but for what never will. Returns where we are, where that is known.
+    pub(super) fn resumed(&mut self, position: &position::Position) -> Option<Position> {
+        self.start = Start::Now;
+        let ours = self.position.as_mut()?;
+        ours.extend(position);
+        Some(ours.clone())
+    }
+
+    /// A worker refuses us, for good. It may be because of the position: where workers keep doing that, it is forgotten. Says whether there
+    /// is nothing to go on with: one that was given is not forgotten.
+    pub(super) fn refused(&mut self) -> bool {
+        if self.resume().is_none() {
+            return false;
         }
+        self.refusals += 1;
+        if self.refusals < REFUSALS {
+            return false;
+        }
+        self.refusals = 0;
+        self.position = None;
+        matches!(self.start, Start::After(_))
     }
 
     /// An activity came.
@@ -278,6 +308,41 @@ mod tests {
         // The network is another one: what was received of the old one means nothing.
         let anew: Position = "n2@b/00000000000000ff/7".parse().unwrap();
         assert_eq!(receipt.welcome(welcome(Some("n2"), Some("b/00000000000000ff/7"))), Beginning::At(anew));
+    }
+
+    #[test]
+    fn who_begins_with_the_latest_activities_knows_where_it_is_when_they_have_come() {
+        let mut receipt = Receipt::new(Start::Last(3), true);
+        let again = broadcast(Some("a/00000000000000ff/9"), 1, 9);
+        for _ in 0..2 {
+            assert_eq!(receipt.welcome(welcome(Some("n1"), None)), Beginning::AsBefore);
+            receipt.take(&again);
+            assert_eq!((receipt.resume(), receipt.position(), receipt.last()), (None, None, Some(3)));
+        }
+        assert_ne!(
+            receipt.take(&again),
+            Arrival::New,
+            "the connection broke in between, and all three came again"
+        );
+        let position = receipt.resumed(&"a/00000000000000ff/0-11".parse().unwrap());
+        assert_eq!(position.unwrap().to_string(), "n1@a/00000000000000ff/0-11");
+        assert!(receipt.resume().is_some() && receipt.last().is_none());
+    }
+
+    #[test]
+    fn a_position_that_workers_keep_refusing_is_forgotten_and_one_that_was_given_ends_the_session() {
+        let mut receipt = Receipt::new(Start::Now, true);
+        assert!(!receipt.refused());
+        receipt.welcome(welcome(Some("n1"), Some("")));
+        assert_eq!([receipt.refused(), receipt.refused()], [false; 2]);
+        receipt.welcome(welcome(Some("n1"), None));
+        for _ in 0..REFUSALS {
+            assert!(receipt.resume().is_some());
+            assert!(!receipt.refused());
+        }
+        assert_eq!(receipt.resume(), None);
+        let mut given = Receipt::new(Start::After("n1@".parse().unwrap()), true);
+        assert_eq!([given.refused(), given.refused(), given.refused()], [false, false, true]);
     }
 
     #[test]

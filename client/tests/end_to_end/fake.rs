@@ -364,7 +364,8 @@ impl Known {
         let before = self.before(login);
         let server = "worker-a".parse().ok();
         let network = session.map(|_| "n1".to_owned());
-        let position = session.filter(|_| login.resume.is_none()).map(|_| before.clone());
+        let replays = login.resume.is_some() || login.last.is_some();
+        let position = session.filter(|_| !replays).map(|_| before.clone());
         tell(LoginSuccess { info: String::new(), server, network, position }.into());
         if login.capabilities.iter().any(|capability| capability == "backup_list") {
             tell(self.backup_list().into());
@@ -378,7 +379,7 @@ impl Known {
                 gaps.insert(id);
             }
         }
-        if login.resume.is_some() {
+        if session.is_some() && replays {
             tell(Resumed { recovered: gaps.is_empty(), gaps, position }.into());
         }
         self.next_session += 1;

@@ -241,6 +241,7 @@ async fn a_position_leads_on_in_another_session_and_covers_what_was_taken_alone(
     assert_eq!(numbers(&mut second, 6).await, [4, 5, 6, 7, 8, 9]);
     let mut third = Client::connect(options().last(2)).await.unwrap();
     assert_eq!(numbers(&mut third, 2).await, [8, 9]);
+    assert!(matches!(next(&mut third).await, Some(Event::Resumed { recovered: true, .. })));
     assert_eq!(third.position(), second.position());
     let elsewhere = options().resume("n2@worker-a/00000000000000ff/0".parse().unwrap());
     let Err(Error::Ended(reason)) = Client::connect(elsewhere).await else { panic!("let in") };

@@ -146,7 +146,7 @@ fn what_was_missed_comes_first_and_what_nobody_has_any_more_is_told() {
     let resumed = Effect::Resumed {
         recovered: false,
         gaps: "a/00000000000000ff/7-8".parse().unwrap(),
-        position: "a/00000000000000ff/0-9".parse().unwrap(),
+        position: "n1@a/00000000000000ff/0-9".parse().ok(),
     };
     assert_eq!(world.effects, [resumed]);
     assert_eq!(world.client.position().unwrap().to_string(), "n1@a/00000000000000ff/0-9");
@@ -198,9 +198,28 @@ fn who_wants_no_activities_does_not_ask_for_those_that_it_missed() {
 #[test]
 fn a_session_may_begin_with_the_latest_activities() {
     let mut world = World::new(|config| config.start = Start::Last(10));
-    assert_eq!(world.begin().last, Some(10));
+    assert_eq!(world.go_to_worker().last, Some(10));
+    world.say(r#"{"command":"LOGIN_SUCCESS","network":"n1"}"#);
+    world.say(r#"{"command":"ACTIVITY_BROADCAST","id":"a/00000000000000ff/9","activity":{}}"#);
+    assert_eq!(world.client.position(), None);
+    world.say(r#"{"command":"RESUMED","recovered":true,"position":"a/00000000000000ff/0-9"}"#);
+    assert_eq!(world.client.position().unwrap().to_string(), "n1@a/00000000000000ff/0-9");
     world.lose_connection();
     world.wait_for_deadline();
     let login = world.begin();
     assert_eq!((login.last, login.resume.is_some()), (None, true));
+}
+
+#[test]
+fn a_position_that_was_given_and_is_refused_again_and_again_ends_the_session() {
+    let mut world = World::new(|config| config.start = Start::After("n1@".parse().unwrap()));
+    for _ in 0..2 {
+        world.go_to_worker();
+        world.say(r#"{"command":"LOGIN_FAILED","info":"no"}"#);
+        assert_eq!(world.exit, None);
+        world.wait_for_deadline();
+    }
+    world.go_to_worker();
+    world.say(r#"{"command":"LOGIN_FAILED","info":"no"}"#);
+    assert_eq!((world.exit, world.link), (Some(Err("no".to_owned())), None));
 }
