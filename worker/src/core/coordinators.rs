@@ -10,8 +10,7 @@ use common::time::Now;
 use common::user::{UserRecord, Username};
 use common::users::Seen;
 use common::wire::{
-    Address, Authenticate, AuthenticateSuccess, AuthenticationFail, LockRequest, Message, ServerLoad,
-    SyncUser, UserQuery,
+    Address, Authenticate, AuthenticateSuccess, AuthenticationFail, LockRequest, Message, SyncUser, UserQuery,
 };
 
 use super::logging_in::Record;
@@ -61,10 +60,17 @@ impl Worker {
             }
             Message::LockAllowed(allowed) => self.lock_allowed(now, allowed, out),
             Message::LockDenied(denied) => self.lock_denied(now, denied, out),
-            Message::SynchronisedNewServer(new) => self.roster.joined(now.time, new.server),
-            Message::RemoveServer(removed) => self.roster.removed(now.time, &removed.id),
+            Message::SynchronisedNewServer(new) => {
+                self.roster.joined(now.time, new.server);
+                self.see_who_is_reachable(now);
+            }
+            Message::RemoveServer(removed) => {
+                self.roster.removed(now.time, &removed.id);
+                self.see_who_is_reachable(now);
+            }
             Message::BackupList(list) => self.coordinators_listed(now, link, list, out),
             Message::Redirect(redirect) => self.leave_for(now, link, redirect.address, out),
+            Message::MoveClients(order) => self.move_clients(now, &order, out),
             Message::InvalidMessage(_) | Message::AuthenticationFail(_) => {
                 self.server_refused(now, link, &message, out)
             }
@@ -171,7 +177,13 @@ impl Worker {
         self.hear_epoch(epoch);
         self.upstream.established(now.time, id);
         self.roster.listed(now.time, servers);
-        self.tell_coordinator(now, ServerLoad { load: self.load, ..ServerLoad::default() }, out);
+        self.see_who_is_reachable(now);
+        if let Some(recovery) = &mut self.recovery {
+            recovery.listed(now.time);
+        }
+        if !self.see_to_recovery(now, out) {
+            self.tell_load(now, out);
+        }
         for (username, secret) in self.registrations.unanswered() {
             self.tell_coordinator(now, LockRequest { username, secret }, out);
         }
@@ -288,7 +300,7 @@ impl Worker {
             to: None,
             load: None,
             users_after: Seen::default(),
-            recovering: false,
+            recovering: self.is_recovering(),
         }
     }
 }

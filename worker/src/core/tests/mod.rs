@@ -61,7 +61,8 @@ impl Node {
             remembered: remembered.clone(),
             incarnation: Incarnation(number),
             seed: number,
-            limits,
+            // Most stories begin when it has caught up.
+            limits: Limits { recovery: Duration::ZERO, ..limits },
         };
         let mut node = Node {
             worker: Worker::new(now, config),
