@@ -132,16 +132,19 @@ pub fn raise_file_limit() -> u64 {
     rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024)
 }
 
-/// Waits for SIGTERM or Ctrl-C. A second one ends the process at once, with the code that shells use for it.
-pub async fn shutdown_signal() {
+/// Waits for SIGTERM or Ctrl-C, from the moment of the call on: before it, they end the process. A second one ends it at once, with the
+/// code that shells use for it.
+pub fn shutdown_signal() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).expect("this process may handle SIGTERM");
     let mut interrupt = signal(SignalKind::interrupt()).expect("this process may handle SIGINT");
-    tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-    tokio::spawn(async move {
-        let code = tokio::select! { _ = terminate.recv() => 143, _ = interrupt.recv() => 130 };
-        std::process::exit(code);
-    });
+    async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        tokio::spawn(async move {
+            let code = tokio::select! { _ = terminate.recv() => 143, _ = interrupt.recv() => 130 };
+            std::process::exit(code);
+        });
+    }
 }
 
 /// Says a sentence on standard error. Where nobody hears it (a closed pipe, a full disk) there is nobody to tell that, either.

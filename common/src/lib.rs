@@ -9,6 +9,7 @@
 
 pub mod backoff;
 pub mod boot;
+mod changes;
 pub mod epoch;
 pub mod id;
 pub mod limits;

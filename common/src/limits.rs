@@ -155,6 +155,11 @@ pub const KEEPALIVE_PROBES: u32 = 3;
 /// Bytes of the log that a worker keeps in memory. A client that falls further behind is dropped.
 pub const LOG_BYTES: usize = 32 << 20;
 
+/// Bytes of activities a second that a worker takes in, from its clients together and from each other worker, where a client is further
+/// behind than a quarter of [`LOG_BYTES`] that takes as much. More than that waits at its senders. Who takes less is slow: nobody
+/// waits for it. It is thousands of activities a second, and a third of what a 100 Mbit/s line carries.
+pub const INTAKE_BYTES: usize = 4 << 20;
+
 /// PERIOD_FOR_ORDERING of seed `001`: how long an activity that came early waits for those before it.
 pub const ORDERING_PERIOD: Duration = Duration::from_millis(500);
 

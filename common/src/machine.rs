@@ -7,7 +7,8 @@
 //!
 //! Bytes to send are *pulled*: a machine says [`Action::Flush`], the driver writes a prefix of `output(link)`, and reports how
 //! much with [`Event::Wrote`]. So a machine always knows what has not left yet, back-pressure is its decision, and a worker
-//! can let the driver write straight from its log.
+//! can let the driver write straight from its log. And before a driver reads from a link it asks the machine when
+//! ([`Machine::read_after`]), so that back-pressure reaches those who send.
 //!
 //! **Invariants.** A driver delivers the events of one link in order: `Accepted` or `Dialled` first, `Closed` last, nothing
 //! after `Closed` or after the machine's own `Action::Close`. A machine never acts on a link that it has not been told of.
@@ -35,6 +36,12 @@ pub trait Machine {
 
     /// The bytes that wait to be written to `link`: one contiguous run, not necessarily all. Empty: nothing waits.
     fn output(&self, link: LinkId) -> &[u8];
+
+    /// Before when nothing is to be read from `link`; `None` where it is to be read as it comes. A driver asks each time before it
+    /// reads. What is not read waits at its sender, who so learns to send more slowly.
+    fn read_after(&self, _link: LinkId) -> Option<Time> {
+        None
+    }
 }
 
 /// The machine's own number for a connection attempt.

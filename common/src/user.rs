@@ -37,6 +37,26 @@ impl Username {
         &self.0
     }
 
+    /// Whether the name is one to be registered. Others may exist, from before there was this rule, and stay good for everything else.
+    ///
+    /// A small rule against names that pass for others or for nothing: no white space at the ends, no invisible characters, no marks that
+    /// change the direction of writing. The joiners within a name stay, which emoji and several scripts need. It does not tell
+    /// letters apart that merely look alike (UTS #39).
+    ///
+    /// # Errors
+    /// [`UsernameError::Invisible`].
+    pub fn check_presentable(&self) -> Result<(), UsernameError> {
+        let joins = |c: char| matches!(c, '\u{200c}' | '\u{200d}');
+        let is_hidden = |c: char| {
+            matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+                || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
+        };
+        let is_loose = |c: char| c.is_whitespace() || joins(c);
+        let hidden = self.0.chars().any(|c| is_hidden(c) && !joins(c));
+        let loose = self.0.starts_with(is_loose) || self.0.ends_with(is_loose);
+        if hidden || loose { Err(UsernameError::Invisible) } else { Ok(()) }
+    }
+
     /// What sorts before every name.
     pub(crate) fn before_all() -> Self {
         Username("".into())
@@ -91,6 +111,9 @@ pub enum UsernameError {
     /// Line breaks, escapes and the like.
     #[error("a username has no control characters")]
     Control,
+    /// White space at an end, characters that do not show, marks of direction.
+    #[error("a username neither begins nor ends with white space, and has no invisible characters")]
+    Invisible,
 }
 
 /// A secret in the clear, on its way from a client to a hash. It never shows in a log.
@@ -241,6 +264,27 @@ mod tests {
         assert_eq!("".parse::<Username>(), Err(UsernameError::Length));
         assert_eq!("x".repeat(65).parse::<Username>(), Err(UsernameError::Length));
         assert_eq!("a\nb".parse::<Username>(), Err(UsernameError::Control));
+    }
+
+    #[test]
+    fn names_that_pass_for_others_or_for_nothing_are_read_but_not_registered() {
+        let check = |text: &str| text.parse::<Username>().expect("it is a name").check_presentable();
+        for good in ["ann", "Zo\u{eb}", "two words", "👩\u{200d}🚀", "می\u{200c}خواهم", "名前"] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        for bad in [
+            " ",
+            "ann ",
+            "\u{a0}ann",
+            "\u{200b}",
+            "a\u{200b}nn",
+            "ann\u{202e}",
+            "a\u{2028}b",
+            "ann\u{200d}",
+            "\u{feff}ann",
+        ] {
+            assert_eq!(check(bad), Err(UsernameError::Invisible), "{bad:?}");
+        }
     }
 
     #[test]

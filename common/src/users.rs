@@ -15,21 +15,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::changes::{Change, Changes, Tick};
 use crate::id::ServerId;
-use crate::time::WallMillis;
 use crate::user::{Stamp, UserRecord, Username};
 
-/// When something was written, within what one coordinator writes.
-type Tick = (WallMillis, u32);
-
-/// The directory. A million users take some 230 MB where it was made at once, 280 MB where it grew: names are shared between the tables,
-/// coordinators' ids among all stamps.
+/// The directory. A million users take some 240 MB, 270 MB where all were adopted: names are shared between the tables, coordinators' ids
+/// among all stamps.
 #[derive(Debug, Default)]
 pub struct Users {
     /// The registrations of each name, the earliest first. Nearly every name has one registration for ever.
     names: BTreeMap<Username, Box<[UserRecord]>>,
-    /// By writer, what was written when. The name belongs to the key because two writers may bear one id by mistake.
-    changes: BTreeMap<ServerId, BTreeSet<(Tick, Username)>>,
+    /// By writer, what was written when.
+    changes: BTreeMap<ServerId, Changes>,
     /// One copy of every id that occurs in a stamp.
     ids: BTreeSet<ServerId>,
     /// Names that have a user.
@@ -53,7 +50,7 @@ impl Users {
                 if registrations.iter().all(|other| *other.written() != old)
                     && let Some(changes) = self.changes.get_mut(&old.coordinator)
                 {
-                    changes.remove(&((old.wall, old.counter), username.clone()));
+                    changes.remove(((old.wall, old.counter), username.clone()));
                 }
             }
         }
@@ -110,13 +107,8 @@ impl Users {
 
     /// Every record that is not covered by `seen`: writer by writer, each writer's in the order in which they were written.
     pub fn beyond<'a>(&'a self, seen: &Seen) -> impl Iterator<Item = (&'a Username, &'a UserRecord)> {
-        let range = |(writer, changes): (&'a ServerId, &'a BTreeSet<(Tick, Username)>)| {
-            let after = seen.0.get(writer).copied();
-            let from = (after.unwrap_or_default(), Username::before_all());
-            changes
-                .range(from..)
-                .filter(move |(tick, _)| Some(*tick) > after)
-                .map(move |change| (writer, change))
+        let range = |(writer, changes): (&'a ServerId, &'a Changes)| {
+            changes.after(seen.0.get(writer).copied()).map(move |change| (writer, change))
         };
         // Few writers: their ranges are made at once, and walked one after the other.
         let ranges: Vec<_> = self.changes.iter().map(range).collect();
@@ -131,9 +123,7 @@ impl Users {
 
     /// The latest stamp of each writer.
     pub fn latest(&self) -> Seen {
-        let last = |(writer, changes): (&ServerId, &BTreeSet<(Tick, Username)>)| {
-            Some((writer.clone(), changes.last()?.0))
-        };
+        let last = |(writer, changes): (&ServerId, &Changes)| Some((writer.clone(), changes.last()?.0));
         Seen(self.changes.iter().filter_map(last).collect())
     }
 
@@ -174,7 +164,7 @@ impl FromIterator<(Username, UserRecord)> for Users {
             (username, Box::new([users.with_known_ids(record)]))
         };
         let mut names: Vec<_> = records.into_iter().map(alone).collect();
-        names.sort_by(|(one, _), (other, _)| one.cmp(other));
+        names.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         names.dedup_by(|(name, more), (known, registrations)| {
             let same = name == known;
             if same {
@@ -184,7 +174,7 @@ impl FromIterator<(Username, UserRecord)> for Users {
             }
             same
         });
-        let mut changes: BTreeMap<ServerId, Vec<(Tick, Username)>> = BTreeMap::new();
+        let mut changes: BTreeMap<ServerId, Vec<Change>> = BTreeMap::new();
         for (name, registrations) in &names {
             users.len += usize::from(live(registrations) > 0);
             users.live += live(registrations);

@@ -2,6 +2,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::time::WallMillis;
 use crate::user::PasswordHash;
 
 type Entry = (Username, UserRecord);

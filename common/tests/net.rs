@@ -1,7 +1,9 @@
-//! The network shell, driven by the smallest machine there is: one that says back what it hears.
+//! The network shell, driven by the smallest machines there are: one that says back what it hears, one that looks at when it is told.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use common::boot::Clock;
 use common::id::LinkId;
@@ -63,14 +65,63 @@ impl Machine for Echo {
     }
 }
 
+/// Says nothing, and remembers how much it was told at most before it was asked whether it has anything to say. Whoever connects first
+/// is not to be read before a while has passed.
+#[derive(Default)]
+struct Listener {
+    first: Rc<Cell<Option<(LinkId, Time)>>>,
+    hold: Duration,
+    unasked: Cell<usize>,
+    most: Rc<Cell<usize>>,
+}
+
+impl Machine for Listener {
+    type Input = ();
+    type Effect = ();
+
+    fn handle(&mut self, now: Now, event: Event<()>, actions: &mut Vec<Action<()>>) {
+        match event {
+            Event::Accepted { link, .. } => {
+                self.first.set(self.first.get().or(Some((link, now.time))));
+            }
+            Event::Received { message: Message::InvalidMessage(message), .. } => {
+                self.unasked.set(self.unasked.get() + message.info.len());
+                self.most.set(self.most.get().max(self.unasked.get()));
+                actions.push(Action::FlushAll);
+            }
+            _ => {}
+        }
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        None
+    }
+
+    fn output(&self, _: LinkId) -> &[u8] {
+        self.unasked.set(0);
+        &[]
+    }
+
+    fn read_after(&self, link: LinkId) -> Option<Time> {
+        self.first.get().filter(|(first, _)| *first == link).map(|(_, accepted)| accepted + self.hold)
+    }
+}
+
 fn with_echo<F: Future<Output = ()>>(test: impl FnOnce(std::net::SocketAddr) -> F) {
+    with(Echo::default(), test);
+}
+
+fn with<M: Machine<Input = (), Effect = ()> + 'static, F: Future<Output = ()>>(
+    machine: M,
+    test: impl FnOnce(std::net::SocketAddr) -> F,
+) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (_inputs, receiver) = tokio::sync::mpsc::unbounded_channel();
         tokio::task::spawn_local(drive(
-            Echo::default(),
+            machine,
             Some(listener),
             Options::new(Clock::start()),
             receiver,
@@ -151,6 +202,50 @@ fn one_who_does_not_read_delays_nobody() {
         let mut all = vec![0; long.len() * 40];
         deaf.read_exact(&mut all).await.unwrap();
         assert!(all.chunks(long.len()).all(|chunk| chunk == long));
+    });
+}
+
+/// Connects and writes so many bytes without a pause.
+fn flood(address: std::net::SocketAddr, bytes: usize) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        let line = say(&"x".repeat(1_000));
+        for _ in 0..bytes / line.len() {
+            std::io::Write::write_all(&mut stream, &line).unwrap();
+        }
+    })
+}
+
+#[test]
+fn whatever_is_sent_little_is_read_before_what_follows_from_it_is_written() {
+    // A link was read for as long as it had something, and the turn came to writing after megabytes.
+    let listener = Listener::default();
+    let most = Rc::clone(&listener.most);
+    with(listener, |address| async move {
+        let floods: Vec<_> = (0..3).map(|_| flood(address, 16 << 20)).collect();
+        for flood in floods {
+            tokio::task::spawn_blocking(|| flood.join().unwrap()).await.unwrap();
+        }
+        assert!(most.get() > 0 && most.get() < 1 << 20, "{} bytes in one turn", most.get());
+    });
+}
+
+#[test]
+fn who_is_held_back_is_read_when_the_time_has_come_and_others_meanwhile() {
+    const BYTES: usize = 16 << 20;
+    let hold = Duration::from_secs(2);
+    let first = Rc::new(Cell::new(None));
+    let listener = Listener { hold, first: Rc::clone(&first), ..Listener::default() };
+    with(listener, |address| async move {
+        let began = Instant::now();
+        let held = flood(address, BYTES);
+        while first.get().is_none() {
+            tokio::task::yield_now().await;
+        }
+        tokio::task::spawn_blocking(move || flood(address, BYTES).join().unwrap()).await.unwrap();
+        assert!(!held.is_finished(), "the others waited too");
+        tokio::task::spawn_blocking(|| held.join().unwrap()).await.unwrap();
+        assert!(began.elapsed() >= hold, "the held one was done after {:?}", began.elapsed());
     });
 }
 

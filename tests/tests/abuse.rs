@@ -3,6 +3,7 @@
 //!
 //! Each abuse is done to a worker and, where it makes sense, to the coordinator at the same time, a thousand connections each.
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use common::limits;
@@ -39,9 +40,13 @@ struct Scene {
 
 impl Scene {
     fn new() -> Scene {
+        Scene::with_honest(HONEST)
+    }
+
+    fn with_honest(count: usize) -> Scene {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let cluster = cluster::start(3);
-        let crowd = runtime.block_on(Crowd::gather(&cluster.workers(), HONEST));
+        let crowd = runtime.block_on(Crowd::gather(&cluster.workers(), count));
         Scene { runtime, cluster, crowd, began: Instant::now() }
     }
 
@@ -299,4 +304,41 @@ fn sessions_that_publish_and_never_read() {
         crowd.go_on_during(PAUSE, publish_all).await;
     });
     scene.is_well();
+}
+
+/// Publishes `bytes` at a worker as fast as the worker takes them, and reads what comes so that it is not dropped for that.
+fn publish_without_a_pause(target: &Address, bytes: usize) {
+    let mut stream = std::net::TcpStream::connect(target.to_string()).expect("the worker accepts");
+    stream.set_write_timeout(Some(PATIENCE)).expect("a time-out that is not zero");
+    let reader = stream.try_clone().expect("a socket can be shared");
+    let reader = std::thread::spawn(move || std::io::copy(&mut &reader, &mut std::io::sink()));
+    stream.write_all(b"{\"command\":\"LOGIN\",\"username\":\"anonymous\"}\n").expect("the worker listens");
+    let noise = json!({"command": "ACTIVITY_MESSAGE", "activity": {"noise": "x".repeat(10_000)}});
+    let noise = format!("{noise}\n");
+    for _ in 0..bytes / noise.len() {
+        stream.write_all(noise.as_bytes()).expect("nobody is dropped for sending quickly");
+    }
+    // All of it has been read before the worker closes.
+    stream.write_all(b"{\"command\":\"LOGOUT\"}\n").expect("the worker listens");
+    reader.join().expect("the reader does not panic").expect("the worker closes in order");
+}
+
+#[test]
+fn one_who_publishes_without_a_pause() {
+    // One such publisher, even anonymous, had all others dropped from its worker within a second ("you fell behind what this server
+    // keeps"), however fast they read. A worker went on reading from it for as long as there was something, so that the whole log
+    // passed before anything was written; and when it came to writing, more came in than anybody could take.
+    let mut scene = Scene::with_honest(30);
+    let worker = scene.cluster.network.workers[0].address().clone();
+    let Scene { runtime, crowd, .. } = &mut scene;
+    runtime.block_on(async {
+        let flood =
+            tokio::task::spawn_blocking(move || publish_without_a_pause(&worker, 8 * limits::LOG_BYTES));
+        crowd.go_on_during(PAUSE, flood).await.expect("the publisher is served");
+    });
+    scene.is_well();
+    let dropped = |log: String| log.matches("dropped a client").count();
+    for worker in &scene.cluster.network.workers {
+        assert_eq!(dropped(worker.log_tail(usize::MAX)), 0, "{} dropped somebody", worker.name());
+    }
 }

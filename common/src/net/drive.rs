@@ -7,6 +7,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 
 use super::node::{Node, Shared};
+use super::reading::ReadOn;
 use crate::boot::Clock;
 use crate::limits;
 use crate::machine::{Event, Machine};
@@ -51,14 +52,21 @@ pub async fn drive<M: Machine + 'static>(
     let node = Node::new(machine, options);
     let turn = node.borrow().turn();
     let mut accepting = Accepting { listener, not_before: None };
+    let mut read_on = ReadOn::WhenReadable;
     loop {
+        if read_on == ReadOn::AtOnce {
+            // First the system is asked what else is new: who can be written to, who else has something to say.
+            tokio::task::yield_now().await;
+        }
         let wake = node.borrow().until_deadline().map(|wait| Instant::now() + wait);
         tokio::select! {
+            () = read_on.time_has_come() => {}
             () = at(wake) => node.borrow_mut().handle(Event::DeadlinePassed),
             Some(input) = inputs.recv() => node.borrow_mut().handle(Event::Input(input)),
             Some((stream, peer)) = accepting.next() => Node::accepted(&node, stream, peer),
             () = turn.notified() => {}
         }
+        read_on = node.borrow_mut().read();
         Node::flush(&node);
         Node::dial(&node);
         for effect in node.borrow_mut().take_effects() {

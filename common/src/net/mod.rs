@@ -1,11 +1,12 @@
 //! The network shell: runs one [`Machine`](crate::machine::Machine) on tokio, on one thread.
 //!
-//! One task ([`drive()`]) owns the turn: it accepts, takes inputs, wakes the machine at its deadline, and flushes. Beside it runs one
-//! small task per link that waits for bytes (`node`), and one per dialling attempt. All of them share the `node::Node`, and none
+//! One task ([`drive()`]) owns the turn: it accepts, takes inputs, wakes the machine at its deadline, reads, and flushes. Beside it runs
+//! one small task per link that waits for bytes (`reading`), and one per dialling attempt. All of them share the `node::Node`, and none
 //! awaits while it holds it, so a machine never sees two events at once and one peer never waits for another.
 //!
-//! **Batching.** Tasks that became ready together run one after the other before the turn comes round to flushing, so under load many
-//! messages leave in one write, and without load one leaves at once. Nothing ever waits for company.
+//! **Batching.** What has come from many peers is read one after the other before the turn comes to flushing, so under load many
+//! messages leave in one write, and without load one leaves at once. Nothing ever waits for company, and a turn is short whatever
+//! anybody sends: it reads a bounded number of bytes, and goes on with those who have not had theirs.
 //!
 //! What is *not* here: any decision. When a peer is too slow, who may connect, what a closed link means: machines say.
 
@@ -13,6 +14,7 @@ mod closing;
 mod drive;
 mod hasher;
 mod node;
+mod reading;
 
 pub use drive::{Options, drive};
 pub use hasher::Hasher;

@@ -1,4 +1,4 @@
-//! A machine and its links: what the tasks of one process share.
+//! A machine and its links: what the tasks of one process share. When which link is read: `reading`.
 
 use std::cell::RefCell;
 use std::io;
@@ -13,26 +13,24 @@ use tokio::task::AbortHandle;
 
 use super::closing::Closing;
 use super::drive::Options;
+use super::reading::{self, Queue};
 use crate::boot::Clock;
 use crate::id::LinkId;
 use crate::machine::{Action, DialId, Event, Machine};
 use crate::wire::{Address, Lines, Message};
-
-/// Bytes read from one link at a time; then others have their turn.
-const READ_BYTES: usize = 64 << 10;
 
 /// How the tasks of a process hold its node. Nobody keeps it borrowed across an `await`.
 pub(super) type Shared<M> = Rc<RefCell<Node<M>>>;
 
 /// The machine, its links, and what is to be done at the end of the turn.
 pub(super) struct Node<M: Machine> {
-    machine: M,
-    links: SlotMap<LinkId, Link>,
-    clock: Clock,
+    pub(super) machine: M,
+    pub(super) links: SlotMap<LinkId, Link>,
+    pub(super) clock: Clock,
     options: Options,
     closing: Closing,
-    /// What every read goes through: links own no buffer but for unfinished lines.
-    buffer: Vec<u8>,
+    /// The links that have something to read.
+    pub(super) readable: Queue,
     actions: Vec<Action<M::Effect>>,
     effects: Vec<M::Effect>,
     to_dial: Vec<(DialId, Address)>,
@@ -44,10 +42,12 @@ pub(super) struct Node<M: Machine> {
     exit: Option<Result<(), String>>,
 }
 
-struct Link {
-    stream: Rc<TcpStream>,
+pub(super) struct Link {
+    pub(super) stream: Rc<TcpStream>,
+    /// Wakes the link's watcher after all that had come was read.
+    pub(super) drained: Rc<Notify>,
     lines: Lines,
-    reader: Option<AbortHandle>,
+    watcher: Option<AbortHandle>,
     /// The kernel takes no more for now; a task waits until it does.
     blocked: bool,
 }
@@ -60,7 +60,7 @@ impl<M: Machine + 'static> Node<M> {
             clock: options.clock,
             options,
             closing: Closing::default(),
-            buffer: vec![0; READ_BYTES],
+            readable: Queue::default(),
             actions: Vec::new(),
             effects: Vec::new(),
             to_dial: Vec::new(),
@@ -143,17 +143,25 @@ impl<M: Machine + 'static> Node<M> {
         });
     }
 
-    /// Takes a connection in, accepted or dialled, and starts its reader.
+    /// Takes a connection in, accepted or dialled, and starts its watcher.
     fn insert(node: &Shared<M>, stream: TcpStream, event: impl FnOnce(LinkId) -> Event<M::Input>) {
         super::prepare(&stream);
         let stream = Rc::new(stream);
         let mut this = node.borrow_mut();
         let lines = Lines::new(this.options.line_bytes, this.options.partial_budget.clone());
-        let id = this.links.insert(Link { stream: Rc::clone(&stream), lines, reader: None, blocked: false });
+        let drained = Rc::new(Notify::new());
+        let link = Link {
+            stream: Rc::clone(&stream),
+            drained: Rc::clone(&drained),
+            lines,
+            watcher: None,
+            blocked: false,
+        };
+        let id = this.links.insert(link);
         this.handle(event(id));
         if let Some(link) = this.links.get_mut(id) {
-            let reader = tokio::task::spawn_local(read(Rc::downgrade(node), id, stream));
-            link.reader = Some(reader.abort_handle());
+            let watcher = reading::watch(Rc::downgrade(node), id, stream, drained);
+            link.watcher = Some(tokio::task::spawn_local(watcher).abort_handle());
         }
     }
 
@@ -176,23 +184,8 @@ impl<M: Machine + 'static> Node<M> {
         }
     }
 
-    /// Reads once; says whether there is more to come.
-    fn on_readable(&mut self, id: LinkId) -> ControlFlow<()> {
-        let Some(link) = self.links.get_mut(id) else { return ControlFlow::Break(()) };
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let flow = match link.stream.try_read(&mut buffer) {
-            Ok(count) if count > 0 => self.take(id, &buffer[..count]),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => ControlFlow::Continue(()),
-            Ok(_) | Err(_) => {
-                self.lost(id);
-                ControlFlow::Break(())
-            }
-        };
-        self.buffer = buffer;
-        flow
-    }
-
-    fn take(&mut self, id: LinkId, bytes: &[u8]) -> ControlFlow<()> {
+    /// Hands what was read from a link to the machine. Says whether to read on.
+    pub(super) fn take(&mut self, id: LinkId, bytes: &[u8]) -> ControlFlow<()> {
         let Some(link) = self.links.get_mut(id) else { return ControlFlow::Break(()) };
         // The lines leave the table for the moment, so that the machine may close the link while they are read.
         let idle = Lines::new(self.options.line_bytes, self.options.partial_budget.clone());
@@ -226,10 +219,10 @@ impl<M: Machine + 'static> Node<M> {
     }
 
     /// The peer is gone.
-    fn lost(&mut self, id: LinkId) {
+    pub(super) fn lost(&mut self, id: LinkId) {
         if let Some(link) = self.links.remove(id) {
-            if let Some(reader) = link.reader {
-                reader.abort();
+            if let Some(watcher) = link.watcher {
+                watcher.abort();
             }
             self.handle(Event::Closed { link: id });
         }
@@ -238,8 +231,8 @@ impl<M: Machine + 'static> Node<M> {
     /// The machine is done with this link.
     fn close(&mut self, id: LinkId, farewell: Vec<u8>) {
         let Some(link) = self.links.remove(id) else { return };
-        if let Some(reader) = link.reader {
-            reader.abort();
+        if let Some(watcher) = link.watcher {
+            watcher.abort();
         }
         self.closing.close(link.stream, farewell);
     }
@@ -273,20 +266,4 @@ impl<M: Machine + 'static> Node<M> {
 enum Written {
     All,
     Blocked(Rc<TcpStream>),
-}
-
-/// Waits for bytes on one link until it is gone.
-async fn read<M: Machine + 'static>(
-    node: std::rc::Weak<RefCell<Node<M>>>,
-    id: LinkId,
-    stream: Rc<TcpStream>,
-) {
-    loop {
-        // An error here shows in the read that follows.
-        let _ = stream.readable().await;
-        let Some(node) = node.upgrade() else { return };
-        if node.borrow_mut().on_readable(id).is_break() {
-            return;
-        }
-    }
 }

@@ -62,6 +62,7 @@ pub(crate) fn all() -> Vec<(&'static str, String)> {
         ("RECONNECT", format!("{} to {}", time(limits::RECONNECT.0), time(limits::RECONNECT.1))),
         ("DIAL_TIMEOUT", time(limits::DIAL_TIMEOUT)),
         ("LOG_BYTES", bytes(limits::LOG_BYTES)),
+        ("INTAKE_BYTES", format!("{} a second", bytes(limits::INTAKE_BYTES))),
         ("ORDERING_PERIOD", time(limits::ORDERING_PERIOD)),
         ("HELD_BYTES", bytes(limits::HELD_BYTES)),
     ]

@@ -58,7 +58,8 @@ pub async fn run(config: Config) -> Result<(), String> {
     let coordinator = Coordinator::new(clock.now(), settings, opened.recovered);
     let (inputs, results) = mpsc::unbounded_channel();
     let (mut disk, disk_ended) = Disk::start(store, exports, inputs.clone());
-    tokio::task::spawn_local(drain_on_signal(inputs.clone()));
+    // Who is told that it is ready may tell it to end.
+    tokio::task::spawn_local(drain_on(boot::shutdown_signal(), inputs.clone()));
 
     info!(%id, %address, users, data_dir = %config.data_dir.display(), "the coordinator is ready");
     let hasher = Hasher::new();
@@ -96,7 +97,7 @@ fn reachable(bound: SocketAddr) -> Address {
     Address::from(address)
 }
 
-async fn drain_on_signal(inputs: UnboundedSender<Input>) {
-    boot::shutdown_signal().await;
+async fn drain_on(signal: impl Future<Output = ()>, inputs: UnboundedSender<Input>) {
+    signal.await;
     drop(inputs.send(Input::Drain));
 }

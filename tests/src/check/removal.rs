@@ -53,11 +53,10 @@ impl Check for Removal {
             Seen::Effect { at, effect: Effect::Coordinator(OfCoordinator::Persist { change, .. }) } => {
                 for (name, record) in &change.users {
                     let stored = scene.disks.of(*at).registration(name, &record.registration);
-                    let again = stored.is_some_and(|stored| {
-                        stored.secret == record.secret
-                            && stored.changed != record.changed
-                            && record.changed.coordinator == scene.cast.server_id(*at)
-                    });
+                    let me = scene.cast.server_id(*at);
+                    let written_by_me =
+                        record.written.as_ref().is_some_and(|written| written.coordinator == me);
+                    let again = written_by_me && stored.is_none_or(|stored| stored.written != record.written);
                     coverage.add("proposals adopted", u64::from(again));
                     if stored.is_some_and(|stored| stored.supersedes(record)) {
                         return Err(format!(

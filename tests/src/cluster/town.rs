@@ -85,12 +85,12 @@ impl Town {
 
     /// Where the coordinator of a host listens.
     pub fn coordinator(&self, host: &str) -> Address {
-        Address::new(&self.spaces.address(host), 3780).expect("an address")
+        Address::new(self.spaces.address(host), 3780).expect("an address")
     }
 
     /// Where the worker of a host listens.
     pub fn worker(&self, host: &str) -> Address {
-        Address::new(&self.spaces.address(host), 4000).expect("an address")
+        Address::new(self.spaces.address(host), 4000).expect("an address")
     }
 
     /// What each coordinator answers to STATUS.

@@ -44,7 +44,7 @@ pub const MINIMA: &[(&str, u64)] = &[
     ("peers that misbehaved", 600),
     ("persists lost in a crash", 100),
     ("persists that survived a crash unanswered", 100),
-    ("proposals adopted", 50),
+    ("proposals adopted", 60),
     ("reconnections", 1_000),
     ("redirects that nobody followed", 60),
     ("registrations", 3_000),

@@ -122,12 +122,16 @@ impl<M: Machine> World<M> {
     /// Something has arrived for the end on `side`.
     pub(super) fn readable(&mut self, conn: ConnId, side: Side, at: common::time::Time) {
         let now = self.now;
+        let held_until = self.held_until(conn, side);
         let Some(connection) = self.network.get(conn) else { return };
         let writer = connection.end(side.other());
         if writer.scheduled != Some(at) {
             return;
         }
-        writer.scheduled = None;
+        writer.scheduled = held_until;
+        if let Some(at) = held_until {
+            return self.queue.push(at, Due::Readable(conn, side, at));
+        }
         let piece = writer.pipe.read(now);
         if piece.is_some() && std::mem::take(&mut writer.starved) || matches!(writer.state, State::Closing(_))
         {
@@ -141,6 +145,16 @@ impl<M: Machine> World<M> {
         }
         self.attend(conn, side);
         self.network.forget_if_over(conn);
+    }
+
+    /// Until when the machine at this end does not want to read what has arrived, if it does not.
+    fn held_until(&mut self, conn: ConnId, side: Side) -> Option<common::time::Time> {
+        let connection = self.network.get(conn)?;
+        let id = connection.process(side);
+        let State::Open(link) = connection.end(side).state else { return None };
+        let process = &self[id];
+        let after = process.machine.as_ref()?.read_after(link)?;
+        Some(process.when(after)).filter(|after| *after > self.now)
     }
 
     /// Cuts what arrived into messages and tells the machine.

@@ -121,6 +121,17 @@ impl Machine for Node {
             Node::Errand(machine) => machine.output(link),
         }
     }
+
+    fn read_after(&self, link: LinkId) -> Option<Time> {
+        match self {
+            Node::Coordinator(machine) => machine.read_after(link),
+            Node::Worker(machine) => machine.read_after(link),
+            Node::Client(machine) => machine.read_after(link),
+            Node::Classic(machine) => machine.read_after(link),
+            Node::Mischief(machine) => machine.read_after(link),
+            Node::Errand(machine) => machine.read_after(link),
+        }
+    }
 }
 
 /// Runs a machine on an event of the common type.

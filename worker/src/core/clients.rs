@@ -8,7 +8,7 @@ use common::time::Now;
 use common::user::Username;
 use common::wire::{
     ActivityBroadcast, ActivityMessage, AuthenticationFail, ChangeSecretFailed, DeLoad, MainAnswer,
-    MainQuery, Message, Millis, RemoveUserFailed, WireError,
+    MainQuery, Message, Millis, RemoveUserFailed,
 };
 
 use super::session::{Attempt, Phase, Purpose, Session};
@@ -101,7 +101,7 @@ impl Worker {
         };
         let limit = self.config.limits.activity_bytes;
         if message.activity.get().len() > limit {
-            return self.refuse(now, link, WireError::TooLong { limit }.to_string(), out);
+            return self.refuse(now, link, format!("the activity is longer than {limit} bytes"), out);
         }
         if self.drain.is_some() {
             // As if it had come after the close that is imminent.
@@ -112,6 +112,7 @@ impl Worker {
         frame.clear();
         Message::from(broadcast).encode_into(&mut frame);
         self.append(&frame);
+        self.intake.took_from_client(now.time, frame.len());
         let full = self.neighbours.push_to_all(now.time, &frame);
         self.frame = frame;
         self.cut_off(now, full, out);

@@ -53,6 +53,8 @@ pub struct Limits {
     pub activity_bytes: usize,
     /// Bytes of the log.
     pub log_bytes: usize,
+    /// Bytes of activities a second that are taken in where those who receive them cannot keep up.
+    pub intake_bytes: usize,
     /// Bytes of private replies that may wait for a client. What a closing client is still sent is bounded by this too.
     pub client_outbox_bytes: usize,
     /// Bytes that may wait for another server.
@@ -101,6 +103,7 @@ impl Default for Limits {
             login_deadline: limits::LOGIN_DEADLINE,
             activity_bytes: limits::LINE_BYTES,
             log_bytes: limits::LOG_BYTES,
+            intake_bytes: limits::INTAKE_BYTES,
             client_outbox_bytes: limits::CLIENT_OUTBOX_BYTES,
             server_outbox_bytes: limits::SERVER_OUTBOX_BYTES,
             write_stall: limits::WRITE_STALL,

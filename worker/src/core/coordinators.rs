@@ -14,6 +14,7 @@ use common::wire::{
     SyncUser, UserQuery,
 };
 
+use super::logging_in::Record;
 use super::{Actions, Link, Worker};
 
 impl Worker {
@@ -56,7 +57,7 @@ impl Worker {
                 if let Some(record) = answer.user {
                     self.learn_user(now, answer.username.clone(), record, out);
                 }
-                self.query_over(now, &answer.username, out);
+                self.query_over(now, &answer.username, Record::Answered, out);
             }
             Message::LockAllowed(allowed) => self.lock_allowed(now, allowed, out),
             Message::LockDenied(denied) => self.lock_denied(now, denied, out),
@@ -176,6 +177,7 @@ impl Worker {
         for username in self.queries.keys().cloned().collect::<Vec<_>>() {
             self.tell_coordinator(now, UserQuery { username }, out);
         }
+        self.users.expect(seen.clone());
         self.users_above = Some(seen);
         self.tell_users(now, out);
     }
@@ -230,7 +232,7 @@ impl Worker {
                 self.registration_unanswered(now, link, out);
             }
             for username in self.queries.keys().cloned().collect::<Vec<_>>() {
-                self.query_over(now, &username, out);
+                self.query_over(now, &username, Record::Unanswered, out);
             }
         }
         rest
@@ -256,11 +258,19 @@ impl Worker {
             Message::AuthenticationFail(fail) => &fail.info,
             _ => unreachable!("only refusals come here"),
         };
-        let who = match self.neighbours.id(link) {
-            Some(id) => id.to_string(),
-            None => format!("the coordinator at {}", self.upstream.address()),
-        };
-        tracing::warn!(%who, %info, "{} from a server", message.command());
+        let coordinator = self.upstream.address();
+        match self.neighbours.id(link) {
+            Some(id) => tracing::warn!(%id, "a worker refused us: {info}"),
+            None if self.upstream.is_established() => {
+                tracing::error!(
+                    %coordinator,
+                    "the coordinator has ended our connection: {info}. If another worker runs with the id {}, give each its own --id",
+                    self.config.id
+                );
+                self.upstream.shut_out();
+            }
+            None => tracing::warn!(%coordinator, "the coordinator does not let us in: {info}"),
+        }
         self.close(now, link, None, out);
     }
 

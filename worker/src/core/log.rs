@@ -21,7 +21,13 @@ impl Position {
         Position(self.0 + bytes as u64)
     }
 
-    fn since(self, earlier: Position) -> usize {
+    /// How many bytes were ever appended before it.
+    pub(super) fn bytes(self) -> u64 {
+        self.0
+    }
+
+    /// How many bytes lie between `earlier` and this point.
+    pub(super) fn since(self, earlier: Position) -> usize {
         usize::try_from(self.0 - earlier.0).expect("the log fits into memory")
     }
 }

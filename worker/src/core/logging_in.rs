@@ -18,6 +18,9 @@ const BACKUP_LIST: &str = "backup_list";
 /// What is said of a name that does not exist, and of a secret that is not its: the same.
 const WRONG: &str = "wrong name or secret";
 
+/// What is said of a name that we do not know, where nobody could be asked whether it exists.
+const UNKNOWN: &str = "this server does not know you yet, and no coordinator answers; try again in a moment";
+
 /// What is being verified.
 #[derive(Debug)]
 pub(super) struct Verification {
@@ -35,8 +38,10 @@ pub(super) struct Verification {
 pub(super) enum Record {
     /// Our own copy, which may be older than the coordinator's.
     OurCopy,
-    /// What the coordinator answered a moment ago, or was asked for in vain.
-    JustAsked,
+    /// What the coordinator answered a moment ago.
+    Answered,
+    /// Our own copy, for the coordinator was asked in vain.
+    Unanswered,
 }
 
 impl Worker {
@@ -61,12 +66,19 @@ impl Worker {
         let mut info = "a log-in needs a secret or a token".to_owned();
         if let Some(token) = &login.token {
             match self.users.check_token(token, &username, now.wall) {
-                Ok(registration) => return self.welcome(now, link, username, registration, None, out),
+                Ok(registration) => {
+                    // It proves nothing, and is what the client will repeat in its activities.
+                    let digest = login.secret.as_ref().map(|secret| self.digests.of(secret));
+                    return self.welcome(now, link, username, registration, digest, out);
+                }
                 Err(reason) => info = reason,
             }
         }
         match login.secret {
-            None => self.deny_login(now, link, info, false, out),
+            None => {
+                let again = login.token.is_some() && !self.users.can_check_tokens();
+                self.deny_login(now, link, info, again, out);
+            }
             Some(secret) if !secret.is_acceptable() => self.deny_login(now, link, WRONG, false, out),
             Some(_) if self.is_busy() => self.deny_login(now, link, BUSY, true, out),
             Some(secret) => {
@@ -101,9 +113,9 @@ impl Worker {
         }
     }
 
-    /// There is an answer about `username`, or there will be none: those who waited are verified against what is known now, unless that
-    /// is what their secrets did not match before. So a wrong secret costs a question, and no second hash.
-    pub(super) fn query_over(&mut self, now: Now, username: &Username, out: &mut Actions) {
+    /// There is an answer about `username`, or there will be none, as `record` says: those who waited are verified against what is known now,
+    /// unless that is what their secrets did not match before. So a wrong secret costs a question, and no second hash.
+    pub(super) fn query_over(&mut self, now: Now, username: &Username, record: Record, out: &mut Actions) {
         for link in self.queries.remove(username).unwrap_or_default() {
             let Phase::Asking { attempt, refuted, .. } = self.session(link).phase() else {
                 unreachable!("who waits for an answer is asking")
@@ -111,9 +123,9 @@ impl Worker {
             let (attempt, refuted) = (attempt.clone(), refuted.clone());
             let known = self.users.get(username).map(|user| &user.changed);
             if refuted.is_some() && refuted.as_ref() == known {
-                self.deny_secret(now, link, &attempt, out);
+                self.deny_secret(now, link, &attempt, true, out);
             } else {
-                self.verify(link, attempt, Record::JustAsked, out);
+                self.verify(link, attempt, record, out);
             }
         }
     }
@@ -143,7 +155,8 @@ impl Worker {
             if may_be_old && self.upstream.is_established() {
                 return self.ask_for(now, link, attempt, changed, out);
             }
-            return self.deny_secret(now, link, &attempt, out);
+            let is_certain = changed.is_some() || record == Record::Answered;
+            return self.deny_secret(now, link, &attempt, is_certain, out);
         }
         let user = self.users.get(&attempt.username).filter(|user| Some(&user.changed) == changed.as_ref());
         let Some(registration) = user.map(|user| user.registration.clone()) else {
@@ -154,16 +167,29 @@ impl Worker {
                 let digest = self.digests.of(&attempt.secret);
                 self.welcome(now, link, attempt.username, Some(registration), Some(digest), out);
             }
-            Purpose::Register => self.registered_already(now, link, &attempt.username, out),
+            Purpose::Register { .. } => self.registered_already(now, link, &attempt.username, out),
         }
     }
 
-    /// The secret is not the user's, or there is no such user.
-    fn deny_secret(&mut self, now: Now, link: LinkId, attempt: &Attempt, out: &mut Actions) {
+    /// The secret is not the user's, or there is no such user, unless that is not certain.
+    fn deny_secret(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        attempt: &Attempt,
+        is_certain: bool,
+        out: &mut Actions,
+    ) {
+        let username = &attempt.username;
         match attempt.purpose {
-            Purpose::LogIn => self.deny_login(now, link, WRONG, false, out),
-            Purpose::Register => {
-                self.deny_registration(now, link, format!("{} is registered", attempt.username), false, out)
+            Purpose::LogIn if is_certain => self.deny_login(now, link, WRONG, false, out),
+            Purpose::LogIn => self.deny_login(now, link, UNKNOWN, true, out),
+            // It was when this one asked. Hashing its secret took longer than the other's way to the disk.
+            Purpose::Register { was_free: true } => {
+                self.deny_registration(now, link, format!("{username} is being registered"), true, out);
+            }
+            Purpose::Register { was_free: false } => {
+                self.deny_registration(now, link, format!("{username} is registered"), false, out);
             }
         }
     }
@@ -173,7 +199,7 @@ impl Worker {
         let info = format!("{} has changed just now; try again", attempt.username);
         match attempt.purpose {
             Purpose::LogIn => self.deny_login(now, link, info, true, out),
-            Purpose::Register => self.deny_registration(now, link, info, true, out),
+            Purpose::Register { .. } => self.deny_registration(now, link, info, true, out),
         }
     }
 
@@ -212,7 +238,7 @@ impl Worker {
 
     /// Its time to log in is over.
     pub(super) fn login_too_late(&mut self, now: Now, link: LinkId, out: &mut Actions) {
-        let info = format!("no log-in within {:?}", self.config.limits.login_deadline);
+        let info = format!("no log-in within {} s", self.config.limits.login_deadline.as_secs());
         self.deny_login(now, link, info, false, out);
     }
 
@@ -220,7 +246,7 @@ impl Worker {
     pub(super) fn answer_too_late(&mut self, now: Now, link: LinkId, out: &mut Actions) {
         if let Phase::Asking { attempt, .. } = self.session(link).phase() {
             let username = attempt.username.clone();
-            self.query_over(now, &username, out);
+            self.query_over(now, &username, Record::Unanswered, out);
         }
     }
 

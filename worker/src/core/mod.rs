@@ -3,7 +3,7 @@
 //! What is absent: sockets, clocks, threads, files, password hashing. The shell brings bytes and time, and does the hashing
 //! ([`Effect`]).
 //!
-//! The leaves know nothing of each other: `session` (one client), `log`, `flood` (what has been seen), `neighbours` and `roster` (other
+//! The leaves know nothing of each other: `session` (one client), `log`, `flood` (what has been seen), `intake` (how fast), `neighbours` and `roster` (other
 //! workers), `upstream` (the coordinator), `users`, `register` (held names), `secrets`. Only [`Worker`] routes between them: this file
 //! takes events apart; `clients`, `logging_in` and `registering` hold the conversation with clients, `coordinators` and `workers` those
 //! with other servers, `timers` what happens without anybody speaking.
@@ -17,6 +17,7 @@ mod config;
 mod coordinators;
 mod epochs;
 mod flood;
+mod intake;
 mod lists;
 mod log;
 mod logging_in;
@@ -46,6 +47,7 @@ use slotmap::SecondaryMap;
 pub use config::{Config, Counters, Effect, Input, Limits, Remembered};
 
 use flood::Flood;
+use intake::{Behind, Intake};
 use log::Log;
 use logging_in::Verification;
 use neighbours::Neighbours;
@@ -67,6 +69,7 @@ pub struct Worker {
     links: SecondaryMap<LinkId, Link>,
 
     log: Log,
+    intake: Intake,
     flood: Flood,
     neighbours: Neighbours,
     roster: Roster,
@@ -130,9 +133,11 @@ impl Worker {
     pub fn new(now: Now, config: Config) -> Self {
         let mut rng = fastrand::Rng::with_seed(config.seed);
         let limits = &config.limits;
+        let log = Log::new(limits.log_bytes);
         Worker {
             links: SecondaryMap::new(),
-            log: Log::new(limits.log_bytes),
+            intake: Intake::new(limits.intake_bytes, limits.log_bytes / 32, log.end()),
+            log,
             flood: Flood::new(config.id.clone(), config.incarnation, limits.clone()),
             neighbours: Neighbours::new(limits),
             roster: Roster::new(config.id.clone(), limits.unlisted),
@@ -264,6 +269,20 @@ impl Worker {
         self.flush_all = true;
     }
 
+    /// Finds out who cannot keep up with what comes in.
+    fn look_after_readers(&mut self, now: Now) {
+        let limits = &self.config.limits;
+        let mut clients = false;
+        for link in self.links.values_mut() {
+            if let Link::Client(session) = link {
+                clients |=
+                    session.is_outpaced(now.time, &self.log, limits.log_bytes / 4, limits.intake_bytes);
+            }
+        }
+        let workers = self.neighbours.longest_queue() > limits.server_outbox_bytes / 2;
+        self.intake.looked(now.time, self.log.end(), Behind { clients, workers });
+    }
+
     fn start_job(&mut self, job: Job) -> JobId {
         let id = JobId(self.next_job);
         self.next_job += 1;
@@ -303,6 +322,9 @@ impl Machine for Worker {
             Event::Input(Input::Verified { job, matches }) => self.verified(now, job, matches, actions),
             Event::Input(Input::Drain) => self.start_drain(now, actions),
         }
+        if self.intake.is_due(now.time, self.log.end()) {
+            self.look_after_readers(now);
+        }
         self.spread_epoch(now, actions);
         if std::mem::take(&mut self.flush_all) {
             actions.push(Action::FlushAll);
@@ -322,6 +344,14 @@ impl Machine for Worker {
             Some(Link::Upstream) => self.upstream.output(),
             Some(Link::Neighbour) => self.neighbours.output(link),
             None => &[],
+        }
+    }
+
+    fn read_after(&self, link: LinkId) -> Option<Time> {
+        match self.links.get(link)? {
+            Link::Client(session) if session.is_logged_in() => self.intake.clients_after(),
+            Link::Neighbour => self.intake.worker_after(link),
+            Link::Client(_) | Link::Upstream => None,
         }
     }
 }

@@ -194,6 +194,11 @@ impl Neighbours {
         self.links.iter().filter_map(overdue).collect()
     }
 
+    /// How many bytes wait for the worker that most waits for.
+    pub(super) fn longest_queue(&self) -> usize {
+        self.links.values().map(|neighbour| neighbour.outbox.len()).max().unwrap_or_default()
+    }
+
     /// What is to be written next to `link`.
     pub(super) fn output(&self, link: LinkId) -> &[u8] {
         self.links.get(&link).map_or(&[], |neighbour| neighbour.outbox.pending())

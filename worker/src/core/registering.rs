@@ -20,6 +20,7 @@ impl Worker {
             Ok(username) => username,
             Err(error) => return self.deny_registration(now, link, error.to_string(), false, out),
         };
+        let presentable = username.check_presentable();
         let refusal = match () {
             () if self.drain.is_some() => Some((LEAVING.to_owned(), true)),
             () if username.is_anonymous() => {
@@ -30,9 +31,14 @@ impl Worker {
                 if self.is_busy() {
                     return self.deny_registration(now, link, BUSY, true, out);
                 }
-                let attempt = Attempt { username, secret: register.secret, purpose: Purpose::Register };
+                let attempt = Attempt {
+                    username,
+                    secret: register.secret,
+                    purpose: Purpose::Register { was_free: false },
+                };
                 return self.verify(link, attempt, Record::OurCopy, out);
             }
+            () if presentable.is_err() => presentable.err().map(|error| (error.to_string(), false)),
             () if self.registrations.is_held(&username) => {
                 Some((format!("{username} is being registered"), true))
             }
@@ -50,7 +56,8 @@ impl Worker {
             self.registrations.hold(username.clone(), link, job),
             "a name that is held was refused above"
         );
-        self.session(link).enter(Phase::Registering { username, secret: register.secret.clone() });
+        let (secret, was_free) = (register.secret.clone(), self.users.are_all_here());
+        self.session(link).enter(Phase::Registering { username, secret, was_free });
         out.push(Action::Effect(Effect::Hash { job, secret: register.secret }));
     }
 
@@ -104,11 +111,12 @@ impl Worker {
         let Some(link) = self.registrations.answered(&username) else { return };
         match self.links.get(link) {
             Some(Link::Client(session)) if registered => {
-                let Phase::Registering { secret, .. } = session.phase() else {
+                let Phase::Registering { secret, was_free, .. } = session.phase() else {
                     unreachable!("a session goes nowhere while it registers")
                 };
-                let attempt = Attempt { username, secret: secret.clone(), purpose: Purpose::Register };
-                self.verify(link, attempt, Record::JustAsked, out);
+                let purpose = Purpose::Register { was_free: *was_free };
+                let attempt = Attempt { username, secret: secret.clone(), purpose };
+                self.verify(link, attempt, Record::Answered, out);
             }
             _ => self.close(now, link, Some(RegisterFailed { info, retry_after }.into()), out),
         }

@@ -13,6 +13,9 @@ use common::wire::{Address, ServerEntry};
 /// Workers that are remembered. Far more than a mesh of direct links can carry.
 const KNOWN: usize = 1_024;
 
+/// How long a link must have stood for its loss to be an accident. Two workers that use one id replace each other's links much sooner.
+const STOOD: Duration = Duration::from_secs(2);
+
 /// The known workers, but for ourselves.
 #[derive(Debug)]
 pub(super) struct Roster {
@@ -38,8 +41,8 @@ enum Contact {
     None(Time),
     /// An attempt, or its handshake, is under way.
     Dialling,
-    /// A link stands.
-    Linked,
+    /// A link stands, since then.
+    Linked(Time),
 }
 
 impl Roster {
@@ -68,7 +71,7 @@ impl Roster {
     /// A coordinator says that this worker is gone. If its link stands, it is not.
     pub(super) fn removed(&mut self, now: Time, id: &ServerId) {
         match self.known.get_mut(id) {
-            Some(known) if known.contact == Contact::Linked => known.unlisted_since = Some(now),
+            Some(known) if known.contact.is_link() => known.unlisted_since = Some(now),
             _ => {
                 self.known.remove(id);
             }
@@ -78,20 +81,16 @@ impl Roster {
     /// This worker has authenticated at us or we at it: its link stands.
     pub(super) fn linked(&mut self, now: Time, server: ServerEntry) {
         if let Some(known) = self.learn(now, server) {
-            known.contact = Contact::Linked;
+            known.contact = Contact::Linked(now);
         }
     }
 
-    /// The link works: the next loss starts a new series of attempts.
-    pub(super) fn working(&mut self, id: &ServerId) {
-        if let Some(known) = self.known.get_mut(id) {
-            known.backoff.reset();
-        }
-    }
-
-    /// The attempt failed, or the link is gone.
+    /// The attempt failed, or the link is gone. Only where it had stood for a while a new series of attempts begins.
     pub(super) fn lost(&mut self, now: Time, id: &ServerId, rng: &mut fastrand::Rng) {
         if let Some(known) = self.known.get_mut(id) {
+            if matches!(known.contact, Contact::Linked(since) if now.since(since) >= STOOD) {
+                known.backoff.reset();
+            }
             known.contact = Contact::None(now + known.backoff.next(rng));
         }
     }
@@ -103,7 +102,7 @@ impl Roster {
 
     /// The workers that a coordinator lists or to which a link stands, and where they listen.
     pub(super) fn reachable(&self) -> impl Iterator<Item = (&ServerId, &Address)> {
-        let reachable = |known: &Known| known.unlisted_since.is_none() || known.contact == Contact::Linked;
+        let reachable = |known: &Known| known.unlisted_since.is_none() || known.contact.is_link();
         self.known.iter().filter(move |(_, known)| reachable(known)).map(|(id, known)| (id, &known.address))
     }
 
@@ -111,7 +110,7 @@ impl Roster {
     pub(super) fn forget_unlisted(&mut self, now: Time) {
         self.known.retain(|_, known| {
             let unlisted = known.unlisted_since.is_some_and(|since| now.since(since) >= self.unlisted);
-            !unlisted || known.contact == Contact::Linked
+            !unlisted || known.contact.is_link()
         });
     }
 
@@ -169,8 +168,12 @@ impl Contact {
     fn dial_at(self) -> Option<Time> {
         match self {
             Contact::None(at) => Some(at),
-            Contact::Dialling | Contact::Linked => None,
+            Contact::Dialling | Contact::Linked(_) => None,
         }
+    }
+
+    fn is_link(self) -> bool {
+        matches!(self, Contact::Linked(_))
     }
 }
 
@@ -226,6 +229,27 @@ mod tests {
         roster.removed(at(1), &"y".parse().unwrap());
         roster.removed(at(1), &"z".parse().unwrap());
         assert_eq!(roster.known.keys().map(ServerId::as_str).collect::<Vec<_>>(), ["z"]);
+    }
+
+    #[test]
+    fn a_link_that_is_lost_again_and_again_is_made_ever_more_slowly_until_one_has_stood_for_a_while() {
+        let mut roster = roster();
+        let (z, mut rng) = ("z".parse().unwrap(), fastrand::Rng::with_seed(1));
+        roster.joined(at(0), entry("z", 3));
+        let mut now = at(0);
+        let mut attempts = 0;
+        while now < at(60) {
+            now = roster.deadline().expect("another attempt is ahead");
+            assert_eq!(due(&mut roster, now), ["z@h:3"]);
+            roster.linked(now, entry("z", 3));
+            roster.lost(now + Duration::from_millis(10), &z, &mut rng);
+            attempts += 1;
+        }
+        assert!(attempts < 40, "{attempts} attempts in a minute");
+        roster.due(roster.deadline().unwrap());
+        roster.linked(now, entry("z", 3));
+        roster.lost(now + STOOD, &z, &mut rng);
+        assert!(roster.deadline().unwrap() <= now + STOOD + common::limits::RECONNECT.0);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use common::time::Time;
 use common::user::{Secret, Stamp, Username};
 use common::wire::{ActivityMessage, Message};
 
+use super::intake::PATIENCE;
 use super::log::{Log, Position};
 use super::secrets::{Digest, Digests};
 
@@ -28,6 +29,8 @@ pub(super) struct Session {
     between_frames: bool,
     /// When something was last written, or nothing waited.
     moved: Time,
+    /// How many bytes it was ahead, at the most since it is far behind, of one that has taken its share since the clock started.
+    best_pace: i64,
     /// When it is to hear BACKUP_LIST again, where it has said that it understands it.
     list_due: Option<Time>,
 }
@@ -60,6 +63,8 @@ pub(super) enum Phase {
         username: Username,
         /// With which secret.
         secret: Secret,
+        /// Whether we knew all users when it asked, so that the name was free then.
+        was_free: bool,
     },
     /// It receives and may publish.
     LoggedIn {
@@ -67,7 +72,7 @@ pub(super) enum Phase {
         username: Username,
         /// The registration that it is logged in by; none for the anonymous user.
         registration: Option<Stamp>,
-        /// The digest of its secret, where it logged in by one.
+        /// The digest of the secret that it gave to log in; none where it gave a token alone.
         digest: Option<Digest>,
     },
     /// It is no client: a coordinator that has shown the network secret asks whom we hear.
@@ -93,8 +98,11 @@ pub(super) struct Attempt {
 pub(super) enum Purpose {
     /// To log in.
     LogIn,
-    /// To register again what is registered.
-    Register,
+    /// To register what is registered: it may be its own, and the answer was lost.
+    Register {
+        /// Whether the name was free when it asked, as far as we know: somebody else was registering it at that time.
+        was_free: bool,
+    },
 }
 
 /// Why a session needs attention.
@@ -121,6 +129,7 @@ impl Session {
             cursor: None,
             between_frames: true,
             moved: now,
+            best_pace: 0,
             list_due: None,
         }
     }
@@ -236,6 +245,20 @@ impl Session {
             }
             _ => self.outbox.wrote(now, bytes),
         }
+    }
+
+    /// Whether it is more than `lag` bytes behind although it takes `rate` bytes a second, give or take what it should take within
+    /// [`PATIENCE`]. To be asked regularly.
+    pub(super) fn is_outpaced(&mut self, now: Time, log: &Log, lag: usize, rate: usize) -> bool {
+        let Some(cursor) = self.cursor.filter(|cursor| *cursor >= log.start()) else { return false };
+        let due_in = |micros: u128| (rate as u128 * micros / 1_000_000) as i64;
+        let pace = cursor.bytes() as i64 - due_in(now.as_micros().into());
+        if log.end().since(cursor) <= lag {
+            self.best_pace = pace;
+            return false;
+        }
+        self.best_pace = self.best_pace.max(pace);
+        self.best_pace - pace < due_in(PATIENCE.as_micros())
     }
 
     /// Whether nothing waits that was there when the log's end was `end`.

@@ -113,3 +113,28 @@ fn who_fell_behind_the_log_hears_it_where_a_message_may_follow() {
         assert_eq!(session.farewell(&log, 100, Some(&reply(1))), expected, "after {taken} bytes");
     }
 }
+
+#[test]
+fn a_client_that_takes_its_share_is_waited_for_and_one_that_takes_less_only_for_a_moment() {
+    const RATE: usize = 1_000;
+    let at = |millis: u64| Time::from_micros(millis * 1_000);
+    let mut log = Log::new(100_000);
+    let ((mut good, _), (mut slow, _)) = (session(&log), session(&log));
+    let outpaced = |millis, log: &Log, session: &mut Session| session.is_outpaced(at(millis), log, 500, RATE);
+    log.append(&[b"x".repeat(499).as_slice(), b"\n"].concat());
+    assert!(!outpaced(0, &log, &mut good) && !outpaced(0, &log, &mut slow), "neither is far behind");
+    for _ in 0..20 {
+        log.append(&[b"x".repeat(999).as_slice(), b"\n"].concat());
+    }
+    for millis in (0..8_000).step_by(100) {
+        // In gulps, as a process reads that is not always let run.
+        take(&mut good, &log, if millis % 500 == 0 { RATE / 2 } else { 0 });
+        take(&mut slow, &log, RATE / 20);
+        assert!(outpaced(millis, &log, &mut good), "nobody waits for the good one after {millis} ms");
+        assert_eq!(outpaced(millis, &log, &mut slow), millis < 2_000, "after {millis} ms");
+    }
+    while !good.output(&log).is_empty() {
+        take(&mut good, &log, 500);
+    }
+    assert!(!outpaced(9_000, &log, &mut good), "it has caught up");
+}

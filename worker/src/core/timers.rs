@@ -31,7 +31,10 @@ impl Worker {
             Some(Drain::Flushing { until, .. }) => Some(until),
             None => [self.upstream.deadline(), self.roster.deadline()].into_iter().flatten().min(),
         };
-        [Some(self.next_sweep), self.flood.deadline(), drain].into_iter().flatten().min()
+        [Some(self.next_sweep), self.flood.deadline(), self.intake.deadline(), drain]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     pub(super) fn deadline_passed(&mut self, now: Now, out: &mut Actions) {

@@ -7,6 +7,8 @@
 //! **Invariants.** At most one attempt or link at a time. While none works, another attempt is always ahead. However coordinators send us
 //! to and fro, the attempts that are made without a pause are few until a link has stood for the failure time-out.
 
+use std::time::Duration;
+
 use common::backoff::Backoff;
 use common::epoch::Epoch;
 use common::id::{LinkId, ServerId};
@@ -18,7 +20,7 @@ use common::wire::{Address, BackupEntry, Message, Role};
 use super::config::Limits;
 
 /// How often it is said that no coordinator can be reached.
-const COMPLAINT: std::time::Duration = std::time::Duration::from_secs(10);
+const COMPLAINT: Duration = Duration::from_secs(10);
 
 /// Attempts beyond the first round that are made without a pause where a coordinator has sent us on. One leads from a backup to the main
 /// coordinator; a second and a third may be needed while it changes.
@@ -39,6 +41,8 @@ pub(super) struct Upstream {
     detour: Option<Address>,
     /// Where the coordinator that we are about to leave has sent us.
     sent_on: Option<Address>,
+    /// The coordinator that we are about to leave has ended a link that worked.
+    shut_out: bool,
     /// Attempts since a link last stood for the failure time-out.
     attempts: usize,
     backoff: Backoff,
@@ -85,6 +89,7 @@ impl Upstream {
             turn: 0,
             detour: None,
             sent_on: None,
+            shut_out: false,
             attempts: 0,
             backoff: Backoff::default(),
             state: State::Resting(now),
@@ -207,9 +212,19 @@ impl Upstream {
                 self.go_to_turn((self.turn + 1) % self.order.len());
             }
         }
-        let hurry = self.attempts < without_pause;
-        self.state = State::Resting(if hurry { now } else { now + self.backoff.next(rng) });
+        let pause = match () {
+            () if std::mem::take(&mut self.shut_out) => limits::RECONNECT.1.mul_f64((1.0 + rng.f64()) / 2.0),
+            () if self.attempts < without_pause => Duration::ZERO,
+            () => self.backoff.next(rng),
+        };
+        self.state = State::Resting(now + pause);
         std::mem::replace(&mut self.outbox, Outbox::new(self.limits.server_outbox_bytes)).farewell(None)
+    }
+
+    /// The coordinator has ended a link that worked: the next attempt comes after a long pause, for another worker that bears our id
+    /// may have taken our place, and would be driven out in its turn.
+    pub(super) fn shut_out(&mut self) {
+        self.shut_out = true;
     }
 
     /// The coordinator says that we should go to `address`: that is tried next, once its own link is [`lost`](Self::lost).

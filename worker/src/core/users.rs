@@ -19,6 +19,8 @@ pub(super) struct Users {
     directory: users::Users,
     /// Up to where coordinators have told us everything.
     told: Seen,
+    /// Up to where the coordinator knew everything when it let us in.
+    expected: Seen,
 }
 
 impl Users {
@@ -43,6 +45,16 @@ impl Users {
         self.network = Some(network);
         self.token_key = Some(token_key);
         moved
+    }
+
+    /// The coordinator, which has just let us in, knows everything up to here, and is going to tell us what we lack of it.
+    pub(super) fn expect(&mut self, seen: Seen) {
+        self.expected = seen;
+    }
+
+    /// Whether the coordinator has told us everything that it knew when it let us in. From then on we hear what is registered as it happens.
+    pub(super) fn are_all_here(&self) -> bool {
+        self.told.covers_all(&self.expected)
     }
 
     /// The coordinator says that everything up to here is here.
@@ -103,6 +115,11 @@ impl Users {
             records.insert(username.clone(), record.clone());
         }
         (records, true)
+    }
+
+    /// Whether there is a key to check tokens with: some coordinator has let us in.
+    pub(super) fn can_check_tokens(&self) -> bool {
+        self.token_key.is_some()
     }
 
     /// Whether `token` lets `username` in, and for which registration: none for the anonymous user.

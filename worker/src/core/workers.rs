@@ -136,7 +136,6 @@ impl Worker {
                 self.flood.announced(now.time, &id, incarnation, next);
                 self.deliver_ready();
                 if first {
-                    self.roster.working(&id);
                     self.announce(now, out);
                 }
             }
@@ -155,6 +154,7 @@ impl Worker {
         let mut frame = std::mem::take(&mut self.frame);
         frame.clear();
         Message::from(broadcast).encode_into(&mut frame);
+        self.intake.took_from_worker(now.time, link, frame.len());
         let novelty = self.flood.offer(now.time, &id, &frame);
         if novelty == Novelty::Next {
             self.append(&frame);
@@ -199,6 +199,7 @@ impl Worker {
 
     pub(super) fn neighbour_gone(&mut self, now: Now, link: LinkId, out: &mut Actions) -> Vec<u8> {
         let (id, named, rest) = self.neighbours.remove(link).expect("the link stood");
+        self.intake.forget(link);
         tracing::info!(%id, "a link to a worker is gone");
         self.roster.lost(now.time, &id, &mut self.rng);
         if named && self.drain.is_none() {

@@ -13,8 +13,8 @@ use super::StoreError;
 /// The lock's name in its directory.
 pub(super) const LOCK: &str = "coordinator.lock";
 
-/// Memory for pages of the file. Users are read once, and written in order of arrival: there is little to gain from more.
-const CACHE_BYTES: usize = 16 << 20;
+/// Memory for pages of the file. Users are read once, and written where the last ones were: there is little to gain from more.
+const CACHE_BYTES: usize = 4 << 20;
 
 /// Makes the directory, private to this user, and takes its lock.
 pub(super) fn prepare(directory: &Path) -> Result<File, StoreError> {

@@ -54,6 +54,30 @@ fn a_coordinator_that_goes_silent_is_given_up_and_the_next_one_is_dialled_at_onc
 }
 
 #[test]
+fn a_worker_whose_place_another_one_takes_does_not_drive_that_out_at_once() {
+    // Two workers with one id drove each other out eighteen times a second, and activities were lost between their links.
+    let (mut node, mut coordinator) = Node::joined();
+    let mut joined = 0;
+    let end = node.now.time + Duration::from_secs(60);
+    while node.now.time < end {
+        node.wait_with(coordinator, Duration::from_secs(3));
+        node.say(coordinator, r#"{"command":"INVALID_MESSAGE","info":"this server has connected anew"}"#);
+        node.wait(Duration::from_millis(2_499));
+        assert!(node.dials.is_empty() && node.exit.is_none());
+        node.wait(Duration::from_millis(2_501));
+        coordinator = node.answer_dial();
+        node.say(coordinator, &success("net", ""));
+        joined += 1;
+    }
+    assert!(joined <= 8, "{joined} times in a minute");
+    // Any other loss is no reason to wait.
+    node.wait_with(coordinator, Duration::from_secs(3));
+    node.hang_up(coordinator);
+    node.wait(Duration::ZERO);
+    assert_eq!(node.dials.len(), 1);
+}
+
+#[test]
 fn a_refused_network_secret_ends_the_worker_with_a_sentence() {
     let mut node = Node::new();
     let coordinator = node.answer_dial();

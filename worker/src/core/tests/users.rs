@@ -153,9 +153,10 @@ fn a_wrong_secret_is_refused_at_once_without_a_coordinator_and_in_time_without_a
 fn a_worker_that_lags_verifies_against_the_record_that_comes_with_the_refusal() {
     let (mut node, coordinator) = Node::joined();
     let denied = r#"{"command":"LOCK_DENIED","username":"ann","info":"ann is registered","user":{"registration":"5.0@c","changed":"5.0@c","secret":"hash of s"}}"#;
-    for (secret, expected) in
-        [("s", "REGISTER_SUCCESS ann is registered already"), ("t", "REGISTER_FAILED ann is registered")]
-    {
+    for (secret, expected) in [
+        ("s", "REGISTER_SUCCESS ann is registered already"),
+        ("t", "REGISTER_FAILED ann is being registered"),
+    ] {
         let (mut node, coordinator) = Node::joined();
         let link = node.connect();
         node.say(link, &format!(r#"{{"command":"REGISTER","username":"ann","secret":"{secret}"}}"#));

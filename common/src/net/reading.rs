@@ -1,0 +1,144 @@
+//! Who is read when: all links in turn, a piece at a time, and in one turn not more than is soon passed on.
+//!
+//! A task per link (its watcher) waits until something has come and puts the link at the end of a queue. The turn reads from the
+//! front; a link that may have more goes back to the end, and one that has been emptied back to its watcher. Who the machine
+//! does not want to be read yet keeps its place in front.
+//!
+//! **Invariant.** Between two flushes, not more than [`TURN_BYTES`] and a piece are read from all links together. Once, a link was read
+//! for as long as it had something: one who sent without a pause filled a worker's log several times over before anything was
+//! written to anybody, and everybody else was dropped for having fallen behind.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::ops::ControlFlow;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+use super::node::Node;
+use crate::id::LinkId;
+use crate::machine::Machine;
+
+/// Bytes read from one link at a time; then others have their turn.
+const READ_BYTES: usize = 64 << 10;
+
+/// The same, of a link that the machine has had held back: a thousand of them, at some megabytes a second in all, come round within
+/// seconds.
+const HELD_READ_BYTES: usize = 16 << 10;
+
+/// Bytes read in one turn, before what follows from them is written: far less than any queue holds, far more than a write costs.
+const TURN_BYTES: usize = 256 << 10;
+
+/// What a read counts for at the least, however few bytes it brings: it has its price too.
+const LEAST_READ_BYTES: usize = 1 << 10;
+
+/// The links that have something to read, in the order in which they are served.
+#[derive(Debug)]
+pub(super) struct Queue {
+    links: VecDeque<LinkId>,
+    /// What every read goes through: links own no buffer but for unfinished lines.
+    buffer: Vec<u8>,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Queue { links: VecDeque::new(), buffer: vec![0; READ_BYTES] }
+    }
+}
+
+/// What ends the pause before the next turn, beside everything that is new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReadOn {
+    /// Nothing: nobody has anything to read, as far as is known.
+    WhenReadable,
+    /// Those who have something are not to be read for so long.
+    After(Duration),
+    /// Some have not been served.
+    AtOnce,
+}
+
+impl ReadOn {
+    /// Waits until it is time to read on.
+    pub(super) async fn time_has_come(self) {
+        match self {
+            ReadOn::WhenReadable => std::future::pending().await,
+            ReadOn::After(pause) => tokio::time::sleep(pause).await,
+            ReadOn::AtOnce => {}
+        }
+    }
+}
+
+impl<M: Machine + 'static> Node<M> {
+    /// Reads what has come, as much as belongs into one turn.
+    pub(super) fn read(&mut self) -> ReadOn {
+        let now = self.clock.now().time;
+        let mut budget = TURN_BYTES;
+        let mut held = VecDeque::new();
+        let mut until = None;
+        while budget > 0 {
+            let Some(id) = self.readable.links.pop_front() else { break };
+            let piece = match self.machine.read_after(id) {
+                None => READ_BYTES,
+                Some(after) if after <= now => HELD_READ_BYTES,
+                Some(after) => {
+                    until = Some(until.map_or(after, |until| after.min(until)));
+                    held.push_back(id);
+                    continue;
+                }
+            };
+            budget = budget.saturating_sub(self.read_link(id, piece).max(LEAST_READ_BYTES));
+        }
+        let unserved = !self.readable.links.is_empty();
+        held.append(&mut self.readable.links);
+        self.readable.links = held;
+        match until {
+            _ if unserved => ReadOn::AtOnce,
+            Some(until) => ReadOn::After(until.since(now)),
+            None => ReadOn::WhenReadable,
+        }
+    }
+
+    /// Reads once from a link, at most `piece` bytes. Returns how many.
+    fn read_link(&mut self, id: LinkId, piece: usize) -> usize {
+        let Some(link) = self.links.get_mut(id) else { return 0 };
+        let mut buffer = std::mem::take(&mut self.readable.buffer);
+        let read = link.stream.try_read(&mut buffer[..piece]);
+        match &read {
+            Ok(0) => self.lost(id),
+            Ok(count) => {
+                if self.take(id, &buffer[..*count]) == ControlFlow::Continue(()) {
+                    self.readable.links.push_back(id);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => link.drained.notify_one(),
+            Err(_) => self.lost(id),
+        }
+        self.readable.buffer = buffer;
+        read.unwrap_or(0)
+    }
+
+    fn is_readable(&mut self, id: LinkId) {
+        self.readable.links.push_back(id);
+        self.turn().notify_one();
+    }
+}
+
+/// Waits for bytes on one link, until it is gone.
+pub(super) async fn watch<M: Machine + 'static>(
+    node: Weak<RefCell<Node<M>>>,
+    id: LinkId,
+    stream: Rc<TcpStream>,
+    drained: Rc<Notify>,
+) {
+    loop {
+        // An error here shows in the read that follows.
+        let _ = stream.readable().await;
+        let Some(node) = node.upgrade() else { return };
+        node.borrow_mut().is_readable(id);
+        drop(node);
+        drained.notified().await;
+    }
+}
