@@ -242,6 +242,13 @@ fn an_empty_standby_gets_a_large_store_while_log_ins_go_on_and_a_short_absence_c
     );
     assert!(moved < CHANGES_BYTES, "{moved} bytes were moved");
     assert_eq!(place.users(1), (users + CHANGES) as u64);
+
+    // Workers have them all too, for the time when no coordinator answers.
+    println!("the worker: {}", resident(&worker));
+    drop((main, standby));
+    for number in [0, users / 2, users - 1] {
+        Peer::connect(worker.address()).log_in(&name(number), SECRET);
+    }
 }
 
 /// Waits until a server's memory does not grow any more: it has the users that it was to be told of.

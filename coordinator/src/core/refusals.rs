@@ -3,7 +3,7 @@
 use common::id::LinkId;
 use common::user::Username;
 use common::wire::{
-    ChangeSecretFailed, ForgetCoordinatorFailed, ImportFailed, LoginFailed, Message, RegisterFailed,
+    ChangeSecretFailed, ForgetCoordinatorFailed, ImportFailed, LoginFailed, Message, Millis, RegisterFailed,
     RemoveUserFailed,
 };
 
@@ -99,11 +99,25 @@ impl Refusal {
     }
 }
 
+/// By how much sooner one may try again what fails only while somebody takes over.
+const BRIEF: u64 = 10;
+
+impl Refusal {
+    /// Whether it is over as soon as somebody has taken over, or has been heard.
+    fn is_brief(&self) -> bool {
+        matches!(self, Refusal::NoMain | Refusal::SteppedDown | Refusal::Incomplete | Refusal::Changed(_))
+    }
+}
+
 impl Coordinator {
     /// Tells whoever asked, and closes the connection: of an operator it stays open.
     pub(super) fn refuse(&mut self, turn: &mut Turn<'_>, link: LinkId, asked: Asked, refusal: &Refusal) {
         let info = refusal.to_string();
-        let retry_after = refusal.is_passing().then(|| self.retry_after());
+        let retry_after = refusal.is_passing().then(|| {
+            let pause = self.retry_after();
+            // A takeover or a merge is over in a moment, and spreads its clients by itself.
+            if refusal.is_brief() { Millis(pause.0 / BRIEF) } else { pause }
+        });
         let last: Message = match asked {
             Asked::LogIn => LoginFailed { info, retry_after }.into(),
             Asked::Register => RegisterFailed { info, retry_after }.into(),

@@ -48,6 +48,7 @@ impl Coordinator {
             return Err(Refusal::Unacceptable(SECRET_RULE.to_owned()));
         }
         if self.registry.get(&username).is_none() {
+            username.check_presentable().map_err(|error| Refusal::Unacceptable(error.to_string()))?;
             self.registry.may_hold(&username)?;
         }
         self.may_change()?;

@@ -1,10 +1,12 @@
 //! What an acknowledgement survives. `replicated` is said when the record is on the main coordinator's disk and on that of every backup that it
-//! lists; `local` only where no healthy backup can be reached; and whatever was acknowledged, in whichever words, is there in the end, on
+//! lists, and on theirs first; `local` only where no healthy backup can be reached; and whatever was acknowledged, in whichever words, is there in the end, on
 //! every disk, as it was or as it was changed later.
 
 use std::time::Duration;
 
+use common::user::{UserRecord, Username};
 use common::wire::{Durability as Promise, Message};
+use coordinator::core::Effect as OfCoordinator;
 
 use super::ledger::{Ack, Request};
 use super::{Check, Ledger, Scene, Verdict};
@@ -31,6 +33,10 @@ impl Check for Durability {
         seen: &Seen<Effect>,
         coverage: &mut Coverage,
     ) -> Verdict {
+        if let Seen::Effect { at, effect: Effect::Coordinator(OfCoordinator::Persist { change, .. }) } = seen
+        {
+            return backups_first(scene, *at, &change.users);
+        }
         let Seen::Said { by, conn, message, .. } = seen else { return Ok(()) };
         let is_ack = matches!(
             message,
@@ -100,6 +106,24 @@ impl Check for Durability {
     }
 }
 
+/// Whether what a coordinator has written as the main one comes to its own disk after those of all backups that it lists: else it would leave
+/// behind, should it die, what the next one does not know.
+fn backups_first(scene: &Scene<'_>, main: ProcessId, users: &[(Username, UserRecord)]) -> Verdict {
+    let me = scene.cast.server_id(main);
+    let is_new = |(name, record): &&(Username, UserRecord)| {
+        let known = scene.disks.of(main).registration(name, &record.registration);
+        record.written().coordinator == me && known != Some(record)
+    };
+    for (name, record) in users.iter().filter(is_new) {
+        let lacks = |id: &&ProcessId| !holds(scene.disks.of(**id), name, record);
+        if let Some(&id) = listed(scene, main).unwrap_or_default().iter().find(lacks) {
+            let (main, id) = (scene.name(main), scene.name(id));
+            return Err(format!("{main} writes a record of {name} before it is on the disk of {id}"));
+        }
+    }
+    Ok(())
+}
+
 /// Whether the coordinator's own disk held what it acknowledged.
 fn says_what_is_on_disk(ack: &Ack, request: Option<&Request>) -> bool {
     let Some(record) = &ack.record else { return false };
@@ -114,9 +138,16 @@ fn says_what_is_on_disk(ack: &Ack, request: Option<&Request>) -> bool {
 
 /// Whether a disk holds what was acknowledged, or what became of it.
 fn has(disk: &Disk, ack: &Ack) -> bool {
-    let Some(record) = &ack.record else { return true };
-    let stored = disk.registration(&ack.username, &record.registration);
-    stored.is_some_and(|stored| stored == record || stored.supersedes(record))
+    ack.record.as_ref().is_none_or(|record| holds(disk, &ack.username, record))
+}
+
+fn holds(disk: &Disk, name: &Username, record: &UserRecord) -> bool {
+    let stored = disk.registration(name, &record.registration);
+    stored.is_some_and(|stored| {
+        // What is removed stays so, whatever supersedes what.
+        let gone = stored.is_removed() || !record.is_removed();
+        gone && (stored == record || stored.supersedes(record))
+    })
 }
 
 /// The backups that a coordinator lists. Nothing where it is gone.

@@ -1,5 +1,5 @@
-//! A coordinator has its epoch on disk before it says anything as the main one, and no two reigns share an epoch: not two coordinators', and
-//! not two of one.
+//! A coordinator has its epoch on disk before it says anything as the main one, and another's before it confirms anything of that; and no two
+//! reigns share an epoch: not two coordinators', and not two of one.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +9,13 @@ use common::wire::{Message, Role};
 use super::{Check, Ledger, Scene, Verdict};
 use crate::sim::coverage::Coverage;
 use crate::sim::node::Effect;
-use crate::sim::{ProcessId, Seen};
+use crate::sim::{ConnId, ProcessId, Seen};
 
 #[derive(Debug, Default)]
 pub(super) struct Epochs {
     reigns: BTreeMap<Epoch, (ProcessId, u32)>,
+    /// In which epoch the updates of a connection are.
+    followed: BTreeMap<ConnId, Epoch>,
 }
 
 /// Whether only a main coordinator says so.
@@ -34,7 +36,21 @@ fn is_of_main(message: &Message) -> bool {
 
 impl Check for Epochs {
     fn observe(&mut self, scene: &Scene<'_>, _: &Ledger, seen: &Seen<Effect>, _: &mut Coverage) -> Verdict {
-        let Seen::Said { by, message, epoch, .. } = seen else { return Ok(()) };
+        if let Seen::Received {
+            conn,
+            message: Message::SynchroniseServerAddresses(_),
+            epoch: Some(epoch),
+            ..
+        } = seen
+        {
+            self.followed.insert(*conn, epoch.clone());
+        }
+        let Seen::Said { by, conn, message, epoch, .. } = seen else { return Ok(()) };
+        let followed = self.followed.get(conn).filter(|_| matches!(message, Message::Synchronised(_)));
+        if let Some(followed) = followed.filter(|followed| scene.disks.of(*by).epoch() < Some(followed)) {
+            let name = scene.name(*by);
+            return Err(format!("{name} confirms what was said in {followed}, which is not on its disk"));
+        }
         if !is_of_main(message) {
             return Ok(());
         }

@@ -1,12 +1,14 @@
-//! A backup enters the BACKUP_LIST when it has on its disk all that was ever acknowledged and is on the main coordinator's: from then on it may
-//! be the one that takes over.
+//! A backup enters the BACKUP_LIST when it has on its disk all that was ever acknowledged and is on the main coordinator's, or on its way there:
+//! from then on it may be the one that takes over.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use common::user::{UserRecord, Username};
 use common::wire::{Message, Role};
 
 use super::{Check, Ledger, Scene, Verdict};
 use crate::sim::coverage::Coverage;
+use crate::sim::disk::Disk;
 use crate::sim::node::Effect;
 use crate::sim::{ProcessId, Seen};
 
@@ -38,19 +40,28 @@ impl Check for Listing {
         for id in now.difference(&before) {
             coverage.add("backups listed", 1);
             let disk = scene.disks.of(*id);
-            let lacks =
-                ledger.acks.iter().filter_map(|ack| Some((&ack.username, ack.record.as_ref()?))).find(
-                    |(name, record)| {
-                        let has = |disk: &crate::sim::disk::Disk| {
-                            let stored = disk.registration(name, &record.registration);
-                            stored.is_some_and(|stored| stored == *record || stored.supersedes(record))
-                        };
-                        has(main) && !has(disk)
-                    },
-                );
+            let has = |disk: &Disk, name: &Username, record: &UserRecord| {
+                let stored = disk.registration(name, &record.registration);
+                stored.is_some_and(|stored| stored == record || stored.supersedes(record))
+            };
+            let lacks = ledger
+                .acks
+                .iter()
+                .filter_map(|ack| Some((&ack.username, ack.record.as_ref()?)))
+                .find(|(name, record)| has(main, name, record) && !has(disk, name, record));
             if let Some((name, _)) = lacks {
                 return Err(format!(
                     "{} lists {}, which lacks what was acknowledged of {name}",
+                    scene.name(*by),
+                    scene.name(*id)
+                ));
+            }
+            let me = scene.cast.server_id(*by);
+            let mut own =
+                main.being_written().iter().filter(|(_, record)| record.written().coordinator == me);
+            if let Some((name, _)) = own.find(|(name, record)| !has(disk, name, record)) {
+                return Err(format!(
+                    "{} lists {}, which lacks what is about to count of {name}",
                     scene.name(*by),
                     scene.name(*id)
                 ));

@@ -102,6 +102,19 @@ impl Login {
     }
 }
 
+/// A coordinator lets somebody in: by secret, it is that of the name's owner on its disk, and not of another registration of the name.
+fn whose_name_it_is(scene: &Scene<'_>, ledger: &Ledger, by: ProcessId, conn: ConnId) -> Verdict {
+    let Some(login) = ledger.attempts.get(&conn).map(|attempt| &attempt.login) else { return Ok(()) };
+    let (Some(secret), None, Ok(name)) = (&login.secret, &login.token, login.username.parse::<Username>())
+    else {
+        return Ok(());
+    };
+    if name.is_anonymous() || scene.disks.of(by).holds(&name, secret) {
+        return Ok(());
+    }
+    Err(format!("{} logs in as {name} somebody who has not its secret", scene.name(by)))
+}
+
 impl Check for Login {
     fn observe(
         &mut self,
@@ -110,6 +123,9 @@ impl Check for Login {
         seen: &Seen<Effect>,
         coverage: &mut Coverage,
     ) -> Verdict {
+        if let Seen::Said { by, conn, message: Message::LoginSuccess(_), .. } = seen {
+            return whose_name_it_is(scene, ledger, *by, *conn);
+        }
         let Seen::Received { at, from, conn, message, .. } = seen else { return Ok(()) };
         match message {
             Message::LoginSuccess(_) => self.welcomes(scene, ledger, (*at, *from, *conn))?,

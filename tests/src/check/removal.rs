@@ -58,6 +58,9 @@ impl Check for Removal {
                         record.written.as_ref().is_some_and(|written| written.coordinator == me);
                     let again = written_by_me && stored.is_none_or(|stored| stored.written != record.written);
                     coverage.add("proposals adopted", u64::from(again));
+                    if stored.is_some_and(|stored| stored.is_removed()) && !record.is_removed() {
+                        return Err(format!("{} brings back {name}, which was removed", scene.name(*at)));
+                    }
                     if stored.is_some_and(|stored| stored.supersedes(record)) {
                         return Err(format!(
                             "{} writes an older record of {name} over a newer one",

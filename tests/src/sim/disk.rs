@@ -128,9 +128,20 @@ impl Disk {
         self.group.epoch.as_ref()
     }
 
+    /// Whose the name is: of its live registrations the earliest. The directory says so too, but what is looked at is not to be its own judge.
+    pub fn owner(&self, username: &Username) -> Option<&UserRecord> {
+        let of_name = self.users.iter().filter(|((name, _), _)| name == username);
+        of_name.map(|(_, record)| record).find(|record| !record.is_removed())
+    }
+
     /// Whether it holds this name with this secret.
     pub fn holds(&self, username: &Username, secret: &Secret) -> bool {
-        self.directory.get(username).is_some_and(|user| matches(secret, user))
+        self.owner(username).is_some_and(|user| matches(secret, user))
+    }
+
+    /// The users that are being written.
+    pub fn being_written(&self) -> &[(Username, UserRecord)] {
+        self.writing.as_ref().map_or(&[], |(_, change)| &change.users)
     }
 
     fn put(&mut self, change: Change) {

@@ -20,6 +20,10 @@ const QUIET: Duration = Duration::from_secs(2);
 /// tell every load anew: it is told at once.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
+/// How long the next coordinator may take to begin when the main one has crashed while all was well: it is refused at once, and waits for no
+/// time-out. Two ways there and back in a far network, the disk, and the pause between two looks.
+const TAKEN_OVER: Duration = Duration::from_millis(1_000);
+
 /// How long a registration may take when the main coordinator has just gone, and its backup knows. A second, and what a far network and
 /// the pauses of whoever asks add to it.
 const AFTER_CRASH: Duration = Duration::from_secs(8);
@@ -243,7 +247,14 @@ impl Scenario {
             }
             1 => {
                 self.kill(main, "coordinators killed");
-                if self.world[main].is_dark() { AFTER_SILENCE } else { AFTER_CRASH }
+                if self.world[main].is_dark() {
+                    AFTER_SILENCE
+                } else {
+                    self.wait_for("the next coordinator to take over", TAKEN_OVER, |this| {
+                        this.scene().main().is_none().then(|| "nobody reigns".to_owned())
+                    })?;
+                    AFTER_CRASH
+                }
             }
             _ => {
                 self.pause_for(main, Duration::from_secs(20));

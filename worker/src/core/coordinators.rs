@@ -131,6 +131,7 @@ impl Worker {
             && fail.retry_after.is_none()
             && self.upstream.is_hopeless()
         {
+            self.upstream.complained(now.time);
             return out.push(Action::Exit(Err(format!(
                 "the coordinator at {} refused this worker: {}. If it is the network secret, give both the same one, with \
                  --secret-file or {}",
@@ -268,8 +269,12 @@ impl Worker {
                     self.config.id
                 );
                 self.upstream.shut_out();
+                self.upstream.complained(now.time);
             }
-            None => tracing::warn!(%coordinator, "the coordinator does not let us in: {info}"),
+            None => {
+                tracing::warn!(%coordinator, "the coordinator does not let us in: {info}");
+                self.upstream.complained(now.time);
+            }
         }
         self.close(now, link, None, out);
     }

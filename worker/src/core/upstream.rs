@@ -322,6 +322,11 @@ impl Upstream {
         self.detour = None;
     }
 
+    /// Somebody has been told what is wrong with this coordinator: that it will be gone in a moment needs no second sentence.
+    pub(super) fn complained(&mut self, now: Time) {
+        self.complained = Some(now);
+    }
+
     fn complain(&mut self, now: Time, reason: &str) {
         if self.complained.is_none_or(|at| now.since(at) >= COMPLAINT) {
             let coordinator = self.address();

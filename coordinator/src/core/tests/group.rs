@@ -150,6 +150,17 @@ fn nobody_takes_over_while_a_worker_hears_the_main_coordinator() {
 }
 
 #[test]
+fn nobody_takes_over_while_another_coordinator_hears_the_main_one() {
+    let mut town = Town::in_step(3);
+    town.cut(0, 2);
+    town.pass(seconds(20));
+    assert_eq!(town.roles(), ["main", "backup", "seeking"]);
+    town.heal();
+    town.pass(seconds(4));
+    assert_eq!(town.roles(), ["main", "backup", "backup"]);
+}
+
+#[test]
 fn two_sides_of_a_cut_go_on_and_merge() {
     let mut town = Town::in_step(2);
     town.cut(0, 1);
