@@ -26,7 +26,6 @@ struct Request {
     what: String,
     began: Instant,
     at: Instant,
-    #[expect(dead_code, reason = "it is shown where a request took too long")]
     trail: Vec<String>,
 }
 
