@@ -150,6 +150,23 @@ fn nobody_takes_over_while_a_worker_hears_the_main_coordinator() {
 }
 
 #[test]
+fn a_new_main_coordinator_waits_for_the_workers_that_it_reaches_and_for_no_others() {
+    let mut town = Town::in_step(2);
+    town.worker(0, "w1");
+    town.worker(0, "w2");
+    town.pass(seconds(1));
+    town.cut(0, 1);
+    town.out_of_reach = vec!["w1"];
+    town.pass(Duration::from_millis(1_200));
+    let ann = town.register(1, "ann", "s");
+    town.pass(Duration::from_millis(1_250));
+    assert_eq!(town.role(1), "main", "2.45 s after the cut");
+    assert_eq!(town.answer(ann), "nothing yet", "w2 may know users that this one does not");
+    town.worker(1, "w2");
+    assert_eq!(town.answer(ann), "local");
+}
+
+#[test]
 fn nobody_takes_over_while_another_coordinator_hears_the_main_one() {
     let mut town = Town::in_step(3);
     town.cut(0, 2);
