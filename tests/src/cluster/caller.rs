@@ -13,8 +13,8 @@ use super::{PATIENCE, Peer};
 /// How long to wait, at the most and drawn at random, when none of the coordinators has answered.
 const PAUSE_MILLIS: u64 = 40;
 
-/// How long a connection may take to be made: where it takes longer, the way is cut.
-const CONNECTING: Duration = Duration::from_millis(500);
+/// How long a connection may take to be made: where it takes longer, the way is cut. As long as with our client.
+const CONNECTING: Duration = Duration::from_secs(1);
 
 /// Knows the coordinators of a group.
 #[derive(Clone, Debug)]
