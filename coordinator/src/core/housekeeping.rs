@@ -89,6 +89,7 @@ impl Coordinator {
         self.placement.expire(now);
         if self.is_main() {
             self.remove_silent(turn);
+            self.deny_without_enough(turn);
         }
         if now >= self.next_heartbeat {
             self.next_heartbeat = now + self.config.limits.heartbeat;
