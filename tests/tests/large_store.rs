@@ -31,6 +31,14 @@ const CHANGES: usize = 10;
 
 const CHANGES_BYTES: u64 = 100_000;
 
+/// How much memory a server may take, how long its start, and how long a log-in meanwhile; a quarter of the last on a machine with
+/// nothing else to do.
+const RESIDENT_BYTES: u64 = 350_000_000;
+
+const START: Duration = Duration::from_secs(5);
+
+const LOG_IN: Duration = Duration::from_secs(1);
+
 const NETWORK_SECRET: &str = "0123456789abcdef-the-network-secret";
 
 const SECRET: &str = "correct horse";
@@ -88,6 +96,12 @@ impl Place {
             let coordinators = report["coordinators"].as_array().cloned().unwrap_or_default();
             coordinators.len() == 2 && coordinators.iter().all(|coordinator| coordinator["listed"] == true)
         })
+    }
+
+    /// Whether the first coordinator reigns and has a worker.
+    fn is_served(&self) -> bool {
+        let report = status(&self.listen[0], NETWORK_SECRET);
+        report.is_some_and(|report| report["workers"][0]["connected"] == true)
     }
 
     fn users(&self, index: usize) -> u64 {
@@ -190,6 +204,8 @@ fn resident(server: &Server) -> String {
 #[test]
 fn an_empty_standby_gets_a_large_store_while_log_ins_go_on_and_a_short_absence_costs_little() {
     let users = std::env::var("FRESHET_USERS").map_or(FEW, |text| text.parse().expect("a number"));
+    // They are built first, which is nobody's time.
+    binaries::locate().expect("the binaries build");
     let place = Place::new();
     let file = place.directory.path().join("users.jsonl");
     write_users(&file, users);
@@ -200,6 +216,7 @@ fn an_empty_standby_gets_a_large_store_while_log_ins_go_on_and_a_short_absence_c
     let (main, took) = place.coordinator(0);
     println!("the main coordinator was ready after {took:?}: {}", resident(&main));
     let worker = place.worker();
+    eventually("the worker has joined", || place.is_served());
     await_steady(&worker);
     println!("the worker has its users: {}", resident(&worker));
 
@@ -226,6 +243,8 @@ fn an_empty_standby_gets_a_large_store_while_log_ins_go_on_and_a_short_absence_c
     println!("the main coordinator: {}; the standby: {}", resident(&main), resident(&standby));
     assert_eq!(place.users(1), users as u64);
 
+    assert!(percentile(99) < LOG_IN, "log-ins took {log_ins:?}");
+
     drop(standby);
     for number in 0..CHANGES {
         place.register(&format!("newcomer-{number}"));
@@ -233,6 +252,7 @@ fn an_empty_standby_gets_a_large_store_while_log_ins_go_on_and_a_short_absence_c
     let before = place.bytes();
     let began = Instant::now();
     let (standby, took) = place.coordinator(1);
+    assert!(took < START, "ready after {took:?}");
     eventually("the standby is in step again", || place.is_listed());
     let moved = place.bytes() - before;
     println!(
@@ -245,6 +265,9 @@ fn an_empty_standby_gets_a_large_store_while_log_ins_go_on_and_a_short_absence_c
 
     // Workers have them all too, for the time when no coordinator answers.
     println!("the worker: {}", resident(&worker));
+    for server in [&main, &standby, &worker] {
+        assert!(server.peak_bytes().is_none_or(|bytes| bytes < RESIDENT_BYTES), "{}", resident(server));
+    }
     drop((main, standby));
     for number in [0, users / 2, users - 1] {
         Peer::connect(worker.address()).log_in(&name(number), SECRET);
