@@ -18,6 +18,9 @@ const SERVED: Duration = Duration::from_millis(3_500);
 /// How long a client waits for a worker to let it in.
 const ARRIVAL: Duration = Duration::from_secs(1);
 
+/// By then whoever is to take over after a cut has done so for long.
+const TAKEN_OVER: Duration = Duration::from_secs(5);
+
 /// Clients of a side that register at once.
 const REGISTERING: usize = 3;
 
@@ -241,6 +244,7 @@ fn both_sides_of_a_cut_go_on_and_are_one_network_afterwards() {
     println!("the slowest request before the cut took {:?}", slowest(&requests, began, cut).0);
     let (worst, slow) = slowest(&requests, cut, healed);
     println!("the slowest after the cut {slow}");
+    println!("the slowest from five seconds after it {}", slowest(&requests, cut + TAKEN_OVER, healed).1);
     println!("the slowest after the heal {}", slowest(&requests, healed, Instant::now()).1);
     assert!(worst < SERVED, "{slow}\n{}", town.logs());
 
