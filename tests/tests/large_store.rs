@@ -276,7 +276,7 @@ fn an_empty_standby_gets_a_large_store_while_log_ins_go_on_and_a_short_absence_c
 
 /// Waits until a server's memory does not grow any more: it has the users that it was to be told of.
 fn await_steady(server: &Server) {
-    let mut samples = vec![0; 10];
+    let mut samples = [0; 10];
     eventually("the worker has its users", || {
         samples.rotate_left(1);
         samples[9] = server.resident_bytes().unwrap_or(0);
