@@ -14,6 +14,9 @@ pub const ENVELOPE_BYTES: usize = 4 << 10;
 /// whatever we pass on can be read by it.
 pub const NESTING: usize = 127;
 
+/// Deepest nesting of an activity in an ACTIVITY_MESSAGE. Deeper: INVALID_MESSAGE. ACTIVITY_RETRIEVED puts three levels around it.
+pub const ACTIVITY_NESTING: usize = NESTING - 3;
+
 /// Sum of all unfinished lines of a process, in bytes, beyond [`PARTIAL_LINE_FREE_BYTES`] each. The line that would exceed it is
 /// refused with INVALID_MESSAGE; whole lines are never affected.
 pub const PARTIAL_LINES_BYTES: usize = 32 << 20;
@@ -76,6 +79,10 @@ pub const REDIRECT_RESERVATION: Duration = Duration::from_secs(10);
 
 /// Redirected clients that a worker is expected to see within [`REDIRECT_RESERVATION`]. Beyond: the oldest no longer counts.
 pub const RESERVATIONS: usize = CONNECTIONS;
+
+/// Clients that are on the way from one worker, or to one, to even out loads; a twentieth of the mean load where that is less. So a worker
+/// that joins has its share after some twenty seconds, and nobody feels its newcomers' log-ins and replays.
+pub const MOVING_CLIENTS: u64 = 100;
 
 /// How long a token lets its bearer log in at a worker. Long enough for a slow connection, short enough to be worthless when
 /// it leaks from a log.
@@ -202,5 +209,9 @@ pub const DIGEST: Duration = Duration::from_secs(1);
 /// How long a worker that starts asks others for what it missed before it takes clients.
 pub const RECOVERY: Duration = Duration::from_secs(5);
 
-/// Bytes of activities in one ACTIVITY_RETRIEVED.
-pub const RETRIEVED_BYTES: usize = 64 << 10;
+/// Bytes of activities in one ACTIVITY_RETRIEVED. At 100 Mbit/s what is live waits 20 ms for it, and a round trip of 50 ms still lets
+/// 5 MB/s be caught up with.
+pub const RETRIEVED_BYTES: usize = 256 << 10;
+
+/// How long a worker that leaves waits for its clients to have gone elsewhere (`--drain-timeout`). Who has not gone by then is cut off.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);

@@ -5,7 +5,8 @@
 //! what they have seen and what they still hold, clients what they have received.
 //!
 //! On the wire, and as a token for applications: the streams in order, separated by commas, each `origin/incarnation/ranges`, where the
-//! ranges are inclusive, ascending and joined by `+`, as in `w1/00000000000000ff/0-41+43`.
+//! ranges are inclusive, ascending and joined by `+`, as in `w1/00000000000000ff/0-41+43`. A single activity is written as a range, too,
+//! `w1/00000000000000ff/7-7`, and never looks like an activity's id.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -93,7 +94,7 @@ impl Ranges {
         let from = self.0.partition_point(|(_, end)| end.saturating_add(1) < first);
         let to = self.0.partition_point(|(start, _)| *start <= last.saturating_add(1));
         let joined = match self.0.get(from..to) {
-            Some([touched @ ..]) if !touched.is_empty() => {
+            Some(touched) if !touched.is_empty() => {
                 (first.min(touched[0].0), last.max(touched[touched.len() - 1].1))
             }
             _ => (first, last),
@@ -182,6 +183,24 @@ impl Position {
         self.0.entry(StreamId::from(id)).or_default().insert(id.seq.0)
     }
 
+    /// `id` alone.
+    pub fn single(id: &ActivityId) -> Self {
+        let mut position = Position::default();
+        position.insert(id);
+        position
+    }
+
+    /// What is missing right before `id`, which is here, up to another of its stream that is here.
+    pub fn gap_before(&self, id: &ActivityId) -> Option<Position> {
+        let stream = StreamId::from(id);
+        let ranges = self.0.get(&stream)?;
+        let at = ranges.0.iter().rposition(|(first, _)| *first <= id.seq.0)?;
+        let (first, before) = (ranges.0[at].0, ranges.0.get(at.checked_sub(1)?)?.1);
+        let mut gap = Position::default();
+        gap.add(&stream, before + 1, first - 1);
+        (first == id.seq.0).then_some(gap)
+    }
+
     /// Adds all of `stream` from `first` to `last`.
     pub fn add(&mut self, stream: &StreamId, first: u64, last: u64) {
         if first <= last {
@@ -240,6 +259,16 @@ impl Position {
         self.0.retain(|stream, _| keep(stream));
     }
 
+    /// The one activity that this is, where it is one.
+    fn only(&self) -> Option<(&StreamId, u64)> {
+        let mut streams = self.0.iter();
+        let (stream, ranges) = streams.next().filter(|_| streams.next().is_none())?;
+        match ranges.0[..] {
+            [(first, last)] if first == last => Some((stream, first)),
+            _ => None,
+        }
+    }
+
     /// Keeps at most `ranges` ranges per stream, as [`Ranges::bound`] does.
     pub fn bound(&mut self, ranges: usize) {
         self.0.values_mut().for_each(|stream| stream.bound(ranges));
@@ -257,6 +286,10 @@ impl From<&ActivityId> for Position {
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((StreamId { origin, incarnation }, seq)) = self.only() {
+            // Not as the id of this activity, which would stand for all before it, too (see `After`).
+            return write!(f, "{origin}/{incarnation}/{seq}-{seq}");
+        }
         for (index, (stream, ranges)) in self.streams().enumerate() {
             let separator = if index == 0 { "" } else { "," };
             write!(f, "{separator}{}/{}/{ranges}", stream.origin, stream.incarnation)?;
@@ -363,6 +396,21 @@ mod tests {
     }
 
     #[test]
+    fn the_gap_in_front_of_an_activity_is_known() {
+        let position: Position = "w/00000000000000ff/3-5+9-10".parse().unwrap();
+        let gap = |seq: u64| {
+            let id = format!("w/00000000000000ff/{seq}").parse().unwrap();
+            position.gap_before(&id).map(|gap| gap.to_string())
+        };
+        assert_eq!(gap(9), Some("w/00000000000000ff/6-8".to_owned()));
+        assert_eq!(
+            (gap(10), gap(3), gap(4)),
+            (None, None, None),
+            "before the first nothing is known to be missing"
+        );
+    }
+
+    #[test]
     fn too_many_gaps_are_closed_from_below() {
         let mut bounded = ranges("0-3+5+7+9-12");
         bounded.bound(2);
@@ -375,6 +423,16 @@ mod tests {
         assert_eq!(Position::from(after).to_string(), "w/00000000000000ff/0-7");
         let after: After = serde_json::from_str(r#""w/00000000000000ff/7+9""#).unwrap();
         assert_eq!(Position::from(after).to_string(), "w/00000000000000ff/7+9");
+    }
+
+    #[test]
+    fn a_position_of_a_single_activity_is_not_taken_for_its_id() {
+        let mut single = Position::default();
+        single.insert(&"w/00000000000000ff/7".parse().unwrap());
+        let after = After::Position(single.clone());
+        let text = serde_json::to_string(&after).unwrap();
+        assert_eq!(text, r#""w/00000000000000ff/7-7""#);
+        assert_eq!(Position::from(serde_json::from_str::<After>(&text).unwrap()), single);
     }
 
     fn position_of(ids: &BTreeSet<(u8, u64)>) -> Position {

@@ -96,19 +96,16 @@ pub enum Unfit {
     /// More bytes than an activity may have.
     #[error("longer than {max} bytes", max = limits::LINE_BYTES)]
     TooLong,
-    /// More levels than an activity may have: the message around it is one, too.
-    #[error("nests deeper than {max} levels", max = LEVELS)]
+    /// More levels than an activity may have.
+    #[error("nests deeper than {max} levels", max = limits::ACTIVITY_NESTING)]
     TooDeep,
 }
-
-/// Levels that an activity's arrays and objects may nest, its own included.
-const LEVELS: usize = limits::NESTING - 1;
 
 /// Whether a line can carry an activity.
 pub(super) fn check(activity: &Activity) -> Result<(), Unfit> {
     match () {
         () if activity.get().len() > limits::LINE_BYTES => Err(Unfit::TooLong),
-        () if !activity.nests_within(LEVELS) => Err(Unfit::TooDeep),
+        () if !activity.nests_within(limits::ACTIVITY_NESTING) => Err(Unfit::TooDeep),
         () => Ok(()),
     }
 }
@@ -201,10 +198,10 @@ mod tests {
             let inner = format!("{}{}", "[".repeat(levels - 1), "]".repeat(levels - 1));
             Activity::parse(&format!("{{\"a\":{inner}}}")).unwrap()
         };
-        let deepest = activity(limits::NESTING - 1);
+        let deepest = activity(limits::ACTIVITY_NESTING);
         assert_eq!(check(&deepest), Ok(()));
         assert!(Message::decode(frame(deepest).trim_ascii_end()).is_ok());
-        assert_eq!(check(&activity(limits::NESTING)), Err(Unfit::TooDeep));
+        assert_eq!(check(&activity(limits::ACTIVITY_NESTING + 1)), Err(Unfit::TooDeep));
     }
 
     #[test]

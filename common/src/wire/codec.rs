@@ -30,6 +30,9 @@ pub enum WireError {
     /// More than [`limits::NESTING`] levels.
     #[error("the line nests deeper than {max} levels", max = limits::NESTING)]
     TooDeep,
+    /// An ACTIVITY_MESSAGE whose activity has more than [`limits::ACTIVITY_NESTING`] levels.
+    #[error("the activity nests deeper than {max} levels", max = limits::ACTIVITY_NESTING)]
+    ActivityTooDeep,
     /// An object that does not say what it is.
     #[error("the object has no \"command\", or a command that is null")]
     NoCommand,

@@ -11,6 +11,7 @@ use super::server::*;
 use super::stream::*;
 use super::transfer::*;
 use crate::epoch::Epoch;
+use crate::limits;
 
 macro_rules! messages {
     ($($variant:ident = $command:literal $(| $spelling:literal)*,)+) => {
@@ -160,7 +161,13 @@ impl Message {
         })?;
         let command = envelope.command.ok_or(WireError::NoCommand)?;
         let epoch = envelope.epoch.and_then(|epoch| serde_json::from_str(epoch.get()).ok());
-        Ok((Self::decode_body(&command, line)?, epoch))
+        let message = Self::decode_body(&command, line)?;
+        if let Message::ActivityMessage(said) = &message
+            && !said.activity.nests_within(limits::ACTIVITY_NESTING)
+        {
+            return Err(WireError::ActivityTooDeep);
+        }
+        Ok((message, epoch))
     }
 
     /// Appends the message as a line, line end included.

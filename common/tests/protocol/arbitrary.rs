@@ -2,7 +2,7 @@
 
 mod fields;
 
-use common::id::{Incarnation, Seq};
+use common::id::Incarnation;
 use common::token::TokenKey;
 use common::wire::*;
 use proptest::collection::{btree_map, vec};
@@ -24,7 +24,7 @@ pub(crate) fn kinds() -> Vec<BoxedStrategy<Message>> {
     let mut kinds = between_clients_and_servers();
     kinds.extend(among_servers());
     kinds.extend(among_coordinators());
-    kinds.push(neighbours());
+    kinds.extend(among_workers());
     kinds.extend(for_operators());
     kinds
 }
@@ -79,26 +79,91 @@ fn between_clients_and_servers() -> Vec<BoxedStrategy<Message>> {
         kind((text(), durability()), |(info, durability)| ChangeSecretSuccess { info, durability }),
         kind((text(), option::of(millis())), |(info, retry_after)| ChangeSecretFailed { info, retry_after }),
         kind(
-            (text(), option::of(secret()), option::of(text()), vec(text(), 0..3)),
-            |(username, secret, token, capabilities)| Login { username, secret, token, capabilities },
+            (
+                (text(), option::of(secret()), option::of(text()), vec(text(), 0..3)),
+                (
+                    option::of(session_key()),
+                    option::of(position()),
+                    option::of(any::<u64>()),
+                    option::of(text()),
+                ),
+            ),
+            |((username, secret, token, capabilities), (session, resume, last, network))| Login {
+                username,
+                secret,
+                token,
+                capabilities,
+                session,
+                resume,
+                last,
+                network,
+            },
         ),
-        kind((text(), option::of(id())), |(info, server)| LoginSuccess { info, server }),
+        kind(
+            (text(), option::of(id()), option::of(position()), option::of(text())),
+            |(info, server, position, network)| LoginSuccess { info, server, position, network },
+        ),
         kind((text(), option::of(millis())), |(info, retry_after)| LoginFailed { info, retry_after }),
         kind(Just(()), |()| Logout {}),
         kind((address(), option::of(text())), |(address, token)| Redirect { address, token }),
-        kind((option::of(text()), option::of(secret()), activity()), |(username, secret, activity)| {
-            ActivityMessage { username, secret, activity }
+        kind(
+            (option::of(text()), option::of(secret()), option::of(seq()), activity()),
+            |(username, secret, activity_seq, activity)| ActivityMessage {
+                username,
+                secret,
+                activity_seq,
+                activity,
+            },
+        ),
+        kind(broadcast(), |broadcast| broadcast),
+    ]
+    .into_iter()
+    .chain(of_sessions())
+    .chain([kind(text(), |info| InvalidMessage { info })])
+    .collect()
+}
+
+fn of_sessions() -> Vec<BoxedStrategy<Message>> {
+    vec![
+        kind(any::<u64>(), |received| ActivityAck { received }),
+        kind(
+            ((option::of(seq()), seq()), any::<[u64; 3]>(), durability(), vec(id(), 0..3)),
+            |((first_seq, activity_seq), counts, durability, unreachable)| ActivitySendingReport {
+                first_seq,
+                activity_seq,
+                client_count: counts[0],
+                succ_count: counts[1],
+                fail_count: counts[2],
+                durability,
+                unreachable,
+            },
+        ),
+        kind((after(), any::<u64>(), position(), any::<bool>()), |(after, request, within, need_reply)| {
+            ActivityRetrieve { after, request, within, need_reply }
         }),
-        kind((option::of(activity_id()), activity()), |(id, activity)| ActivityBroadcast { id, activity }),
-        kind(text(), |info| InvalidMessage { info }),
+        kind((any::<u64>(), vec(broadcast(), 0..3), any::<bool>()), |(request, activities, done)| {
+            ActivityRetrieved { request, activities, done }
+        }),
+        kind((any::<bool>(), position(), position()), |(recovered, gaps, position)| Resumed {
+            recovered,
+            gaps,
+            position,
+        }),
+        kind(
+            (option::of(text()), option::of(any::<u64>()), option::of(text())),
+            |(new_server_ip, new_server_port, token)| Quit { new_server_ip, new_server_port, token },
+        ),
     ]
 }
 
 fn among_servers() -> Vec<BoxedStrategy<Message>> {
     vec![
         kind(
-            ((id(), address(), secret(), any::<u64>()), (option::of(id()), option::of(any::<u64>()), seen())),
-            |((id, address, secret, incarnation), (to, load, users_after))| Authenticate {
+            (
+                (id(), address(), secret(), any::<u64>()),
+                (option::of(id()), option::of(any::<u64>()), seen(), any::<bool>()),
+            ),
+            |((id, address, secret, incarnation), (to, load, users_after, recovering))| Authenticate {
                 id,
                 address,
                 secret,
@@ -106,6 +171,7 @@ fn among_servers() -> Vec<BoxedStrategy<Message>> {
                 to,
                 load,
                 users_after,
+                recovering,
             },
         ),
         kind(
@@ -129,7 +195,11 @@ fn among_servers() -> Vec<BoxedStrategy<Message>> {
         kind((text(), option::of(millis())), |(info, retry_after)| AuthenticationFail { info, retry_after }),
         kind((username(), any::<u64>()), |(username, load)| NewClient { username, load }),
         kind(any::<u64>(), |load| DeLoad { load }),
-        kind(any::<u64>(), |load| ServerLoad { load }),
+        kind((any::<u64>(), any::<u64>(), any::<bool>()), |(load, movable, recovering)| ServerLoad {
+            load,
+            movable,
+            recovering,
+        }),
         kind((server(), option::of(any::<u64>())), |(server, update)| SynchronisedNewServer {
             server,
             update,
@@ -151,11 +221,9 @@ fn among_servers() -> Vec<BoxedStrategy<Message>> {
         kind((users(), seen(), any::<bool>(), vec(server(), 0..3)), |(users, seen, r#override, members)| {
             SyncUser { members, users, seen, r#override }
         }),
-        kind(vec((option::of(id()), address(), role()), 0..3), |servers| BackupList {
-            servers: servers
-                .into_iter()
-                .map(|(id, address, role)| BackupEntry { id, address, role })
-                .collect(),
+        kind((vec(backup_entry(), 0..3), option::of(text())), |(servers, token)| BackupList {
+            servers,
+            token,
         }),
     ]
 }
@@ -211,8 +279,29 @@ fn among_coordinators() -> Vec<BoxedStrategy<Message>> {
     ]
 }
 
-fn neighbours() -> BoxedStrategy<Message> {
-    kind((vec(id(), 0..3), 0..=Seq::MAX.0), |(links, next)| Neighbours { links, next: Seq(next) })
+fn among_workers() -> Vec<BoxedStrategy<Message>> {
+    let count = (session(), seq(), seq(), any::<u64>(), any::<u64>()).prop_map(
+        |(session, first, last, client_count, succ_count)| DeliveryCount {
+            session,
+            first,
+            last,
+            client_count,
+            succ_count,
+        },
+    );
+    vec![
+        kind((vec(id(), 0..3), seq(), option::of(position())), |(links, next, holds)| Neighbours {
+            links,
+            next,
+            holds,
+        }),
+        kind((id(), any::<u64>(), vec(count, 0..3)), |(worker, incarnation, counts)| ActivitySuccInfo {
+            worker,
+            incarnation: Incarnation(incarnation),
+            counts,
+        }),
+        kind((any::<u64>(), id()), |(count, to)| MoveClients { count, to }),
+    ]
 }
 
 fn for_operators() -> Vec<BoxedStrategy<Message>> {

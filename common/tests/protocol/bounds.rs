@@ -20,6 +20,7 @@ pub(crate) fn all() -> Vec<(&'static str, String)> {
         ("LINE_BYTES", bytes(limits::LINE_BYTES)),
         ("ENVELOPE_BYTES", bytes(limits::ENVELOPE_BYTES)),
         ("NESTING", limits::NESTING.to_string()),
+        ("ACTIVITY_NESTING", limits::ACTIVITY_NESTING.to_string()),
         ("PARTIAL_LINES_BYTES", bytes(limits::PARTIAL_LINES_BYTES)),
         ("PARTIAL_LINE_FREE_BYTES", bytes(limits::PARTIAL_LINE_FREE_BYTES)),
         ("SERVER_ID_BYTES", bytes(limits::SERVER_ID_BYTES)),
@@ -41,6 +42,7 @@ pub(crate) fn all() -> Vec<(&'static str, String)> {
         ("UNDER_REGISTRATION", limits::UNDER_REGISTRATION.to_string()),
         ("REDIRECT_RESERVATION", time(limits::REDIRECT_RESERVATION)),
         ("RESERVATIONS", limits::RESERVATIONS.to_string()),
+        ("MOVING_CLIENTS", limits::MOVING_CLIENTS.to_string()),
         ("TOKEN_LIFE", time(limits::TOKEN_LIFE)),
         ("STAMP_AHEAD", time(limits::STAMP_AHEAD)),
         ("HEARTBEAT", time(limits::HEARTBEAT)),
@@ -65,5 +67,17 @@ pub(crate) fn all() -> Vec<(&'static str, String)> {
         ("INTAKE_BYTES", format!("{} a second", bytes(limits::INTAKE_BYTES))),
         ("ORDERING_PERIOD", time(limits::ORDERING_PERIOD)),
         ("HELD_BYTES", bytes(limits::HELD_BYTES)),
+        ("CATCH_UP_PATIENCE", time(limits::CATCH_UP_PATIENCE)),
+        (
+            "SESSION_KEY_BYTES",
+            format!("{} to {} bytes", limits::SESSION_KEY_BYTES.0, limits::SESSION_KEY_BYTES.1),
+        ),
+        ("SESSIONS", limits::SESSIONS.to_string()),
+        ("GAPS", limits::GAPS.to_string()),
+        ("UNREPORTED", limits::UNREPORTED.to_string()),
+        ("REPORT_TIMEOUT", time(limits::REPORT_TIMEOUT)),
+        ("DIGEST", time(limits::DIGEST)),
+        ("RECOVERY", time(limits::RECOVERY)),
+        ("RETRIEVED_BYTES", bytes(limits::RETRIEVED_BYTES)),
     ]
 }

@@ -12,8 +12,9 @@ mod samples;
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::limits;
+use common::session::SessionKey;
 use common::user::Username;
-use common::wire::Message;
+use common::wire::{ActivityRetrieved, Message};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -127,6 +128,14 @@ fn the_samples_and_the_arbitrary_messages_leave_no_command_out() {
 }
 
 #[test]
+fn the_session_in_the_examples_is_that_of_the_key_in_the_examples() {
+    let key: SessionKey = "q83vEjRWeJq83vASNFZ4mg".parse().unwrap();
+    let session = key.session(&"ann".parse().unwrap());
+    assert!(page::PAGE.contains(&serde_json::to_string(&key).unwrap()));
+    assert!(page::PAGE.contains(&serde_json::to_string(&session).unwrap()));
+}
+
+#[test]
 fn every_other_spelling_is_read_as_the_page_says() {
     let rows = page::rows(page::chapter("Other spellings").body, "written");
     let mut written = BTreeSet::new();
@@ -162,14 +171,30 @@ fn every_limit_is_on_the_page_with_its_default() {
 #[test]
 fn the_deepest_line_that_is_accepted_can_be_read_by_an_ordinary_parser() {
     let nested = |levels: usize| {
-        // The message and its activity are two of them.
-        let inner = format!("{}{}", "[".repeat(levels - 2), "]".repeat(levels - 2));
-        format!(r#"{{"command":"ACTIVITY_MESSAGE","activity":{{"a":{inner}}}}}"#)
+        // The message is one of them.
+        let inner = format!("{}{}", "[".repeat(levels - 1), "]".repeat(levels - 1));
+        format!(r#"{{"command":"LOGOUT","a":{inner}}}"#)
     };
     let deepest = nested(limits::NESTING);
     assert!(Message::decode(deepest.as_bytes()).is_ok());
     assert!(serde_json::from_str::<Value>(&deepest).is_ok());
     assert!(Message::decode(nested(limits::NESTING + 1).as_bytes()).is_err());
+}
+
+/// Otherwise a client could publish what no worker can be told again, and what parts two of them whenever they catch up.
+#[test]
+fn the_deepest_activity_that_is_accepted_can_be_retrieved() {
+    let nested = |levels: usize| {
+        // The activity is one of them.
+        let inner = format!("{}{}", "[".repeat(levels - 1), "]".repeat(levels - 1));
+        format!(r#"{{"command":"ACTIVITY_MESSAGE","activity":{{"a":{inner}}}}}"#)
+    };
+    let deepest = Message::decode(nested(limits::ACTIVITY_NESTING).as_bytes());
+    let Ok(Message::ActivityMessage(deepest)) = deepest else { panic!("{deepest:?}") };
+    let retrieved = ActivityRetrieved { request: 0, activities: vec![deepest.activity.into()], done: true };
+    let line = Message::from(retrieved.clone()).encode();
+    assert_eq!(Message::decode(line.trim_ascii_end()), Ok(retrieved.into()));
+    assert!(Message::decode(nested(limits::ACTIVITY_NESTING + 1).as_bytes()).is_err());
 }
 
 proptest! {

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use common::epoch::{Epoch, Reign};
 use common::id::{Incarnation, Seq, ServerId};
+use common::position::{After, Position};
+use common::session::{SessionId, SessionKey};
 use common::time::WallMillis;
 use common::token::TokenKey;
 use common::user::{PasswordHash, Secret, Stamp, UserRecord, Username};
@@ -16,7 +18,7 @@ pub(crate) fn all() -> Vec<Message> {
     let mut samples = between_clients_and_servers();
     samples.extend(among_servers());
     samples.extend(among_coordinators());
-    samples.push(Neighbours { links: vec![id()], next: Seq(1) }.into());
+    samples.extend(among_workers());
     samples.extend(for_operators());
     samples
 }
@@ -34,14 +36,51 @@ fn between_clients_and_servers() -> Vec<Message> {
             secret: Some(secret()),
             token: Some("v1.a.b".into()),
             capabilities: vec!["backup_list".into()],
+            session: Some(SessionKey::new(7)),
+            resume: Some(position()),
+            last: Some(1),
+            network: Some("n".into()),
         }
         .into(),
-        LoginSuccess { info: "hello".into(), server: Some(id()) }.into(),
+        LoginSuccess {
+            info: "hello".into(),
+            server: Some(id()),
+            position: Some(position()),
+            network: Some("n".into()),
+        }
+        .into(),
         LoginFailed { info: "no".into(), retry_after: Some(Millis(1)) }.into(),
         Logout {}.into(),
         Redirect { address: address(), token: Some("v1.a.b".into()) }.into(),
-        ActivityMessage { username: Some("ann".into()), secret: Some(secret()), activity: activity() }.into(),
-        ActivityBroadcast { id: "w/00000000000000ff/1".parse().ok(), activity: activity() }.into(),
+        ActivityMessage {
+            username: Some("ann".into()),
+            secret: Some(secret()),
+            activity_seq: Some(Seq(1)),
+            activity: activity(),
+        }
+        .into(),
+        broadcast().into(),
+        ActivityAck { received: 1 }.into(),
+        ActivitySendingReport {
+            first_seq: Some(Seq(1)),
+            activity_seq: Seq(2),
+            client_count: 3,
+            succ_count: 2,
+            fail_count: 1,
+            durability: Durability::Replicated,
+            unreachable: vec![id()],
+        }
+        .into(),
+        ActivityRetrieve {
+            after: After::Position(position()),
+            request: 1,
+            within: position(),
+            need_reply: true,
+        }
+        .into(),
+        ActivityRetrieved { request: 1, activities: vec![broadcast()], done: true }.into(),
+        Resumed { recovered: true, gaps: position(), position: position() }.into(),
+        Quit::to(address(), Some("v1.a.b".into())).into(),
         InvalidMessage { info: "what?".into() }.into(),
     ]
 }
@@ -56,6 +95,7 @@ fn among_servers() -> Vec<Message> {
             to: Some(id()),
             load: Some(3),
             users_after: seen(),
+            recovering: true,
         }
         .into(),
         AuthenticateSuccess {
@@ -70,7 +110,7 @@ fn among_servers() -> Vec<Message> {
         AuthenticationFail { info: "no".into(), retry_after: Some(Millis(1)) }.into(),
         NewClient { username: username("ann"), load: 1 }.into(),
         DeLoad { load: 1 }.into(),
-        ServerLoad { load: 1 }.into(),
+        ServerLoad { load: 1, movable: 1, recovering: true }.into(),
         SynchronisedNewServer { server: server(), update: Some(1) }.into(),
         RemoveServer { id: id(), update: Some(1) }.into(),
         LockRequest { username: username("ann"), secret: hash() }.into(),
@@ -86,8 +126,11 @@ fn among_servers() -> Vec<Message> {
         UserQuery { username: username("ann") }.into(),
         UserAnswer { username: username("ann"), user: Some(user()) }.into(),
         SyncUser { users: users(), seen: seen(), r#override: true, members: vec![server()] }.into(),
-        BackupList { servers: vec![BackupEntry { id: Some(id()), address: address(), role: Role::Main }] }
-            .into(),
+        BackupList {
+            servers: vec![BackupEntry { id: Some(id()), address: address(), role: Role::Main }],
+            token: Some("v1.a.b".into()),
+        }
+        .into(),
     ]
 }
 
@@ -127,6 +170,25 @@ fn among_coordinators() -> Vec<Message> {
         MainQuery { id: id(), secret: secret() }.into(),
         MainAnswer { main: Some(id()) }.into(),
         Promote {}.into(),
+    ]
+}
+
+fn among_workers() -> Vec<Message> {
+    vec![
+        Neighbours { links: vec![id()], next: Seq(1), holds: Some(position()) }.into(),
+        ActivitySuccInfo {
+            worker: id(),
+            incarnation: Incarnation(7),
+            counts: vec![DeliveryCount {
+                session: session(),
+                first: Seq(1),
+                last: Seq(2),
+                client_count: 3,
+                succ_count: 2,
+            }],
+        }
+        .into(),
+        MoveClients { count: 1, to: id() }.into(),
     ]
 }
 
@@ -234,6 +296,25 @@ fn reign() -> Reign {
 
 fn standing() -> Standing {
     Standing { role: Role::Backup, rank: Some(1), main: Some(id()), network: Some("n".into()) }
+}
+
+fn session() -> SessionId {
+    SessionKey::new(7).session(&username("ann"))
+}
+
+fn position() -> Position {
+    "w/00000000000000ff/0-41+43".parse().expect("a position")
+}
+
+fn broadcast() -> ActivityBroadcast {
+    ActivityBroadcast {
+        id: "w/00000000000000ff/1".parse().ok(),
+        session: Some(session()),
+        activity_seq: Some(Seq(2)),
+        missing_from: Some(Seq(1)),
+        late: true,
+        activity: activity(),
+    }
 }
 
 /// Without keys: what an activity holds is no part of the protocol.

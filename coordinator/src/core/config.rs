@@ -125,6 +125,8 @@ pub struct Limits {
     pub reservation: Duration,
     /// Redirected clients that count, per worker.
     pub reservations: usize,
+    /// Clients that are on the way from a worker, or to it, to even out loads.
+    pub moving_clients: u64,
     /// How long a token is valid.
     pub token_life: Duration,
     /// How far ahead of our clock the stamps of others are followed.
@@ -172,6 +174,7 @@ impl Default for Limits {
             under_registration: limits::UNDER_REGISTRATION,
             reservation: limits::REDIRECT_RESERVATION,
             reservations: limits::RESERVATIONS,
+            moving_clients: limits::MOVING_CLIENTS,
             token_life: limits::TOKEN_LIFE,
             stamp_ahead: limits::STAMP_AHEAD,
             heartbeat: limits::HEARTBEAT,

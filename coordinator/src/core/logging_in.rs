@@ -37,7 +37,7 @@ impl Coordinator {
         let username: Username =
             request.username.parse().map_err(|error: common::user::UsernameError| unacceptable(&error))?;
         if !self.placement.is_open() {
-            return Err(Refusal::NoWorker);
+            return Err(self.no_worker());
         }
         if username.is_anonymous() {
             return Ok(Known::As(username, None));
@@ -63,6 +63,11 @@ impl Coordinator {
         }
     }
 
+    /// Why nobody can be sent anywhere.
+    fn no_worker(&self) -> Refusal {
+        if self.placement.recovering().next().is_some() { Refusal::Recovering } else { Refusal::NoWorker }
+    }
+
     fn check_token(&self, turn: &Turn<'_>, username: &Username, token: &str) -> Result<Stamp, Refusal> {
         let claims = self.group.token_key.verify(token, turn.now.wall);
         let claims = claims.map_err(|error| Refusal::Unacceptable(error.to_string()))?;
@@ -85,7 +90,7 @@ impl Coordinator {
             return;
         }
         let Some(address) = self.placement.choose(turn.now.time, &username) else {
-            return self.refuse(turn, link, Asked::LogIn, &Refusal::NoWorker);
+            return self.refuse(turn, link, Asked::LogIn, &self.no_worker());
         };
         debug!(%username, worker = %address, "logged in");
         let welcome = LoginSuccess {

@@ -6,7 +6,7 @@
 //! there), `reign` (who is the main one), `deciding` (whether to become it), `gathering` (who may know more), `inquiry` (do workers hear it?), `replicating` (the main one's side), `following` (a backup's side)
 //! and `handover`. `transferring` moves users to an operator's file and back, `writing` is the way to the disk, `housekeeping` what time brings, `status` what an operator sees. They alone touch
 //! more than one of the leaves, which take values and return verdicts: `links` (connections and what waits for them), `registry` (users
-//! and held names), `placement` (workers and where clients go), `peers` (the other coordinators), `standbys` (how far each backup is), `feed`
+//! and held names), `placement` (workers and where clients go) with `balancing` (who sends clients to whom), `peers` (the other coordinators), `standbys` (how far each backup is), `feed`
 //! (what somebody is told of the users), `jobs` (what other threads were asked).
 //!
 //! **Invariants.** Nobody is told of a registration, and no log-in with its name succeeds, before our own disk and every listed backup have
@@ -16,6 +16,7 @@
 //! What is *not* here: clocks, sockets, hashing, files. Hashing and the disk leave as an [`Effect`] and return as an [`Input`].
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod balancing;
 mod changing;
 mod config;
 mod deciding;
@@ -46,6 +47,7 @@ mod status;
 mod storing;
 mod transferring;
 mod verifying;
+mod worker;
 mod writing;
 
 #[cfg(test)]
@@ -60,7 +62,7 @@ use common::time::{Now, Time};
 use common::user::{UserRecord, Username};
 use common::users::Seen;
 use common::wire::{AuthenticationFail, InvalidMessage, LoginFailed, Message, Millis};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 pub use config::{Change, Config, Effect, Group, Input, Limits, Recovered};
 
@@ -440,18 +442,13 @@ impl Coordinator {
     fn forget(&mut self, turn: &mut Turn<'_>, link: LinkId) -> Option<links::Link> {
         let gone = self.links.remove(link)?;
         match &gone.party {
-            Party::Worker(worker) => self.worker_lost(&worker.id, link),
+            Party::Worker(worker) => self.worker_lost(turn, &worker.id, link),
             Party::Peer(number) | Party::Greeting(number) => self.peer_closed(turn, *number, link),
             Party::Asked(id) => self.asked_gone(id, link),
             Party::Operator => self.imports.retain(|importing| importing.link != link),
             _ => {}
         }
         Some(gone)
-    }
-
-    fn worker_lost(&mut self, id: &ServerId, link: LinkId) {
-        info!(worker = %id, "the connection to a worker is gone; it gets no more clients");
-        self.placement.disconnect(id, link);
     }
 
     /// When to try again: at least the limit, at most twice that, so that those refused together do not return together.

@@ -1,18 +1,20 @@
 //! Where clients go: the workers, their loads, and who is on the way to them.
 //!
 //! A worker's load is its own word, absolute each time. To it are added the clients that were sent there and have not arrived, so
-//! that a burst of log-ins spreads although no load has been announced yet. **Invariant:** only a worker with a link is chosen;
-//! one without keeps its place (id, address, load) until it has been silent for too long.
+//! that a burst of log-ins spreads although no load has been announced yet. **Invariant:** only a worker with a link is chosen, and not
+//! while it catches up, nor when it is about to leave. One without a link keeps its place (id, address, load) until it has been silent for
+//! too long, unless it had said that it leaves.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::id::{LinkId, ServerId};
+use common::id::{Incarnation, LinkId, ServerId};
 use common::time::Time;
 use common::user::Username;
-use common::wire::{Address, ServerEntry, WorkerStatus};
+use common::wire::{Address, MoveClients, ServerEntry, ServerLoad, WorkerStatus};
 
+use super::balancing::{Balancing, Share};
 use super::config::Limits;
-use super::reservations::Reservations;
+use super::worker::{Phase, Worker};
 
 /// The table of workers.
 #[derive(Debug)]
@@ -22,18 +24,28 @@ pub(super) struct Placement {
     choices: u64,
     /// Whether a load has changed since backups were told.
     loads_changed: bool,
+    balancing: Balancing,
+    /// From when on loads are what they seem, and may be evened out.
+    settled: Time,
     limits: Limits,
 }
 
-#[derive(Debug)]
-struct Worker {
-    address: Address,
-    link: Option<LinkId>,
-    load: u64,
-    reservations: Reservations,
-    heard: Time,
-    /// The number of the choice that fell on it last.
-    chosen: u64,
+/// A worker that wants to be let in.
+#[derive(Clone, Debug)]
+pub(super) struct Newcomer {
+    pub(super) server: ServerEntry,
+    pub(super) incarnation: Incarnation,
+    pub(super) load: u64,
+    pub(super) recovering: bool,
+}
+
+/// Why a worker is not let in.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Rejection {
+    /// There are as many as there may be.
+    Full,
+    /// Another worker of this id lives.
+    Taken(Address),
 }
 
 /// What the arrival of a worker means.
@@ -55,43 +67,63 @@ pub(super) struct Gone {
 
 impl Placement {
     pub(super) fn new(limits: Limits) -> Self {
-        Placement { workers: BTreeMap::new(), choices: 0, loads_changed: false, limits }
+        let balancing = Balancing::new(limits.moving_clients);
+        let workers = BTreeMap::new();
+        Placement { workers, choices: 0, loads_changed: false, balancing, settled: Time::ZERO, limits }
     }
 
-    /// A worker has authenticated. `None`: there are as many as there may be.
+    /// A worker has authenticated. A second one of its id is not let in while the first one lives: what it says would be taken for the
+    /// other's. A start of the same process that connects anew is no second one.
     pub(super) fn connect(
         &mut self,
         now: Time,
-        server: &ServerEntry,
-        load: u64,
+        newcomer: Newcomer,
         link: LinkId,
-    ) -> Option<Arrival> {
-        if !self.workers.contains_key(&server.id) && self.workers.len() >= self.limits.workers {
-            return None;
+    ) -> Result<Arrival, Rejection> {
+        let Newcomer { server, incarnation, load, recovering } = newcomer;
+        let known = self.workers.get(&server.id);
+        if let Some(first) = known.filter(|first| first.lives(now, &self.limits))
+            && first.incarnation != Some(incarnation)
+        {
+            return Err(Rejection::Taken(first.address.clone()));
         }
-        let known = self.workers.remove(&server.id);
+        if known.is_none() && self.workers.len() >= self.limits.workers {
+            return Err(Rejection::Full);
+        }
         let arrival = Arrival {
-            replaced: known.as_ref().and_then(|worker| worker.link),
-            is_news: known.as_ref().is_none_or(|worker| worker.address != server.address),
+            replaced: known.and_then(|worker| worker.link),
+            is_news: known.is_none_or(|worker| worker.address != server.address),
         };
         let worker = Worker {
-            address: server.address.clone(),
             link: Some(link),
+            incarnation: Some(incarnation),
+            phase: if recovering { Phase::Recovering } else { Phase::Open },
             load,
-            reservations: Reservations::new(self.limits.reservations),
-            heard: now,
             chosen: known.map_or(0, |worker| worker.chosen),
+            ..Worker::new(now, server.address, &self.limits)
         };
-        self.workers.insert(server.id.clone(), worker);
-        Some(arrival)
+        self.workers.insert(server.id, worker);
+        Ok(arrival)
     }
 
-    /// A worker's link broke: it gets no more clients, and nobody is on the way to it that we could count on. Nothing happens where
-    /// the worker has another link by now.
-    pub(super) fn disconnect(&mut self, id: &ServerId, link: LinkId) {
-        if let Some(worker) = self.workers.get_mut(id).filter(|worker| worker.link == Some(link)) {
-            worker.link = None;
-            worker.reservations.clear();
+    /// A worker's link broke: it gets no more clients, and nobody is on the way to it that we could count on. One that had said that it
+    /// leaves is gone: says whether it was one. Nothing happens where the worker has another link by now.
+    pub(super) fn disconnect(&mut self, id: &ServerId, link: LinkId) -> bool {
+        let Some(worker) = self.workers.get_mut(id).filter(|worker| worker.link == Some(link)) else {
+            return false;
+        };
+        worker.disconnect();
+        let has_left = worker.phase == Phase::Leaving;
+        if has_left {
+            self.workers.remove(id);
+        }
+        has_left
+    }
+
+    /// A worker says that it is about to leave.
+    pub(super) fn leave(&mut self, id: &ServerId) {
+        if let Some(worker) = self.workers.get_mut(id) {
+            worker.phase = Phase::Leaving;
         }
     }
 
@@ -105,8 +137,15 @@ impl Placement {
     /// A worker says how many clients it carries.
     pub(super) fn set_load(&mut self, id: &ServerId, load: u64) {
         if let Some(worker) = self.workers.get_mut(id) {
-            self.loads_changed |= worker.load != load;
-            worker.load = load;
+            self.loads_changed |= worker.set_load(load);
+        }
+    }
+
+    /// A worker says how it is.
+    pub(super) fn take_load(&mut self, id: &ServerId, said: &ServerLoad) {
+        self.set_load(id, said.load);
+        if let Some(worker) = self.workers.get_mut(id) {
+            worker.take(said);
         }
     }
 
@@ -144,10 +183,7 @@ impl Placement {
         if !self.workers.contains_key(&server.id) && self.workers.len() >= self.limits.workers {
             return;
         }
-        let reservations = Reservations::new(self.limits.reservations);
-        let worker =
-            Worker { address: server.address, link: None, load: 0, reservations, heard: now, chosen: 0 };
-        self.workers.insert(server.id, worker);
+        self.workers.insert(server.id, Worker::new(now, server.address, &self.limits));
     }
 
     /// These are the workers, all connected elsewhere.
@@ -161,40 +197,67 @@ impl Placement {
         self.workers.remove(id);
     }
 
-    /// The workers are to come back from now on.
+    /// The workers are to come back from now on. Who was sent to one of them by somebody else is there, or will not be, when a reservation
+    /// would have ended.
     pub(super) fn restart(&mut self, now: Time) {
         self.workers.values_mut().for_each(|worker| worker.heard = now);
+        self.settled = now + self.limits.reservation;
     }
 
     /// `username` has arrived at this worker.
     pub(super) fn arrived(&mut self, id: &ServerId, username: &Username) {
         if let Some(worker) = self.workers.get_mut(id) {
-            worker.reservations.consume(username);
+            worker.arrived(username);
         }
     }
 
-    /// Whether any worker is connected.
+    /// Whether any worker takes clients.
     pub(super) fn is_open(&self) -> bool {
-        self.workers.values().any(|worker| worker.link.is_some())
+        self.workers.values().any(Worker::is_open)
     }
 
-    /// Picks the least-loaded connected worker for `username` and expects it there. `None`: no worker is connected.
+    /// The connected workers that still catch up.
+    pub(super) fn recovering(&self) -> impl Iterator<Item = &ServerId> {
+        self.workers.iter().filter(|(_, worker)| worker.is_recovering()).map(|(id, _)| id)
+    }
+
+    /// Picks the least-loaded worker for `username` and expects it there. `None`: none takes clients.
     pub(super) fn choose(&mut self, now: Time, username: &Username) -> Option<Address> {
         self.expire(now);
-        let connected = self.workers.values_mut().filter(|worker| worker.link.is_some());
+        let open = self.workers.values_mut().filter(|worker| worker.is_open());
         // `min_by_key` keeps the first of equals, which is the one with the smaller id.
-        let worker = connected.min_by_key(|worker| (worker.effective_load(), worker.chosen))?;
+        let worker = open.min_by_key(|worker| (worker.effective_load(), worker.chosen))?;
         self.choices += 1;
         worker.chosen = self.choices;
         worker.reservations.add(username, now + self.limits.reservation);
         Some(worker.address.clone())
     }
 
-    /// Forgets the reservations that have expired.
-    pub(super) fn expire(&mut self, now: Time) {
-        for worker in self.workers.values_mut() {
-            worker.reservations.expire(now);
+    /// Picks who is to send clients to whom now, so that loads become even, and expects those clients there.
+    pub(super) fn even_out(&mut self, now: Time) -> Vec<(LinkId, MoveClients)> {
+        if now < self.settled {
+            return Vec::new();
         }
+        self.expire(now);
+        let mut open: Vec<_> = self.workers.iter_mut().filter(|(_, worker)| worker.is_open()).collect();
+        let shares: Vec<Share> = open.iter().map(|(_, worker)| worker.share()).collect();
+        let until = now + self.limits.reservation;
+        let mut moves = Vec::new();
+        for transfer in self.balancing.plan(&shares) {
+            let (to, target) = &mut open[transfer.to];
+            let order = MoveClients { count: transfer.count, to: to.clone() };
+            target.coming.add(transfer.count, until);
+            let (_, source) = &mut open[transfer.from];
+            source.going.add(transfer.count, until);
+            source.movable -= transfer.count;
+            moves.extend(source.link.map(|link| (link, order)));
+        }
+        moves
+    }
+
+    /// Forgets the clients that are no longer waited for.
+    pub(super) fn expire(&mut self, now: Time) {
+        self.workers.values_mut().for_each(|worker| worker.expire(now));
     }
 
     /// Gives up the workers that have been silent for too long.
@@ -229,7 +292,7 @@ impl Placement {
         let status = |(id, worker): (&ServerId, &Worker)| WorkerStatus {
             server: ServerEntry { id: id.clone(), address: worker.address.clone() },
             load: worker.load,
-            expected: worker.reservations.len() as u64,
+            expected: worker.expected(),
             connected: worker.link.is_some(),
         };
         self.workers.iter().map(status).collect()
@@ -238,11 +301,5 @@ impl Placement {
     pub(super) fn assert_bounds(&self) {
         assert!(self.workers.len() <= self.limits.workers, "{} workers", self.workers.len());
         self.workers.values().for_each(|worker| worker.reservations.assert_bounds());
-    }
-}
-
-impl Worker {
-    fn effective_load(&self) -> u64 {
-        self.load.saturating_add(self.reservations.len() as u64)
     }
 }

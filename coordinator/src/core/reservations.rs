@@ -39,15 +39,15 @@ impl Reservations {
         self.outstanding += 1;
     }
 
-    /// `username` has arrived: its oldest promise is kept.
-    pub(super) fn consume(&mut self, username: &Username) {
-        if let Some(promises) = self.expected.get_mut(username) {
-            promises.pop_front();
-            self.outstanding -= 1;
-            if promises.is_empty() {
-                self.expected.remove(username);
-            }
+    /// `username` has arrived: its oldest promise is kept. Says whether there was one.
+    pub(super) fn consume(&mut self, username: &Username) -> bool {
+        let Some(promises) = self.expected.get_mut(username) else { return false };
+        promises.pop_front();
+        self.outstanding -= 1;
+        if promises.is_empty() {
+            self.expected.remove(username);
         }
+        true
     }
 
     /// Forgets the promises that have expired.

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use super::feed::Cursor;
 use super::links::{Party, WorkerLink};
-use super::placement::Gone;
+use super::placement::{Gone, Newcomer, Rejection};
 use super::{Coordinator, Turn};
 
 impl Coordinator {
@@ -26,12 +26,14 @@ impl Coordinator {
                 format!("{} is the id of this coordinator; choose another", server.id),
             );
         }
+        let Authenticate { incarnation, recovering, .. } = request;
         let load = request.load.unwrap_or(0);
-        let Some(arrival) = self.placement.connect(turn.now.time, &server, load, link) else {
-            let info = format!("this network has {} workers already", self.config.limits.workers);
-            return self.fail_authentication(turn, link, info);
+        let newcomer = Newcomer { server: server.clone(), incarnation, load, recovering };
+        let arrival = match self.placement.connect(turn.now.time, newcomer, link) {
+            Ok(arrival) => arrival,
+            Err(rejection) => return self.reject(turn, link, &server.id, &rejection),
         };
-        info!(worker = %server.id, address = %server.address, load, "a worker has joined");
+        info!(worker = %server.id, address = %server.address, load, recovering, "a worker has joined");
         if let Some(replaced) = arrival.replaced {
             self.invalid(turn, replaced, "this server has connected anew");
         }
@@ -51,6 +53,23 @@ impl Coordinator {
             });
         }
         self.end_gathering(turn);
+    }
+
+    fn reject(&mut self, turn: &mut Turn<'_>, link: LinkId, id: &ServerId, rejection: &Rejection) {
+        match rejection {
+            Rejection::Full => {
+                let info = format!("this network has {} workers already", self.config.limits.workers);
+                self.fail_authentication(turn, link, info);
+            }
+            Rejection::Taken(address) => {
+                let info = format!(
+                    "a worker called {id} lives already, at {address}: if this one has a copy of its data directory, give it                      an id of its own"
+                );
+                warn!(worker = %id, "refused a second worker with the id of one that lives at {address}");
+                let retry_after = Some(self.retry_after());
+                self.dismiss(turn, link, AuthenticationFail { info, retry_after });
+            }
+        }
     }
 
     /// Tells a worker what it needs to work without us.
@@ -77,7 +96,11 @@ impl Coordinator {
                 self.placement.set_load(id, arrived.load);
             }
             Message::DeLoad(load) => self.placement.set_load(id, load.load),
-            Message::ServerLoad(load) => self.placement.set_load(id, load.load),
+            Message::ServerLoad(load) => self.placement.take_load(id, &load),
+            Message::Quit(_) => {
+                info!(worker = %id, "a worker is about to leave; it gets no more clients");
+                self.placement.leave(id);
+            }
             Message::LockRequest(request) => self.lock_request(turn, link, request),
             Message::SyncUser(users) => self.take_upload(turn, link, users),
             Message::UserQuery(query) => self.user_query(turn, link, query.username),
@@ -158,8 +181,32 @@ impl Coordinator {
             if let Some(link) = link {
                 self.invalid(turn, link, format!("nothing was heard from this server for {silence} s"));
             }
-            self.tell_workers(turn, &RemoveServer { id: id.clone(), update: None }.into());
-            self.tell_backups(turn, |update| RemoveServer { id: id.clone(), update: Some(update) }.into());
+            self.tell_removal(turn, &id);
+        }
+    }
+
+    /// The connection to a worker is gone. One that had said that it leaves has left.
+    pub(super) fn worker_lost(&mut self, turn: &mut Turn<'_>, id: &ServerId, link: LinkId) {
+        if self.placement.disconnect(id, link) {
+            info!(worker = %id, "a worker has left");
+            if self.is_main() {
+                self.tell_removal(turn, id);
+            }
+        } else {
+            info!(worker = %id, "the connection to a worker is gone; it gets no more clients");
+        }
+    }
+
+    fn tell_removal(&mut self, turn: &mut Turn<'_>, id: &ServerId) {
+        self.tell_workers(turn, &RemoveServer { id: id.clone(), update: None }.into());
+        self.tell_backups(turn, |update| RemoveServer { id: id.clone(), update: Some(update) }.into());
+    }
+
+    /// Has workers with more clients than their share send some to those with less.
+    pub(super) fn even_out(&mut self, turn: &mut Turn<'_>) {
+        for (link, order) in self.placement.even_out(turn.now.time) {
+            info!(worker = self.links.get(link).map(|known| self.whom(known)), to = %order.to, count = order.count, "moving clients");
+            self.say(turn, link, order);
         }
     }
 

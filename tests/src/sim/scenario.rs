@@ -322,7 +322,7 @@ impl Scenario {
 /// A message for the trace: activities are long and alike, and their bytes are in its hash anyway.
 fn in_short(message: &Message) -> String {
     match message {
-        Message::ActivityBroadcast(ActivityBroadcast { id: Some(id), activity }) => {
+        Message::ActivityBroadcast(ActivityBroadcast { id: Some(id), activity, .. }) => {
             format!("ACTIVITY_BROADCAST {id} {:?}", Tag::of(activity))
         }
         Message::ActivityMessage(message) => format!("ACTIVITY_MESSAGE {:?}", Tag::of(&message.activity)),

@@ -20,7 +20,7 @@ struct Counter {
 }
 
 fn number(load: u64) -> Vec<u8> {
-    Message::from(ServerLoad { load }).encode()
+    Message::from(ServerLoad { load, ..ServerLoad::default() }).encode()
 }
 
 impl Machine for Counter {
@@ -47,7 +47,7 @@ impl Machine for Counter {
             }
             Event::DialFailed { error: DialError::Refused, .. } => self.told.push("refused"),
             Event::DialFailed { error: DialError::Unreachable, .. } => self.told.push("unreachable"),
-            Event::Received { message: Message::ServerLoad(ServerLoad { load }), .. } => {
+            Event::Received { message: Message::ServerLoad(ServerLoad { load, .. }), .. } => {
                 self.heard.push(load)
             }
             Event::Wrote { bytes, .. } => _ = self.waiting.drain(..bytes),
@@ -236,7 +236,7 @@ fn whoever_is_overheard_is_heard_once_and_as_it_speaks() {
         while world.next().is_some_and(|next| next <= LATER) {
             world.step();
             said.extend(world.seen().into_iter().filter_map(|seen| match seen {
-                Seen::Said { message: Message::ServerLoad(ServerLoad { load }), .. } => Some(load),
+                Seen::Said { message: Message::ServerLoad(ServerLoad { load, .. }), .. } => Some(load),
                 _ => None,
             }));
         }

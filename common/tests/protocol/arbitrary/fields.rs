@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use common::epoch::{Epoch, Reign};
 use common::id::{ActivityId, Incarnation, Seq, ServerId};
+use common::position::{After, Position, StreamId};
+use common::session::{SessionId, SessionKey};
 use common::time::WallMillis;
 use common::user::{PasswordHash, Secret, Stamp, UserRecord, Username};
 use common::users::Seen;
@@ -37,12 +39,57 @@ pub(crate) fn id() -> impl Strategy<Value = ServerId> {
     "[A-Za-z0-9._-]{1,64}".prop_map(|text| text.parse().expect("drawn from the alphabet of ids"))
 }
 
+pub(crate) fn seq() -> impl Strategy<Value = Seq> {
+    (0..=Seq::MAX.0).prop_map(Seq)
+}
+
 pub(crate) fn activity_id() -> impl Strategy<Value = ActivityId> {
-    (id(), any::<u64>(), 0..=Seq::MAX.0).prop_map(|(origin, incarnation, seq)| ActivityId {
+    (id(), any::<u64>(), seq()).prop_map(|(origin, incarnation, seq)| ActivityId {
         origin,
         incarnation: Incarnation(incarnation),
-        seq: Seq(seq),
+        seq,
     })
+}
+
+/// Any position, of a single activity and of none, too.
+pub(crate) fn position() -> impl Strategy<Value = Position> {
+    let number = || prop_oneof![0..10u64, 0..=Seq::MAX.0];
+    let range = (prop_oneof![Just("a"), Just("b")], 0..2u64, number(), 0..3u64);
+    vec(range, 0..5).prop_map(|ranges| {
+        let mut position = Position::default();
+        for (origin, incarnation, first, more) in ranges {
+            let origin = origin.parse().expect("a server's id");
+            let stream = StreamId { origin, incarnation: Incarnation(incarnation) };
+            position.add(&stream, first, (first + more).min(Seq::MAX.0));
+        }
+        position
+    })
+}
+
+pub(crate) fn after() -> impl Strategy<Value = After> {
+    prop_oneof![activity_id().prop_map(After::Activity), position().prop_map(After::Position)]
+}
+
+pub(crate) fn session_key() -> impl Strategy<Value = SessionKey> {
+    "[ -~]{16,64}".prop_map(|text| text.parse().expect("long enough and not too long"))
+}
+
+pub(crate) fn session() -> impl Strategy<Value = SessionId> {
+    any::<u128>().prop_map(SessionId)
+}
+
+pub(crate) fn broadcast() -> impl Strategy<Value = ActivityBroadcast> {
+    let place = (option::of(session()), option::of(seq()), option::of(seq()), any::<bool>());
+    (option::of(activity_id()), place, activity()).prop_map(
+        |(id, (session, activity_seq, missing_from, late), activity)| ActivityBroadcast {
+            id,
+            session,
+            activity_seq,
+            missing_from,
+            late,
+            activity,
+        },
+    )
 }
 
 pub(crate) fn address() -> impl Strategy<Value = Address> {
@@ -52,6 +99,10 @@ pub(crate) fn address() -> impl Strategy<Value = Address> {
 
 pub(crate) fn server() -> impl Strategy<Value = ServerEntry> {
     (id(), address()).prop_map(|(id, address)| ServerEntry { id, address })
+}
+
+pub(crate) fn backup_entry() -> impl Strategy<Value = BackupEntry> {
+    (option::of(id()), address(), role()).prop_map(|(id, address, role)| BackupEntry { id, address, role })
 }
 
 pub(crate) fn stamp() -> impl Strategy<Value = Stamp> {

@@ -3,6 +3,7 @@
 mod abuse;
 mod changing;
 mod draining;
+mod evening;
 mod group;
 mod logging_in;
 mod placing;

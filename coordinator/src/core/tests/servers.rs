@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use common::id::LinkId;
 use common::machine::Machine;
 use common::user::{PasswordHash, Stamp, UserRecord, Username};
 use common::wire::Message;
@@ -234,4 +235,107 @@ fn an_operator_who_knows_the_secret_may_ask_again_and_again() {
     assert!(!net.is_closed(operator));
     net.say(operator, r#"{"command":"STATUS","secret":"guessed"}"#);
     assert_eq!(net.refusal(operator).0, "AUTHENTICATION_FAIL");
+}
+
+/// A worker of this incarnation says AUTHENTICATE.
+fn start(net: &mut Net, incarnation: &str) -> LinkId {
+    let link = net.connect();
+    let line = authenticate("w1", SECRET, r#","load":1"#).replace("00000000000000aa", incarnation);
+    net.say(link, &line);
+    link
+}
+
+#[test]
+fn a_second_worker_of_an_id_is_refused_while_the_first_one_lives() {
+    let mut net = Net::new();
+    let first = net.worker("w1");
+    let second = start(&mut net, "00000000000000bb");
+    assert!(net.is_closed(second) && !net.is_closed(first));
+    let Message::AuthenticationFail(fail) = net.hear(second) else { panic!("it was let in") };
+    assert!(fail.info.contains("a worker called w1 lives already"), "{}", fail.info);
+    assert!(fail.retry_after.is_some(), "the first one may go");
+    assert_eq!(net.workers(), [(0, 0, true)], "what the second one says is not the first one's");
+    // A worker says something every five seconds.
+    net.pass(Duration::from_secs(5));
+    net.say(first, r#"{"command":"SERVER_LOAD","load":0}"#);
+    net.pass(Duration::from_millis(5_900));
+    let still = start(&mut net, "00000000000000bb");
+    assert_eq!(net.commands(still), ["AUTHENTICATION_FAIL"]);
+    net.pass(Duration::from_millis(200));
+    let at_last = start(&mut net, "00000000000000bb");
+    assert_eq!(net.commands(at_last)[0], "AUTHENTICATE_SUCCESS");
+    assert!(net.is_closed(first), "it is as good as gone");
+}
+
+#[test]
+fn a_worker_that_was_started_again_takes_its_place_at_once() {
+    let mut net = Net::new();
+    let killed = net.worker("w1");
+    net.vanish(killed);
+    let again = start(&mut net, "00000000000000bb");
+    assert_eq!(net.commands(again)[0], "AUTHENTICATE_SUCCESS");
+}
+
+#[test]
+fn a_worker_that_catches_up_is_known_to_the_others_and_gets_no_clients() {
+    let mut net = Net::new();
+    let w1 = net.worker("w1");
+    let w2 = net.connect();
+    net.say(w2, &authenticate("w2", SECRET, r#","recovering":true"#));
+    assert_eq!(net.commands(w1), ["SYNCHRONISED_NEW_SERVER"]);
+    assert_eq!(reasons(&net), ["worker w2 is catching up with what it missed"]);
+    for _ in 0..3 {
+        client(&mut net);
+    }
+    assert_eq!(net.workers(), [(0, 3, true), (0, 0, true)]);
+    // The only one that is left is not ready.
+    net.vanish(w1);
+    let (command, info, may_retry) = client(&mut net);
+    assert_eq!((command, may_retry), ("LOGIN_FAILED", true));
+    assert!(info.contains("catching up"), "{info}");
+    net.say(w2, r#"{"command":"SERVER_LOAD","load":0,"recovering":true}"#);
+    assert_eq!(client(&mut net).0, "LOGIN_FAILED");
+    net.say(w2, r#"{"command":"SERVER_LOAD","load":0}"#);
+    assert_eq!(client(&mut net).0, "REDIRECT");
+    assert_eq!(reasons(&net), ["worker w1 is not connected"]);
+}
+
+#[test]
+fn a_worker_that_leaves_on_purpose_gets_nobody_and_is_no_loss() {
+    let mut net = Net::new();
+    let (w1, w2) = (net.worker("w1"), net.worker("w2"));
+    net.commands(w1);
+    net.say(w1, r#"{"command":"QUIT"}"#);
+    net.say(w1, r#"{"command":"SERVER_LOAD","load":7}"#);
+    for _ in 0..3 {
+        client(&mut net);
+    }
+    assert_eq!(net.workers(), [(7, 0, true), (0, 3, true)]);
+    assert_eq!(reasons(&net), Vec::<String>::new());
+    net.vanish(w1);
+    let Message::RemoveServer(removed) = net.hear(w2) else { panic!("not told") };
+    assert_eq!(removed.id.as_str(), "w1");
+    assert_eq!(net.workers(), [(0, 3, true)]);
+    assert_eq!(reasons(&net), Vec::<String>::new());
+    // It was stopped to be started again.
+    let back = start(&mut net, "00000000000000bb");
+    assert_eq!(net.commands(back)[0], "AUTHENTICATE_SUCCESS");
+    assert_eq!(net.commands(w2), ["SYNCHRONISED_NEW_SERVER"]);
+    client(&mut net);
+    assert_eq!(net.workers(), [(1, 1, true), (0, 3, true)]);
+}
+
+fn reasons(net: &Net) -> Vec<String> {
+    net.coordinator.status(false).reasons
+}
+
+/// Somebody logs in: what they hear last, the `info` of a refusal, and whether they may try again.
+fn client(net: &mut Net) -> (&'static str, String, bool) {
+    let link = net.connect();
+    net.say(link, r#"{"command":"LOGIN","username":"anonymous"}"#);
+    match net.hear_all(link).pop() {
+        Some(Message::LoginFailed(failed)) => ("LOGIN_FAILED", failed.info, failed.retry_after.is_some()),
+        Some(last) => (last.command(), String::new(), false),
+        None => panic!("no answer"),
+    }
 }

@@ -1,7 +1,8 @@
 //! A chunk of the log: frames in a row, and what they are.
 
-use common::id::ActivityId;
+use common::id::{ActivityId, Seq};
 use common::position::Position;
+use common::session::SessionId;
 use common::time::Time;
 
 use super::Offset;
@@ -106,6 +107,18 @@ pub(in crate::core) fn id_of(frame: &[u8]) -> Option<ActivityId> {
     let text = frame.strip_prefix(BEGINNING)?;
     let id = &text[..memchr::memchr(b'"', text)?];
     std::str::from_utf8(id).ok()?.parse().ok()
+}
+
+/// The session and its number that follow the id in the fixed beginning of a frame.
+pub(in crate::core) fn session_of(frame: &[u8]) -> Option<(SessionId, Seq)> {
+    let text = frame.strip_prefix(BEGINNING)?;
+    let text = text[memchr::memchr(b'"', text)?..].strip_prefix(br#"","session":""#)?;
+    let (session, text) = text.split_at(memchr::memchr(b'"', text)?);
+    let text = text.strip_prefix(br#"","activity_seq":"#)?;
+    let seq = &text[..memchr::memchr(b',', text)?];
+    let session = std::str::from_utf8(session).ok()?.parse().ok()?;
+    let seq = std::str::from_utf8(seq).ok()?.parse().ok().map(Seq).filter(|seq| *seq <= Seq::MAX)?;
+    Some((session, seq))
 }
 
 /// From where `bytes` begin to the end of the line.

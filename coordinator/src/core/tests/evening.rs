@@ -1,0 +1,200 @@
+//! Loads are evened out: workers that do what they are told, and clients that take their time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use common::wire::Message;
+
+use super::town::Town;
+
+/// How far the world goes on at a time.
+const STEP: Duration = Duration::from_millis(100);
+
+/// A worker that moves whom it is told to move.
+struct Worker {
+    id: String,
+    /// Its connection to the coordinator.
+    link: usize,
+    /// How often each of its clients has been moved.
+    clients: Vec<u32>,
+}
+
+struct World {
+    town: Town,
+    main: usize,
+    workers: Vec<Worker>,
+    /// Clients that have left one worker and not arrived at another: in which step they do, where, and how often each has been moved.
+    travelling: BTreeMap<u64, Vec<(usize, u32)>>,
+    step: u64,
+    moved: u64,
+    rng: fastrand::Rng,
+}
+
+impl World {
+    /// Workers with so many clients each, long enough for the coordinator to be sure of them.
+    fn new(coordinators: usize, loads: &[usize]) -> Self {
+        let mut world = World {
+            town: Town::in_step(coordinators),
+            main: 0,
+            workers: Vec::new(),
+            travelling: BTreeMap::new(),
+            step: 0,
+            moved: 0,
+            rng: fastrand::Rng::with_seed(1),
+        };
+        loads.iter().for_each(|&load| world.join(load));
+        world.go_on(Duration::from_secs(12));
+        world
+    }
+
+    fn join(&mut self, load: usize) {
+        let id = format!("w{:02}", self.workers.len());
+        let link = self.town.worker(self.main, &id);
+        self.workers.push(Worker { id, link, clients: vec![0; load] });
+        self.tell_load(self.workers.len() - 1);
+    }
+
+    fn tell_load(&mut self, worker: usize) {
+        let Worker { link, clients, .. } = &self.workers[worker];
+        let movable = clients.iter().filter(|moved| **moved == 0).count();
+        let load = format!(r#"{{"command":"SERVER_LOAD","load":{},"movable":{movable}}}"#, clients.len());
+        self.town.say(*link, &load);
+    }
+
+    fn arrive(&mut self, worker: usize, moved: u32) {
+        let Worker { link, clients, .. } = &mut self.workers[worker];
+        clients.push(moved);
+        let line = format!(r#"{{"command":"NEW_CLIENT","username":"anonymous","load":{}}}"#, clients.len());
+        self.town.say(*link, &line);
+    }
+
+    fn leave(&mut self, worker: usize, client: usize) -> u32 {
+        let Worker { link, clients, .. } = &mut self.workers[worker];
+        let moved = clients.swap_remove(client);
+        self.town.say(*link, &format!(r#"{{"command":"DE_LOAD","load":{}}}"#, clients.len()));
+        moved
+    }
+
+    fn go_on(&mut self, duration: Duration) {
+        for _ in 0..duration.as_millis() / STEP.as_millis() {
+            self.step += 1;
+            self.town.pass(STEP);
+            for (worker, moved) in self.travelling.remove(&self.step).unwrap_or_default() {
+                self.arrive(worker, moved);
+            }
+            for worker in 0..self.workers.len() {
+                self.obey(worker);
+                if self.step.is_multiple_of(50) {
+                    self.tell_load(worker);
+                }
+            }
+        }
+    }
+
+    /// Moves whom it is told to move, of those who never were.
+    fn obey(&mut self, worker: usize) {
+        for message in self.town.heard(self.workers[worker].link) {
+            let Message::MoveClients(order) = message else { continue };
+            let to = self.workers.iter().position(|worker| worker.id == order.to.as_str()).unwrap();
+            for _ in 0..order.count {
+                let Some(client) = self.workers[worker].clients.iter().position(|moved| *moved == 0) else {
+                    break;
+                };
+                let moved = self.leave(worker, client);
+                let arrival = self.step + self.rng.u64(1..8);
+                self.travelling.entry(arrival).or_default().push((to, moved + 1));
+                self.moved += 1;
+            }
+        }
+    }
+
+    /// A client logs in, and arrives where it is sent.
+    fn log_in(&mut self) {
+        let client = self.town.connect(self.main);
+        self.town.say(client, r#"{"command":"LOGIN","username":"anonymous"}"#);
+        let Some(Message::Redirect(there)) = self.town.heard(client).pop() else {
+            panic!("not sent anywhere")
+        };
+        let port = |id: &str| 4_000 + id.bytes().map(u16::from).sum::<u16>();
+        let worker = self.workers.iter().position(|worker| port(&worker.id) == there.address.port).unwrap();
+        self.arrive(worker, 0);
+    }
+
+    fn loads(&self) -> Vec<usize> {
+        self.workers.iter().map(|worker| worker.clients.len()).collect()
+    }
+
+    fn assert_even(&self) {
+        let loads = self.loads();
+        let mean = loads.iter().sum::<usize>() as f64 / loads.len() as f64;
+        let even = loads.iter().all(|&load| (load as f64 - mean).abs() <= mean / 20.0);
+        assert!(even && self.travelling.is_empty(), "{loads:?}");
+        let moves = self.workers.iter().flat_map(|worker| &worker.clients).max();
+        assert!(moves <= Some(&1), "somebody was moved {moves:?} times");
+    }
+}
+
+#[test]
+fn an_eleventh_worker_gets_its_share_of_ten_thousand_clients_within_a_minute() {
+    let mut world = World::new(1, &[1_000; 10]);
+    assert_eq!(world.moved, 0);
+    world.join(0);
+    world.go_on(Duration::from_secs(10));
+    assert!((200..700).contains(&world.moved), "it is neither at once nor never: {}", world.moved);
+    world.go_on(Duration::from_secs(50));
+    world.assert_even();
+    assert!((863..=909).contains(&world.moved), "only the surplus moves: {}", world.moved);
+    let moved = world.moved;
+    world.go_on(Duration::from_secs(60));
+    assert_eq!(world.moved, moved, "and then nobody does");
+}
+
+#[test]
+fn a_standby_that_takes_over_meanwhile_goes_on_and_moves_nobody_again() {
+    let mut world = World::new(2, &[1_000; 10]);
+    world.join(0);
+    world.go_on(Duration::from_secs(8));
+    assert!((100..800).contains(&world.moved), "it is under way: {}", world.moved);
+    world.town.kill(0);
+    world.main = 1;
+    for worker in 0..world.workers.len() {
+        world.workers[worker].link = world.town.worker(1, &world.workers[worker].id);
+        world.tell_load(worker);
+    }
+    assert_eq!(world.town.role(1), "main");
+    world.go_on(Duration::from_secs(52));
+    world.assert_even();
+    assert!((863..=930).contains(&world.moved), "only the surplus moves: {}", world.moved);
+}
+
+#[test]
+fn clients_who_come_and_go_move_nobody() {
+    let mut world = World::new(1, &[100; 10]);
+    for _ in 0..600 {
+        for _ in 0..2 {
+            world.log_in();
+            let worker = world.rng.usize(..world.workers.len());
+            let client = world.rng.usize(..world.workers[worker].clients.len());
+            world.leave(worker, client);
+        }
+        world.go_on(STEP);
+    }
+    assert_eq!(world.moved, 0, "{:?}", world.loads());
+}
+
+#[test]
+fn nobody_is_sent_away_from_a_worker_that_leaves_nor_to_one_that_is_not_ready() {
+    let mut world = World::new(1, &[20, 20]);
+    world.join(0);
+    world.join(200);
+    let [not_ready, leaving] = [2, 3].map(|worker: usize| world.workers[worker].link);
+    world.town.say(not_ready, r#"{"command":"SERVER_LOAD","load":0,"recovering":true}"#);
+    world.town.say(leaving, r#"{"command":"QUIT"}"#);
+    // They say how they are every five seconds.
+    world.go_on(Duration::from_secs(2));
+    assert_eq!(world.moved, 0, "{:?}", world.loads());
+    world.tell_load(2);
+    world.go_on(Duration::from_secs(30));
+    assert_eq!(world.loads()[3], 200, "it moves its clients by itself");
+    assert!((10..=14).contains(&world.loads()[2]), "{:?}", world.loads());
+}
