@@ -57,6 +57,8 @@ impl Coordinator {
         let refusal = match () {
             () if !self.is_main() => Refusal::SteppedDown,
             () if matches && tried > 0 => Refusal::Conflict { name: username },
+            // What the secret was compared with is not what there is by now: the verdict says nothing.
+            () if user.map(|user| &user.changed) != changed.as_ref() => Refusal::Changed(username),
             // An unknown name fails whatever the decoy says.
             () if changed.is_none() || !matches => match purpose {
                 Purpose::Register(_) => {
@@ -69,7 +71,6 @@ impl Coordinator {
                 }
                 Purpose::LogIn | Purpose::ChangeSecret(_) => Refusal::Wrong,
             },
-            () if user.map(|user| &user.changed) != changed.as_ref() => Refusal::Changed(username),
             () => {
                 let user = user.expect("it is the one that was verified").clone();
                 return self.proven(turn, link, username, user, purpose);

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use common::user::{UserRecord, Username};
-use common::wire::{Durability as Promise, Message};
+use common::wire::{Durability as Promise, Message, Role};
 use coordinator::core::Effect as OfCoordinator;
 
 use super::ledger::{Ack, Request};
@@ -109,6 +109,10 @@ impl Check for Durability {
 /// Whether what a coordinator has written as the main one comes to its own disk after those of all backups that it lists: else it would leave
 /// behind, should it die, what the next one does not know.
 fn backups_first(scene: &Scene<'_>, main: ProcessId, users: &[(Username, UserRecord)]) -> Verdict {
+    if scene.role_of(main) != Some(Role::Main) {
+        // What it had begun to write when it was the main one still gets there; by now others list whom they will.
+        return Ok(());
+    }
     let me = scene.cast.server_id(main);
     let is_new = |(name, record): &&(Username, UserRecord)| {
         let known = scene.disks.of(main).registration(name, &record.registration);

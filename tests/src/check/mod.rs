@@ -206,7 +206,7 @@ impl Watch {
             ("fencing", Box::<fencing::Fencing>::default()),
             ("durability", Box::<durability::Durability>::default()),
             ("listing", Box::<listing::Listing>::default()),
-            ("removal", Box::<removal::Removal>::default()),
+            ("removal", Box::new(removal::Removal::new(plan.clocks_agree()))),
             ("repeats", Box::<repeats::Repeats>::default()),
             ("messages", Box::<messages::Messages>::default()),
         ];

@@ -120,6 +120,11 @@ impl Plan {
     pub fn has_clocks_apart(&self) -> bool {
         self.clocks.iter().any(|&millis| millis != 0)
     }
+
+    /// Whether the coordinators' clocks are right, to a few seconds, from beginning to end.
+    pub fn clocks_agree(&self) -> bool {
+        !self.has_clocks_apart() && !self.faults.contains(&Kind::CoordinatorClockJumps)
+    }
 }
 
 /// Some faults of either sort: those that any network knows, and those that take several coordinators.
