@@ -98,6 +98,20 @@ impl Takeovers {
                     "{by} takes over ({epoch}) from {main}, which {worker} hears, which it can reach"
                 ));
             }
+            let told = |id: ProcessId| self.told.get(&(id, main)).and_then(|told| told.back()).copied();
+            let follower = scene.cast.coordinators.iter().find(|&&id| {
+                ![by, main].contains(&id)
+                    && scene.role_of(id) == Some(Role::Backup)
+                    && told(id).is_some_and(|at| scene.now.since(at) < HEARD)
+                    && scene.ways.are_clear(scene.world, by, id, WELL)
+                    && scene.ways.are_clear(scene.world, id, main, WELL)
+            });
+            if let Some(&id) = follower {
+                let (by, main, id) = (scene.name(by), scene.name(main), scene.name(id));
+                return Err(format!(
+                    "{by} takes over ({epoch}) from {main}, which {id} follows, which it can hear"
+                ));
+            }
             coverage.add("takeovers while the main coordinator lives", 1);
         }
         Ok(())
