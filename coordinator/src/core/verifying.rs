@@ -12,7 +12,7 @@ use tracing::debug;
 use super::config::Effect;
 use super::jobs::{HashJob, Verification};
 use super::links::{Party, Proven, Purpose};
-use super::refusals::Refusal;
+use super::refusals::{Asked, Refusal};
 use super::secrets::Digest;
 use super::{Coordinator, Turn};
 
@@ -106,6 +106,10 @@ impl Coordinator {
         match purpose {
             Purpose::LogIn => self.admit(turn, link, username, Some(user.registration)),
             Purpose::Register(digest) => {
+                // Backups may have been lost since it asked.
+                if let Err(refusal) = self.may_change() {
+                    return self.refuse(turn, link, Asked::Register, &refusal);
+                }
                 debug!(%username, "registered again, with the same secret");
                 self.confirm_registration(turn, link, username, user.changed, digest, true);
             }

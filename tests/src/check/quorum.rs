@@ -24,7 +24,7 @@ impl Quorum {
 
     fn acknowledged(&self, scene: &Scene<'_>, ledger: &Ledger, coverage: &mut Coverage) -> Verdict {
         let Some(ack) = ledger.acks.last() else { return Ok(()) };
-        coverage.add("acknowledgements that required backups", 1);
+        coverage.add("acknowledgements that require backups", 1);
         let copies = scene.disks.iter().filter(|(id, disk)| *id != ack.by && has(disk, ack)).count();
         if copies < self.required || ack.durability == Durability::Local {
             let (by, name, required) = (scene.name(ack.by), &ack.username, self.required);

@@ -212,6 +212,7 @@ impl Scenario {
 
     /// Starts a process that is down.
     pub(super) fn start(&mut self, id: ProcessId) {
+        self.ways.trouble_with(id, self.world.now());
         self.cast.start(&mut self.world, id, &self.disks);
     }
 
