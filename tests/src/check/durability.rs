@@ -107,10 +107,9 @@ impl Check for Durability {
 }
 
 /// Whether what a coordinator has written as the main one comes to its own disk after those of all backups that it lists: else it would leave
-/// behind, should it die, what the next one does not know.
+/// behind, should it die, what the next one does not know. One that gave way meanwhile may still try again what its disk had refused.
 fn backups_first(scene: &Scene<'_>, main: ProcessId, users: &[(Username, UserRecord)]) -> Verdict {
     if scene.role_of(main) != Some(Role::Main) {
-        // What it had begun to write when it was the main one still gets there; by now others list whom they will.
         return Ok(());
     }
     let me = scene.cast.server_id(main);

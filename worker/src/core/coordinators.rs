@@ -254,14 +254,18 @@ impl Worker {
 
     /// The other side says that it will not have us, or did not understand us.
     pub(super) fn server_refused(&mut self, now: Now, link: LinkId, message: &Message, out: &mut Actions) {
-        let info = match message {
-            Message::InvalidMessage(message) => &message.info,
-            Message::AuthenticationFail(fail) => &fail.info,
+        let (info, passes) = match message {
+            Message::InvalidMessage(message) => (&message.info, false),
+            Message::AuthenticationFail(fail) => (&fail.info, fail.retry_after.is_some()),
             _ => unreachable!("only refusals come here"),
         };
         let coordinator = self.upstream.address();
         match self.neighbours.id(link) {
             Some(id) => tracing::warn!(%id, "a worker refused us: {info}"),
+            // It reigns no longer: whoever does is found at once.
+            None if self.upstream.is_established() && passes => {
+                tracing::info!(%coordinator, "the coordinator sends us away: {info}");
+            }
             None if self.upstream.is_established() => {
                 tracing::error!(
                     %coordinator,

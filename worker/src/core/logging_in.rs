@@ -5,6 +5,7 @@ use common::machine::{Action, JobId};
 use common::password;
 use common::time::Now;
 use common::user::{Stamp, Username};
+use common::users;
 use common::wire::{Login, LoginFailed, LoginSuccess, NewClient, UserQuery};
 
 use super::clients::{BUSY, LEAVING};
@@ -31,6 +32,8 @@ pub(super) struct Verification {
     changed: Option<Stamp>,
     /// How far that record can be trusted.
     record: Record,
+    /// Which of the name's live registrations it is.
+    tried: usize,
 }
 
 /// Against what a secret is verified.
@@ -137,7 +140,8 @@ impl Worker {
         let changed = user.map(|user| user.changed.clone());
         self.session(link).enter(Phase::Verifying { purpose: attempt.purpose });
         let secret = attempt.secret.clone();
-        let job = self.start_job(Job::Verification(Verification { link, attempt, changed, record }));
+        let job =
+            self.start_job(Job::Verification(Verification { link, attempt, changed, record, tried: 0 }));
         out.push(Action::Effect(Effect::Verify { job, secret, hash }));
     }
 
@@ -145,9 +149,16 @@ impl Worker {
         let Some(Job::Verification(verification)) = self.jobs.remove(&job) else {
             panic!("{job:?} verifies nothing")
         };
-        let Verification { link, attempt, changed, record } = verification;
+        let Verification { link, attempt, changed, record, tried } = verification;
         if !self.links.contains_key(link) {
             return;
+        }
+        if tried > 0 {
+            return if matches {
+                self.deny_login(now, link, users::lost_name(&attempt.username), false, out)
+            } else {
+                self.deny_secret_of(now, link, &attempt, tried + 1, out)
+            };
         }
         // An unknown name fails whatever the decoy says.
         if !matches || changed.is_none() {
@@ -182,7 +193,7 @@ impl Worker {
     ) {
         let username = &attempt.username;
         match attempt.purpose {
-            Purpose::LogIn if is_certain => self.deny_login(now, link, WRONG, false, out),
+            Purpose::LogIn if is_certain => self.deny_secret_of(now, link, attempt, 1, out),
             Purpose::LogIn => self.deny_login(now, link, UNKNOWN, true, out),
             // It was when this one asked. Hashing its secret took longer than the other's way to the disk.
             Purpose::Register { was_free: true } => {
@@ -192,6 +203,26 @@ impl Worker {
                 self.deny_registration(now, link, format!("{username} is registered"), false, out);
             }
         }
+    }
+
+    /// The secret is that of none of the name's live registrations before this one: one that lost the name is not let in either, and is
+    /// told why.
+    fn deny_secret_of(&mut self, now: Now, link: LinkId, attempt: &Attempt, tried: usize, out: &mut Actions) {
+        let next = self.users.live(&attempt.username).nth(tried);
+        let Some((record, hash)) = next.and_then(|next| Some((next, next.secret.clone()?))) else {
+            return self.deny_login(now, link, WRONG, false, out);
+        };
+        let (attempt, changed) = (attempt.clone(), Some(record.changed.clone()));
+        let secret = attempt.secret.clone();
+        self.session(link).enter(Phase::Verifying { purpose: attempt.purpose });
+        let job = self.start_job(Job::Verification(Verification {
+            link,
+            attempt,
+            changed,
+            record: Record::Answered,
+            tried,
+        }));
+        out.push(Action::Effect(Effect::Verify { job, secret, hash }));
     }
 
     /// The user has changed while its secret was being verified.

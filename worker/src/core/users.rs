@@ -76,6 +76,11 @@ impl Users {
         changed && !matches!(self.directory.registrations(&username), [only] if !only.is_removed())
     }
 
+    /// The live registrations of a name, that of the user first; the others lost it to that one.
+    pub(super) fn live(&self, username: &Username) -> impl Iterator<Item = &UserRecord> {
+        self.directory.registrations(username).iter().filter(|record| !record.is_removed())
+    }
+
     /// The user of this name.
     pub(super) fn get(&self, username: &Username) -> Option<&UserRecord> {
         self.directory.get(username)
