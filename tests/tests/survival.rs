@@ -13,8 +13,16 @@ fn setting(name: &str, default: u64) -> u64 {
 }
 
 fn report(what: &str, findings: &Findings) {
-    let Findings { published, deliveries, late, reports_with_unreachable, local, absences, latencies, slowest_report } =
-        findings;
+    let Findings {
+        published,
+        deliveries,
+        late,
+        reports_with_unreachable,
+        local,
+        absences,
+        latencies,
+        slowest_report,
+    } = findings;
     println!(
         "{what}: {published} activities, {deliveries} deliveries, {late} late; reports: slowest {slowest_report:?}, {reports_with_unreachable} name somebody \
          unreachable, {local} local; {} absences: 99 % {:?}, longest {:?}; latency: median {:?}, 99 % {:?}, longest {:?}",
@@ -28,7 +36,8 @@ fn report(what: &str, findings: &Findings) {
 }
 
 fn audience(cluster: &Cluster, publishers: usize) -> Audience {
-    let coordinators: Vec<_> = cluster.network.coordinators().map(|server| server.address().clone()).collect();
+    let coordinators: Vec<_> =
+        cluster.network.coordinators().map(|server| server.address().clone()).collect();
     Audience::open(&coordinators, setting("FRESHET_SESSIONS", 40) as usize, publishers)
 }
 
@@ -64,7 +73,11 @@ fn whoever_stays_misses_nothing_although_workers_are_killed_one_after_the_other(
     });
     let findings = audience.conclude(false);
     report("one worker killed after the other", &findings);
-    assert!(Findings::quantile(&findings.absences, 0.99) <= Duration::from_secs(3), "{:?}", findings.absences);
+    assert!(
+        Findings::quantile(&findings.absences, 0.99) <= Duration::from_secs(3),
+        "{:?}",
+        findings.absences
+    );
     assert!(findings.absences.last() <= Some(&Duration::from_secs(10)), "{:?}", findings.absences);
     assert!(!findings.absences.is_empty(), "nobody was at the workers that died");
 }

@@ -45,7 +45,8 @@ pub struct Audience {
     published: Arc<Mutex<BTreeMap<(usize, u64), Instant>>>,
     stop: Arc<AtomicBool>,
     hush: Arc<AtomicBool>,
-    runtime: Option<tokio::runtime::Runtime>,
+    runtime: tokio::runtime::Handle,
+    end: Arc<tokio::sync::Notify>,
     began: Instant,
 }
 
@@ -77,11 +78,14 @@ impl Audience {
     /// # Panics
     /// When one cannot be opened.
     pub fn open(coordinators: &[Address], size: usize, publishers: usize) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("a runtime starts");
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
+        let (handle, end) = (runtime.handle().clone(), Arc::new(tokio::sync::Notify::new()));
+        let until = end.clone();
+        std::thread::spawn(move || {
+            runtime.block_on(until.notified());
+            runtime.shutdown_background();
+        });
         let diaries: Vec<Arc<Mutex<Diary>>> = (0..size).map(|_| Arc::default()).collect();
         let audience = Audience {
             diaries,
@@ -90,14 +94,15 @@ impl Audience {
             stop: Arc::default(),
             hush: Arc::new(AtomicBool::new(true)),
             began: Instant::now(),
-            runtime: Some(runtime),
+            runtime: handle,
+            end,
         };
-        audience.start(coordinators, 0);
+        audience.start(coordinators);
         audience
     }
 
-    fn start(&self, coordinators: &[Address], rate: u64) {
-        let runtime = self.runtime.as_ref().expect("it runs");
+    fn start(&self, coordinators: &[Address]) {
+        let runtime = &self.runtime;
         let live = Arc::new(Mutex::new(0));
         for (place, diary) in self.diaries.iter().enumerate() {
             let mut options = Options::new(coordinators[0].clone());
@@ -120,14 +125,13 @@ impl Audience {
                 drop(client);
             });
         }
-        let _ = rate;
         eventually("all sessions are live", || *live.lock().unwrap() == self.diaries.len());
     }
 
     /// Publishes `rate` activities a second, all publishers together, while `story` goes on.
     pub fn publish<T>(&self, rate: u64, story: impl FnOnce() -> T) -> T {
         self.hush.store(false, Relaxed);
-        let runtime = self.runtime.as_ref().expect("it runs");
+        let runtime = &self.runtime;
         let each = Duration::from_secs(self.publishers as u64).div_f64(rate as f64);
         for (began, place, publisher) in PUBLISHERS.lock().unwrap().iter() {
             if *began != self.began || *place >= self.publishers {
@@ -159,7 +163,7 @@ impl Audience {
     ///
     /// # Panics
     /// When something came twice or out of order, is missing, or was reported falsely.
-    pub fn conclude(mut self, healthy: bool) -> Findings {
+    pub fn conclude(self, healthy: bool) -> Findings {
         let published = self.published.lock().unwrap().clone();
         let reported = |diary: &Diary| -> u64 {
             diary.reports.iter().map(|(_, report)| report.last.0 - report.first.0 + 1).sum()
@@ -174,7 +178,7 @@ impl Audience {
         let (reports, least) = complete();
         self.stop.store(true, Relaxed);
         PUBLISHERS.lock().unwrap().retain(|(began, _, _)| *began != self.began);
-        self.runtime.take().expect("it runs").shutdown_background();
+        self.end.notify_one();
         let mut findings = Findings {
             published: all,
             deliveries: 0,
@@ -199,10 +203,16 @@ impl Audience {
                 findings.late += u64::from(*late);
             }
             let missing: Vec<_> = published.keys().filter(|tag| !seen.contains(tag)).take(5).collect();
-            assert!(missing.is_empty(), "session {place} never received {missing:?} (gaps: {:?})", diary.gaps);
+            assert!(
+                missing.is_empty(),
+                "session {place} never received {missing:?} (gaps: {:?})",
+                diary.gaps
+            );
             findings.deliveries += diary.received.len() as u64;
             findings.absences.extend(diary.absences.iter().map(|(_, away)| *away));
-            findings.latencies.extend(diary.latencies.iter().map(|(_, micros)| Duration::from_micros(*micros)));
+            findings
+                .latencies
+                .extend(diary.latencies.iter().map(|(_, micros)| Duration::from_micros(*micros)));
         }
         assert!(done, "{reports} of {all} were reported, and some session has {least}");
         for (place, diary) in self.diaries.iter().enumerate() {
@@ -229,7 +239,10 @@ impl Audience {
 impl Findings {
     /// The latency or absence below which `share` of the sorted `times` lie.
     pub fn quantile(times: &[Duration], share: f64) -> Duration {
-        times.get(((times.len() as f64 * share) as usize).min(times.len().saturating_sub(1))).copied().unwrap_or_default()
+        times
+            .get(((times.len() as f64 * share) as usize).min(times.len().saturating_sub(1)))
+            .copied()
+            .unwrap_or_default()
     }
 }
 
