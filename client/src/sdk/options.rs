@@ -79,8 +79,9 @@ impl Options {
         self
     }
 
-    /// Begins with everything that came after this position: what [`Client::position`](super::Client::position) said, perhaps in another process. What the
-    /// network no longer has is told with [`Event::Resumed`](super::Event::Resumed). A position of another network ends the session.
+    /// Begins with everything that came after this position: what [`Client::position`](super::Client::position) said, perhaps in
+    /// another process. What the network no longer has is told with [`Event::Resumed`](super::Event::Resumed). A position of another
+    /// network ends the session.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
