@@ -22,9 +22,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = Options::new(coordinator.parse()?);
     let mut client = Client::connect(options).await?;
 
-    client.publish(&json!({"type": "Note", "content": "hello from an example"})).await?;
+    let report = client.deliver(&json!({"type": "Note", "content": "hello from an example"})).await?;
+    println!("{} of {} have received it", report.succ_count, report.client_count);
 
-    // Our own activity comes back as well: that is how we see that it went round.
+    // What others say; and our own activity, which comes back as well.
     let mut activities = client.activities();
     let until = tokio::time::sleep(Duration::from_secs(10));
     tokio::pin!(until);

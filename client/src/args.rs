@@ -8,6 +8,8 @@ use common::id::ServerId;
 use common::user::Username;
 use common::wire::{Address, DEFAULT_COORDINATOR};
 
+use crate::Position;
+
 /// Publish and receive activities on a Freshet network
 ///
 /// Without a subcommand, an interactive session: type a line and everybody receives it. It follows redirects and reconnects by
@@ -91,24 +93,35 @@ Examples:
   client --username ann --secret-file old passwd --new-secret-file new")]
     Passwd(Passwd),
 
-    /// Send activities, and wait until the network has brought each of them back
+    /// Send activities, and print how many clients have received each of them
     #[command(after_help = "\
+An activity is acknowledged when its report has come: how many clients have it, of how many, and whether it survives the loss of a \
+server (replicated) or not (local). One that was under way when a connection broke is sent again, and arrives once. The exit code is 1 \
+where an activity is not acknowledged in time; it may have arrived all the same.
+
 An invalid line is reported with its number; the others are sent all the same, and the exit code is 1.
 
 Examples:
   client send '{\"type\":\"Note\",\"content\":\"hello\"}'
+  client send --json '{\"type\":\"Alarm\"}' | jq .succ_count
   client --username ci send < results.jsonl
   make 2>&1 | jq -Rc '{type:\"Log\",line:.}' | client send")]
     Send(Send),
 
     /// Print activities as they come
     #[command(after_help = "\
-It reconnects by itself; what happens while it is away is not printed. Ctrl-C ends it with exit code 0.
+It reconnects by itself, and prints then what was published meanwhile; where no server has some of it any more, standard error says \
+so. Ctrl-C ends it with exit code 0. At the end, standard error tells the position, to go on from with --after.
+
+With --json, an activity that came after later ones of its sender has \"late\":true, one that came without some before it \
+has \"missing_from\", the number of the first of those, and {\"gaps\":…} tells what nobody has any more.
 
 Examples:
   client tail
+  client tail --last 20                                          begin with the latest twenty
   client tail --json | jq -r .activity.type
-  client tail --count 1 --json                                   wait for one activity")]
+  client tail --count 1 --json                                   wait for one activity
+  client tail --after \"$(cat position)\"                         what came since")]
     Tail(Tail),
 
     /// Play a file of activities through the network, one session per user, and report how it went
@@ -216,9 +229,13 @@ pub struct Send {
     #[arg(value_name = "JSON")]
     pub activity: Option<String>,
 
-    /// How long to try to connect, and how long to wait for an activity to come back
+    /// How long to try to connect, and how long to wait for the report on an activity
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
     pub timeout: Duration,
+
+    /// Print the reports as JSON, one a line, in the order of the activities
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `client tail`.
@@ -231,6 +248,14 @@ pub struct Tail {
     /// Exit after so many activities
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,
+
+    /// Begin with everything after this position, as an earlier run told it
+    #[arg(long, value_name = "POSITION", conflicts_with = "last")]
+    pub after: Option<Position>,
+
+    /// Begin with so many of the latest activities
+    #[arg(long, value_name = "N")]
+    pub last: Option<u64>,
 }
 
 /// `client replay`.
@@ -319,6 +344,8 @@ mod tests {
             &["client", "replay", "x", "--window", "0"],
             &["client", "--secret", "hunter2"],
             &["client", "tail", "--conflicts"],
+            &["client", "tail", "--after", "w/00000000000000ff/7"],
+            &["client", "tail", "--after", "n1@", "--last", "7"],
         ] {
             assert!(Args::try_parse_from(line).is_err(), "{line:?}");
         }

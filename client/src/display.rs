@@ -9,7 +9,8 @@ use crate::Activity;
 
 /// An activity as one line: `ann: hello` where it has a text, its JSON otherwise.
 pub fn line(activity: &Activity) -> String {
-    format!("{} {}", name(&activity.user), content(activity))
+    let late = if activity.late { " (late)" } else { "" };
+    format!("{} {}{late}", name(&activity.user), content(activity))
 }
 
 /// The user's name with a colon, in a colour of their own where the terminal has colours.
@@ -84,7 +85,7 @@ mod tests {
     use super::*;
 
     fn shown(user: &str, json: &str) -> String {
-        let activity = Activity { id: None, user: user.to_owned(), json: json.to_owned() };
+        let activity = Activity { user: user.to_owned(), json: json.to_owned(), ..Activity::default() };
         console::strip_ansi_codes(&line(&activity)).into_owned()
     }
 

@@ -12,10 +12,11 @@ mod memory;
 mod sdk;
 pub mod shell;
 
-pub use crate::core::{RegisterMode, Unfit};
+pub use crate::core::{Position, PositionError, RegisterMode, Report, Start, Unfit};
 pub use ask::{AskError, status};
-pub use common::id::{ActivityId, ServerId};
+pub use common::id::{ActivityId, Seq, ServerId};
+pub use common::session::SessionId;
 pub use common::user::{Secret, Username};
-pub use common::wire::{Address, BackupEntry, Role};
-pub use sdk::{Activity, Client, Error, Event, Options, Publisher};
+pub use common::wire::{Address, BackupEntry, Durability, Role};
+pub use sdk::{Activity, Client, Delivery, Error, Event, Options, Publisher};
 pub use shell::Receive;

@@ -2,27 +2,32 @@
 //!
 //! A [`Client`] keeps its session by itself: it follows redirects and reconnects, with full jitter, until it is closed or a coordinator
 //! refuses it for good. It belongs to a task of the tokio runtime that it was opened on.
+//!
+//! A session outlives its connections. What was published and not reported is sent again, and the network knows it by its number; what
+//! others published meanwhile comes when the session is back. Each activity arrives once. A program that goes on in another process
+//! keeps its [`Client::position`].
 
 use std::path::PathBuf;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, ready};
 
-use common::id::ActivityId;
+use common::id::{ActivityId, Seq};
+use common::session::SessionId;
 use common::user::{Secret, Username};
 use common::wire::{self, ActivityBroadcast, Address, PartialBudget};
 use futures::Stream;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::core::{self, Input, RegisterMode, Unfit};
+use crate::core::{self, Position, RegisterMode, Report, Start, Unfit};
 use crate::memory::Memory;
-use crate::shell::{self, Receive};
+use crate::shell::{self, Receive, Wish};
 
-/// What happens to a session: activities, and its coming and going.
+/// What happens to a session: activities, reports on what it published, and its coming and going.
 pub type Event = core::Effect;
 
 /// Wishes that may wait for the session's attention, beside the activities that it queues itself.
@@ -46,6 +51,8 @@ pub struct Options {
     pub reconnect: bool,
     /// Which activities to hand up.
     pub receive: Receive,
+    /// Which activities of before to receive; by default none.
+    pub start: Start,
     /// Counts the activities that arrive. Sessions may share one.
     pub received: Arc<AtomicU64>,
     /// Bounds what unfinished lines hold. Sessions of one process should share one.
@@ -64,6 +71,7 @@ impl Options {
             register: RegisterMode::No,
             reconnect: true,
             receive: Receive::Everything,
+            start: Start::Now,
             received: Arc::default(),
             partial_budget: PartialBudget::default(),
             remember: None,
@@ -96,6 +104,26 @@ impl Options {
         self
     }
 
+    /// Begins with everything that came after this position: what [`Client::position`] said, perhaps in another process. What the
+    /// network no longer has is told with [`Event::Resumed`]. A position of another network ends the session.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let kept = "f00d@worker-1c9e04d7/8d3f61c2a90e57b4/0-41+43";
+    /// let options = client::Options::new("127.0.0.1:3780".parse()?).resume(kept.parse()?);
+    /// # let _ = options; Ok(()) }
+    /// ```
+    pub fn resume(mut self, position: Position) -> Self {
+        self.start = Start::After(position);
+        self
+    }
+
+    /// Begins with so many of the latest activities, or as many as the network still has.
+    pub fn last(mut self, count: u64) -> Self {
+        self.start = Start::Last(count);
+        self
+    }
+
     /// Remembers the network's servers in this file, which is made where it is missing and belongs to this user alone. With it, the
     /// network is found although the coordinators named here are gone. It counts for these coordinators only; sessions may share it.
     pub fn remember(mut self, file: impl Into<PathBuf>) -> Self {
@@ -118,6 +146,9 @@ impl Options {
             secret: self.secret,
             register: self.register,
             reconnect: self.reconnect,
+            session: Some(core::Session::new(random_key())),
+            start: self.start,
+            resume: self.receive != Receive::Nothing,
             seed: common::boot::random_seed(),
             limits: core::Limits::default(),
         };
@@ -131,12 +162,20 @@ impl Options {
     }
 }
 
+fn random_key() -> u128 {
+    u128::from(common::boot::random_seed()) << 64 | u128::from(common::boot::random_seed())
+}
+
 /// What can go wrong. Nothing was published, unless it says so.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The session is over: refused by a coordinator, or failed where it must not reconnect. Only a new one helps.
+    /// The session is over: refused by a coordinator, or failed where it must not reconnect. Only a new one helps. What was published
+    /// and not reported may or may not have arrived.
     #[error("{0}")]
     Ended(String),
+    /// The activity was published, and nobody says what became of it: the server gives no reports.
+    #[error("the server gives no reports")]
+    NoReport,
     /// Activities are JSON objects, and this is none.
     #[error("not a JSON object: {0}")]
     NotAnActivity(serde_json::Error),
@@ -169,6 +208,9 @@ pub struct Client {
     events: mpsc::Receiver<Event>,
     session: JoinHandle<Result<(), String>>,
     received: Arc<AtomicU64>,
+    /// What was taken from here; `None` where that is not known, or not everything is handed up.
+    position: Option<Position>,
+    receive: Receive,
 }
 
 impl Client {
@@ -200,12 +242,16 @@ impl Client {
     /// # Panics
     /// Outside of a tokio runtime, or without a coordinator.
     pub fn open(options: Options) -> Client {
-        let received = options.received.clone();
+        let (received, receive) = (options.received.clone(), options.receive);
+        let position = match &options.start {
+            Start::After(position) if receive == Receive::Everything => Some(position.clone()),
+            _ => None,
+        };
         let (config, options) = options.split();
         let (wishes, wished) = mpsc::channel(WISHES);
         let (notices, events) = mpsc::channel(EVENTS);
         let session = tokio::spawn(shell::run(config, options, wished, notices));
-        Client { publisher: Publisher { wishes }, events, session, received }
+        Client { publisher: Publisher { wishes }, events, session, received, position, receive }
     }
 
     /// Publishes an activity: anything that serialises to a JSON object. See [`Publisher::publish`].
@@ -214,6 +260,22 @@ impl Client {
     /// See [`Error`]; nothing was published.
     pub async fn publish(&self, activity: &impl Serialize) -> Result<(), Error> {
         self.publisher.publish(activity).await
+    }
+
+    /// Publishes an activity, and waits for the report on it. See [`Publisher::deliver`].
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn deliver(&self, activity: &impl Serialize) -> Result<Report, Error> {
+        self.publisher.deliver(activity).await
+    }
+
+    /// Publishes an activity, and returns what waits for the report on it. See [`Publisher::submit`].
+    ///
+    /// # Errors
+    /// See [`Error`]; nothing was published.
+    pub async fn submit(&self, activity: &impl Serialize) -> Result<Delivery, Error> {
+        self.publisher.submit(activity).await
     }
 
     /// A handle that publishes through this session while something else reads its activities.
@@ -226,10 +288,10 @@ impl Client {
     pub fn activities(&mut self) -> impl Stream<Item = Activity> + Unpin + '_ {
         futures::stream::poll_fn(|context| {
             loop {
-                match ready!(self.events.poll_recv(context)) {
-                    Some(Event::Activity(broadcast)) => return Poll::Ready(Some(Activity::from(broadcast))),
-                    Some(_) => {}
-                    None => return Poll::Ready(None),
+                let Some(event) = ready!(self.events.poll_recv(context)) else { return Poll::Ready(None) };
+                self.taken(&event);
+                if let Event::Activity(broadcast) = event {
+                    return Poll::Ready(Some(Activity::from(broadcast)));
                 }
             }
         })
@@ -237,7 +299,52 @@ impl Client {
 
     /// The next thing that happens, activities among them; `None` when the session has ended. May be cancelled without loss.
     pub async fn event(&mut self) -> Option<Event> {
-        self.events.recv().await
+        let event = self.events.recv().await?;
+        self.taken(&event);
+        Some(event)
+    }
+
+    /// How far this session is: everything that was taken from it so far, and what it will never get. Whoever begins after it
+    /// ([`Options::resume`]) gets what comes next. `None` before the session is live, where not everything is
+    /// [received](Options::receive), and at servers that know no positions.
+    ///
+    /// ```no_run
+    /// # use client::{Client, Options};
+    /// # async fn example(mut client: Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// while let Some(event) = client.event().await {
+    ///     // … what there is to do with it; and when that is done:
+    ///     if let Some(position) = client.position() {
+    ///         std::fs::write("position", position.to_string())?;
+    ///     }
+    /// }
+    /// let kept = std::fs::read_to_string("position")?.parse()?;
+    /// let client = Client::connect(Options::new("127.0.0.1:3780".parse()?).resume(kept)).await?;
+    /// # let _ = client; Ok(()) }
+    /// ```
+    pub fn position(&self) -> Option<&Position> {
+        self.position.as_ref()
+    }
+
+    fn taken(&mut self, event: &Event) {
+        match (event, &mut self.position) {
+            (Event::LoggedIn { after: Some(after), .. }, position) if self.receive == Receive::Everything => {
+                *position = Some(after.clone());
+            }
+            (Event::Resumed { position: received @ Some(_), .. }, position)
+                if self.receive == Receive::Everything =>
+            {
+                *position = received.clone();
+            }
+            (Event::Activity(broadcast), Some(position)) => {
+                broadcast.id.iter().for_each(|id| {
+                    position.insert(id);
+                });
+            }
+            (Event::Repeated(id), Some(position)) => {
+                position.insert(id);
+            }
+            _ => {}
+        }
     }
 
     /// How many activities have arrived.
@@ -245,17 +352,18 @@ impl Client {
         self.received.load(Ordering::Relaxed)
     }
 
-    /// Sends what waits, says goodbye, and waits for the end. Where there is no connection, that takes until there is one, or what
-    /// waits would be lost; bound the wait with `tokio::time::timeout`. A dropped client says goodbye as well, but only where it is
-    /// connected.
+    /// Sends what waits, waits for the reports on it, for some seconds at the most, says goodbye, and waits for the end. Where there is no
+    /// connection, that takes until there is one, or what waits would be lost; bound the wait with `tokio::time::timeout`. A dropped
+    /// client says goodbye as well, but only where it is connected.
     ///
     /// # Errors
-    /// [`Error::Ended`] when the session had ended before, with the reason. Some of what was published may not have been sent.
+    /// [`Error::Ended`] when the session had ended before, with the reason, or when reports did not come. Some of what was published may
+    /// not have arrived.
     pub async fn close(self) -> Result<(), Error> {
         let Client { publisher, mut events, mut session, .. } = self;
         let logout = async {
             // Where it cannot be taken any more, the session has ended already.
-            let _ = publisher.wishes.send(Input::Logout).await;
+            let _ = publisher.wishes.send(Wish::Logout).await;
             std::future::pending::<()>().await;
         };
         let mut logout = pin!(logout);
@@ -277,27 +385,85 @@ impl Client {
 /// Publishes through a session. Clones share it. The session ends when its [`Client`] and all publishers are dropped.
 #[derive(Clone, Debug)]
 pub struct Publisher {
-    wishes: mpsc::Sender<Input>,
+    wishes: mpsc::Sender<Wish>,
 }
 
 impl Publisher {
-    /// Hands an activity to the session, which sends it as soon as it can; waits while too much is waiting already. Returning says
-    /// that the activity is in line, no more: what was written when a connection breaks is not sent again, and may or may not
-    /// have arrived. One that arrived comes back to this session too.
+    /// Hands an activity to the session, which sends it as soon as it can, and again where a connection breaks, until it is reported;
+    /// waits while too much is unreported already. Returning says that the activity is in line, no more: what becomes of it is told
+    /// with [`Event::Report`], or by [`deliver`](Self::deliver).
     ///
     /// # Errors
     /// See [`Error`]; nothing was published.
     pub async fn publish(&self, activity: &impl Serialize) -> Result<(), Error> {
+        self.send(activity, None).await
+    }
+
+    /// Publishes an activity, and waits until the network has reported what became of it: how many have it, and whether it survives
+    /// the loss of a server. That takes some milliseconds in a healthy network, some seconds where somebody does not answer, and as
+    /// long as it takes where there is no connection; bound the wait with `tokio::time::timeout`. To publish more meanwhile, see
+    /// [`submit`](Self::submit).
+    ///
+    /// ```no_run
+    /// # async fn example(client: client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let report = client.deliver(&serde_json::json!({"type": "Alarm"})).await?;
+    /// println!("{} of {} have it", report.succ_count, report.client_count);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`Error`]. When the session ends first, the activity may have been published.
+    pub async fn deliver(&self, activity: &impl Serialize) -> Result<Report, Error> {
+        self.submit(activity).await?.await
+    }
+
+    /// Publishes an activity, and returns what waits for the report on it, so that the next one can be published meanwhile. It may be
+    /// dropped.
+    ///
+    /// # Errors
+    /// See [`Error`]; nothing was published.
+    pub async fn submit(&self, activity: &impl Serialize) -> Result<Delivery, Error> {
+        let (sender, report) = oneshot::channel();
+        self.send(activity, Some(sender)).await?;
+        Ok(Delivery(report))
+    }
+
+    async fn send(
+        &self,
+        activity: &impl Serialize,
+        report: Option<oneshot::Sender<Option<Report>>>,
+    ) -> Result<(), Error> {
         let text = serde_json::to_string(activity).map_err(Error::NotAnActivity)?;
         let activity = wire::Activity::parse(&text).map_err(Error::NotAnActivity)?;
         core::Client::check(&activity)?;
-        let ended = |_| Error::Ended("the session has ended".to_owned());
-        self.wishes.send(Input::Publish(activity)).await.map_err(ended)
+        self.wishes.send(Wish::Publish { activity, report }).await.map_err(|_| ended())
     }
 }
 
+/// Waits for the report on an activity that was published.
+///
+/// It ends with [`Error::Ended`] when the session ends first: the activity may have been published; and with [`Error::NoReport`] when the
+/// server gives none.
+#[derive(Debug)]
+pub struct Delivery(oneshot::Receiver<Option<Report>>);
+
+impl Future for Delivery {
+    type Output = Result<Report, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(match ready!(Pin::new(&mut self.0).poll(context)) {
+            Ok(report) => report.ok_or(Error::NoReport),
+            Err(_) => Err(ended()),
+        })
+    }
+}
+
+fn ended() -> Error {
+    Error::Ended("the session has ended".to_owned())
+}
+
 /// An activity as it arrived.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Activity {
     /// Its identity in the network; classic servers give none.
     pub id: Option<ActivityId>,
@@ -305,6 +471,15 @@ pub struct Activity {
     pub user: String,
     /// The activity, a JSON object, as its sender wrote it and with `authenticated_user` set.
     pub json: String,
+    /// The session that it was published in; classic servers give none.
+    pub session: Option<SessionId>,
+    /// Its number there.
+    pub number: Option<Seq>,
+    /// Activities of this session that should have come before this one and did not come in time: the first of them. They may come
+    /// later, and be `late`.
+    pub missing_from: Option<Seq>,
+    /// Others of its session that come after it were received before it.
+    pub late: bool,
 }
 
 impl Activity {
@@ -329,6 +504,14 @@ impl From<ActivityBroadcast> for Activity {
             |_| common::user::ANONYMOUS.to_owned(),
             |Author { authenticated_user }| authenticated_user,
         );
-        Activity { id: broadcast.id, user, json }
+        Activity {
+            id: broadcast.id,
+            user,
+            json,
+            session: broadcast.session,
+            number: broadcast.activity_seq,
+            missing_from: broadcast.missing_from,
+            late: broadcast.late,
+        }
     }
 }

@@ -6,7 +6,7 @@ use crate::wire::Message;
 
 /// A queue of encoded frames with a limit on its size and a memory of when it last moved.
 ///
-/// Invariant: at most `limit` bytes wait, and a caught-up outbox holds no memory worth mentioning.
+/// Invariant: at most `limit` bytes wait, but for what is queued [beyond](Self::push_beyond) it, and a caught-up outbox holds no memory worth mentioning.
 #[derive(Debug)]
 pub struct Outbox {
     bytes: Vec<u8>,
@@ -56,6 +56,12 @@ impl Outbox {
         self.bytes.extend_from_slice(frame);
         self.stalled_since.get_or_insert(now);
         Ok(())
+    }
+
+    /// Queues a frame whatever the limit says: for those who look themselves at how much waits before they queue one more.
+    pub fn push_beyond(&mut self, now: Time, frame: &[u8]) {
+        self.bytes.extend_from_slice(frame);
+        self.stalled_since.get_or_insert(now);
     }
 
     /// Lets more or less wait from now on: the peer has turned out to be somebody else. What waits already, stays.

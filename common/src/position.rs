@@ -183,6 +183,24 @@ impl Position {
         self.0.entry(StreamId::from(id)).or_default().insert(id.seq.0)
     }
 
+    /// `id` alone.
+    pub fn single(id: &ActivityId) -> Self {
+        let mut position = Position::default();
+        position.insert(id);
+        position
+    }
+
+    /// What is missing right before `id`, which is here, up to another of its stream that is here.
+    pub fn gap_before(&self, id: &ActivityId) -> Option<Position> {
+        let stream = StreamId::from(id);
+        let ranges = self.0.get(&stream)?;
+        let at = ranges.0.iter().rposition(|(first, _)| *first <= id.seq.0)?;
+        let (first, before) = (ranges.0[at].0, ranges.0.get(at.checked_sub(1)?)?.1);
+        let mut gap = Position::default();
+        gap.add(&stream, before + 1, first - 1);
+        (first == id.seq.0).then_some(gap)
+    }
+
     /// Adds all of `stream` from `first` to `last`.
     pub fn add(&mut self, stream: &StreamId, first: u64, last: u64) {
         if first <= last {
@@ -242,7 +260,7 @@ impl Position {
     }
 
     /// The one activity that this is, where it is one.
-    fn single(&self) -> Option<(&StreamId, u64)> {
+    fn only(&self) -> Option<(&StreamId, u64)> {
         let mut streams = self.0.iter();
         let (stream, ranges) = streams.next().filter(|_| streams.next().is_none())?;
         match ranges.0[..] {
@@ -268,7 +286,7 @@ impl From<&ActivityId> for Position {
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some((StreamId { origin, incarnation }, seq)) = self.single() {
+        if let Some((StreamId { origin, incarnation }, seq)) = self.only() {
             // Not as the id of this activity, which would stand for all before it, too (see `After`).
             return write!(f, "{origin}/{incarnation}/{seq}-{seq}");
         }
@@ -375,6 +393,21 @@ mod tests {
         ] {
             assert!(wrong.parse::<Position>().is_err(), "{wrong:?} was taken for a position");
         }
+    }
+
+    #[test]
+    fn the_gap_in_front_of_an_activity_is_known() {
+        let position: Position = "w/00000000000000ff/3-5+9-10".parse().unwrap();
+        let gap = |seq: u64| {
+            let id = format!("w/00000000000000ff/{seq}").parse().unwrap();
+            position.gap_before(&id).map(|gap| gap.to_string())
+        };
+        assert_eq!(gap(9), Some("w/00000000000000ff/6-8".to_owned()));
+        assert_eq!(
+            (gap(10), gap(3), gap(4)),
+            (None, None, None),
+            "before the first nothing is known to be missing"
+        );
     }
 
     #[test]

@@ -188,6 +188,14 @@ impl FromIterator<(Username, UserRecord)> for Users {
     }
 }
 
+/// What the owner of a registration is told that lost its name to an earlier one.
+pub fn lost_name(name: &Username) -> String {
+    format!(
+        "this registration of {name} lost its name to an earlier one, made at another coordinator while the two could not see each other. \
+         Register under another name; whoever runs this network can see both with `client status --conflicts`"
+    )
+}
+
 fn live(registrations: &[UserRecord]) -> usize {
     registrations.iter().filter(|record| !record.is_removed()).count()
 }

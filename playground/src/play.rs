@@ -106,15 +106,12 @@ async fn follow(user: String, mut session: Client, board: Rc<RefCell<Board>>) {
     while let Some(event) = session.event().await {
         let mut board = board.borrow_mut();
         match event {
-            Event::Registered { .. }
-            | Event::Servers(_)
-            | Event::Activity(_)
-            | Event::LoggedIn { server: None, .. } => {}
             Event::LoggedIn { server: Some(server), .. } => {
                 board.places.insert(user.clone(), server);
             }
             Event::Disconnected { reason, .. } => board.disconnected(&user, &reason),
             Event::Refused { info } => board.happened(format!("{user} was refused: {}", escape(&info))),
+            _ => {}
         }
     }
 }

@@ -5,11 +5,21 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use common::limits::{FAILURE_TIMEOUT, PULSE};
 use serde_json::{Value, json};
 use tests::cluster::{Caller, LEFT, Peer, RIGHT, Town, eventually, target};
 
-/// How long a client waits for an answer until it asks elsewhere.
-const ATTEMPT: Duration = Duration::from_secs(1);
+/// How long a client waits for an answer until it asks elsewhere: as long as ours does.
+const ATTEMPT: Duration = FAILURE_TIMEOUT.saturating_add(PULSE);
+
+/// Within this time of a cut everybody is served: three seconds are promised, and machines may be busy.
+const SERVED: Duration = Duration::from_secs(4);
+
+/// How long a client waits for a worker to let it in.
+const ARRIVAL: Duration = Duration::from_secs(1);
+
+/// By then whoever is to take over after a cut has done so for long.
+const TAKEN_OVER: Duration = Duration::from_secs(5);
 
 /// Clients of a side that register at once.
 const REGISTERING: usize = 3;
@@ -18,17 +28,23 @@ const REGISTERING: usize = 3;
 const USERS: usize = 10;
 
 /// What a request was and when it was answered.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Request {
     what: String,
     began: Instant,
     at: Instant,
-    #[expect(dead_code, reason = "it is shown where a request took too long")]
     trail: Vec<String>,
 }
 
+impl std::fmt::Display for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "{}, {:?} from beginning to end", self.what, self.at - self.began)?;
+        self.trail.iter().try_for_each(|step| writeln!(f, "    {step}"))
+    }
+}
+
 /// What the clients of both sides do, until they are told to stop.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Life {
     stop: AtomicBool,
     requests: Mutex<Vec<Request>>,
@@ -132,7 +148,7 @@ fn arrives(caller: &mut Caller, name: &str, trail: &mut Vec<String>) -> bool {
     trail.append(&mut answer.trail);
     trail.push(format!("{:?}: sent to {}", answer.took(), target(&redirect)));
     let login = json!({"command": "LOGIN", "username": name, "token": redirect["token"]});
-    let welcome = Peer::connect_within(&target(&redirect), ATTEMPT).and_then(|mut peer| peer.ask(&login));
+    let welcome = Peer::connect_within(&target(&redirect), ARRIVAL).and_then(|mut peer| peer.ask(&login));
     welcome.is_some_and(|welcome| welcome["command"] == "LOGIN_SUCCESS")
 }
 
@@ -171,14 +187,16 @@ fn while_alive(town: &Town, story: impl FnOnce(&Town)) -> (Vec<Request>, Vec<Str
     (life.requests.into_inner().unwrap(), life.registered.into_inner().unwrap())
 }
 
-/// The request that took longest, counted from `since` where it was made before.
-fn slowest(requests: &[Request], since: Instant, until: Instant) -> Option<(Duration, &Request)> {
+/// The request that took longest in a time: how long, counted from its beginning where it was made before; and what came of it.
+fn slowest(requests: &[Request], since: Instant, until: Instant) -> (Duration, String) {
     let during = requests.iter().filter(|request| request.at > since && request.began < until);
-    during.map(|request| (request.at - request.began.max(since), request)).max_by_key(|(took, _)| *took)
+    let slowest = during.map(|request| (request.at - request.began.max(since), request));
+    let (took, request) = slowest.max_by_key(|(took, _)| *took).expect("there were requests");
+    (took, format!("{took:?}: {request}"))
 }
 
-/// After a heal: the coordinators keep the same users, those who were acknowledged among them. Returns how many names have a conflict.
-fn stores_are_equal(town: &Town, registered: &[String]) -> usize {
+/// After a heal: the coordinators keep the same users, those who were acknowledged among them. Returns the names that have a conflict.
+fn stores_are_equal(town: &Town, registered: &[String]) -> Vec<String> {
     let [ours, theirs] = ["c1", "c2"].map(|host| town.export(host));
     let differs = |name: &&String| ours.get(*name) != theirs.get(*name);
     let different: Vec<_> = ours.keys().chain(theirs.keys()).filter(differs).collect();
@@ -187,7 +205,7 @@ fn stores_are_equal(town: &Town, registered: &[String]) -> usize {
     for name in registered {
         assert!(ours.contains_key(name), "{name} was acknowledged and is lost");
     }
-    ours.values().filter(|registrations| registrations.len() > 1).count()
+    ours.into_iter().filter(|(_, registrations)| registrations.len() > 1).map(|(name, _)| name).collect()
 }
 
 #[test]
@@ -195,7 +213,8 @@ fn both_sides_of_a_cut_go_on_and_are_one_network_afterwards() {
     const CONTESTED: usize = 3;
     let length = std::env::var("FRESHET_PARTITION_SECONDS").map_or(8, |text| text.parse().expect("seconds"));
     let Some(town) = Town::start() else { return };
-    let (mut cut, mut healed) = (Instant::now(), Instant::now());
+    let began = Instant::now();
+    let (mut cut, mut healed) = (began, began);
     let (requests, registered) = while_alive(&town, |town| {
         std::thread::sleep(Duration::from_secs(1));
         town.spaces.part(&LEFT, &RIGHT);
@@ -217,24 +236,25 @@ fn both_sides_of_a_cut_go_on_and_are_one_network_afterwards() {
     });
     let count = |what: &str| requests.iter().filter(|request| request.what.starts_with(what)).count();
     println!(
-        "{length} s apart: {} registrations, {} log-ins, {} activities; the slowest request before the cut {:?}, after the cut {:?}, after the heal {:#?}",
+        "{length} s apart: {} registrations, {} log-ins, {} activities",
         count("registration"),
         count("log-in"),
         count("activity"),
-        slowest(&requests, requests[0].began, cut),
-        slowest(&requests, cut, healed),
-        slowest(&requests, healed, Instant::now()),
     );
-    let (worst, request) = slowest(&requests, cut, healed).expect("there were requests");
-    // Three seconds are promised; the machine may be slow.
-    assert!(worst < Duration::from_secs(5), "{worst:?}: {request:?}");
+    println!("the slowest request before the cut took {:?}", slowest(&requests, began, cut).0);
+    let (worst, slow) = slowest(&requests, cut, healed);
+    println!("the slowest after the cut {slow}");
+    println!("the slowest from five seconds after it {}", slowest(&requests, cut + TAKEN_OVER, healed).1);
+    println!("the slowest after the heal {}", slowest(&requests, healed, Instant::now()).1);
+    assert!(worst < SERVED, "{slow}\n{}", town.logs());
 
-    // A registration that was interrupted by a takeover, and repeated at the other coordinator, is a second one of its name too.
+    // Whoever asked on one side and, unanswered, again on the other has both: conflicts too, with nobody to lose.
     let conflicts = stores_are_equal(&town, &registered);
-    assert!(conflicts >= CONTESTED, "{conflicts} conflicts");
+    println!("conflicts: {conflicts:?}");
     let report = town.reports()[0].clone().expect("it answers");
-    assert_eq!(report["conflict_count"], conflicts, "{report:#}");
-    assert_eq!(report["conflicts"].as_array().map(Vec::len), Some(conflicts), "{report:#}");
+    assert_eq!(report["conflict_count"], conflicts.len(), "{report:#}");
+    assert_eq!(report["conflicts"].as_array().map(Vec::len), Some(conflicts.len()), "{report:#}");
+    assert_eq!(conflicts.iter().filter(|name| name.starts_with("contested")).count(), CONTESTED);
     for number in 0..CONTESTED {
         let name = format!("contested-{number}");
         let answers = SIDES.each_ref().map(|side| {
@@ -281,7 +301,7 @@ fn while_workers_hear_the_main_coordinator_a_standby_that_does_not_leaves_it_alo
             std::thread::sleep(Duration::from_millis(100));
         }
     });
-    println!("cut between the coordinators: {:?}", slowest(&requests, requests[0].began, Instant::now()));
+    println!("cut between the coordinators: {}", slowest(&requests, requests[0].began, Instant::now()).1);
 
     // The main one dies meanwhile: then nobody hears it, and the other one takes over.
     let killed = Instant::now();
@@ -314,7 +334,7 @@ fn a_cut_in_one_direction_leaves_both_sides_served() {
             healed = Instant::now();
             println!("NORMAL {:?} after the heal", town.await_normal());
         });
-        println!("from {from:?} to {to:?} nothing passed: {:?}", slowest(&requests, cut, healed));
+        println!("from {from:?} to {to:?} nothing passed: {}", slowest(&requests, cut, healed).1);
         stores_are_equal(&town, &registered);
         let (_, after) = town.reign();
         println!("{} epochs began", after - before);

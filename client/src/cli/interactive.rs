@@ -15,7 +15,7 @@ use rustyline::{
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::{describe, ended, options, send};
+use super::{describe, ended, options, outcome, send};
 use crate::args::Connection;
 use crate::display;
 use crate::{Client, Event};
@@ -59,7 +59,7 @@ pub(super) async fn run(connection: Connection) -> Result<(), String> {
     let editing = std::thread::spawn(move || edit(editor, &format!("{}> ", display::escape(&name)), &typed));
     let mut client = Client::open(options);
     let mut seen = Seen { server: None, arrivals: VecDeque::new() };
-    let outcome = loop {
+    let ending = loop {
         tokio::select! {
             line = lines.recv() => match line {
                 Some(Typed::Publish(text)) => publish(&client, &mut screen, &text).await,
@@ -73,6 +73,7 @@ pub(super) async fn run(connection: Connection) -> Result<(), String> {
                     seen.note(&event);
                     match event {
                         Event::Activity(broadcast) => screen.say(&display::line(&broadcast.into())),
+                        Event::Report(report) => screen.note(&outcome(&report)),
                         event => describe(&event).into_iter().for_each(|sentence| screen.note(&sentence)),
                     }
                 }
@@ -80,7 +81,7 @@ pub(super) async fn run(connection: Connection) -> Result<(), String> {
             },
         }
     };
-    match outcome {
+    match ending {
         Ok(client) => {
             let patience = Duration::from_secs(2);
             let closed = tokio::time::timeout(patience, client.close()).await;
@@ -154,7 +155,7 @@ impl Seen {
             }
             Event::LoggedIn { .. } => self.server = describe(event),
             Event::Disconnected { .. } => self.server = None,
-            Event::Registered { .. } | Event::Servers(_) | Event::Refused { .. } => {}
+            _ => {}
         }
     }
 

@@ -27,7 +27,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::args::{Args, Command, Connection};
 use crate::display::escape;
 use crate::memory::{self, Memory};
-use crate::{Client, Event, Options};
+use crate::{Client, Durability, Event, Options, Report, ServerId};
 
 /// The environment variable that may hold the user's secret.
 pub const USER_SECRET: &str = "FRESHET_USER_SECRET";
@@ -51,8 +51,8 @@ pub async fn run(args: Args) -> Result<(), String> {
         Some(Command::Status(command)) => status::run(connection, command).await,
         None if std::io::stdin().is_terminal() => interactive::run(connection).await,
         None => {
-            send::run(connection, crate::args::Send { activity: None, timeout: Duration::from_secs(10) })
-                .await
+            let timeout = Duration::from_secs(10);
+            send::run(connection, crate::args::Send { activity: None, timeout, json: false }).await
         }
     }
 }
@@ -175,10 +175,25 @@ fn report(event: &Event, quiet: bool) {
     }
 }
 
+/// What became of an activity, for people: how many have it.
+fn outcome(report: &Report) -> String {
+    let durability = match report.durability {
+        Durability::Local => "local",
+        Durability::Replicated => "replicated",
+    };
+    let mut text =
+        format!("received by {} of {} clients, {durability}", report.succ_count, report.client_count);
+    if !report.unreachable.is_empty() {
+        let workers: Vec<&str> = report.unreachable.iter().map(ServerId::as_str).collect();
+        text.push_str(&format!("; not counting those of {}, which could not be asked", workers.join(", ")));
+    }
+    text
+}
+
 /// What a notice says, for people; nothing for an activity, nor for a refusal, which ends the program with a sentence of its own.
 fn describe(event: &Event) -> Option<String> {
     match event {
-        Event::LoggedIn { server, address } => Some(match server {
+        Event::LoggedIn { server, address, .. } => Some(match server {
             Some(server) => format!("connected to {server} at {}", escape(&address.to_string())),
             None => format!("connected to {}", escape(&address.to_string())),
         }),
@@ -187,9 +202,16 @@ fn describe(event: &Event) -> Option<String> {
         }
         Event::Disconnected { reason, retry_in: None } => Some(format!("not connected: {}", escape(reason))),
         Event::Registered { existing: false } => Some("registered".to_owned()),
+        Event::Resumed { recovered: false, gaps, .. } => {
+            Some(format!("some of what was missed is lost, because no server has it any more: {gaps}"))
+        }
         Event::Registered { existing: true }
+        | Event::Resumed { recovered: true, .. }
+        | Event::Report(_)
+        | Event::Unreported { .. }
         | Event::Servers(_)
         | Event::Activity(_)
+        | Event::Repeated(_)
         | Event::Refused { .. } => None,
     }
 }

@@ -33,7 +33,7 @@ pub(super) async fn run(connection: Connection, command: Register) -> Result<(),
                 return Err(format!("{username} was not registered: {}", escape(&info)));
             }
             Ok(Some(Event::Disconnected { reason, .. })) => last = reason,
-            Ok(Some(Event::LoggedIn { .. } | Event::Servers(_) | Event::Activity(_))) => {}
+            Ok(Some(_)) => {}
             Ok(None) => return Err(format!("{username} was not registered: the session ended")),
             Err(_) => return Err(unreachable(&last, command.timeout, &connection.coordinators)),
         }

@@ -1,43 +1,115 @@
 //! `client tail`.
 
 use std::io::{ErrorKind, Write};
+use std::time::Duration;
 
 use serde::Serialize;
 
 use super::{ended, options, report};
 use crate::args::{Connection, Tail};
 use crate::display;
-use crate::{Activity, ActivityId, Client, Event};
+use crate::{Activity, ActivityId, Client, Event, Seq, Start};
+
+/// How long a goodbye may take, so that the last activities are acknowledged.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(connection: Connection, command: Tail) -> Result<(), String> {
-    let mut client = Client::open(options(&connection)?);
-    let mut left = command.count;
+    let mut options = options(&connection)?;
+    let (goes_on, begins_before) = (command.after.is_some(), command.last.is_some());
+    options.start = match (command.after, command.last) {
+        (Some(position), _) => Start::After(position),
+        (None, Some(count)) => Start::Last(count),
+        (None, None) => Start::Now,
+    };
+    let mut client = Client::open(options);
+    let printed = print_all(&mut client, command.count, command.json, connection.quiet).await;
+    match printed {
+        Ok(Ending::Refused) if goes_on => {
+            let refused = client.close().await.err().map_or_else(String::new, |error| error.to_string());
+            return Err(format!("refused: {}", display::escape(&refused)));
+        }
+        Ok(Ending::Refused) => return Err(ended(client).await),
+        Ok(Ending::Enough) if !connection.quiet => tell_position(&mut client, begins_before).await,
+        _ => {}
+    }
+    // What was printed is printed, whether or not the worker hears it.
+    let _ = tokio::time::timeout(GOODBYE, client.close()).await;
+    printed.map(|_| ())
+}
+
+/// Why there is no more to print.
+enum Ending {
+    /// It was enough.
+    Enough,
+    /// Nobody reads it any more.
+    Unread,
+    /// The session has ended.
+    Refused,
+}
+
+async fn print_all(
+    client: &mut Client,
+    mut left: Option<u64>,
+    json: bool,
+    quiet: bool,
+) -> Result<Ending, String> {
     let mut output = std::io::stdout().lock();
     let interrupted = common::boot::shutdown_signal();
     tokio::pin!(interrupted);
     while left != Some(0) {
-        tokio::select! {
+        let printed = tokio::select! {
             () = &mut interrupted => break,
             event = client.event() => match event {
                 Some(Event::Activity(broadcast)) => {
-                    match print(&mut output, broadcast.into(), command.json) {
-                        Ok(()) => left = left.map(|left| left - 1),
-                        // Whoever read us (`head`, say) has seen enough.
-                        Err(error) if error.kind() == ErrorKind::BrokenPipe => break,
-                        Err(error) => return Err(format!("cannot print: {error}")),
-                    }
+                    left = left.map(|left| left - 1);
+                    print(&mut output, broadcast.into(), json)
                 }
-                Some(event) => report(&event, connection.quiet),
-                None => return Err(ended(client).await),
+                Some(Event::Resumed { recovered: false, gaps, .. }) if json => {
+                    print_line(&mut output, format!("{{\"gaps\":\"{gaps}\"}}"))
+                }
+                Some(event) => {
+                    report(&event, quiet);
+                    Ok(())
+                }
+                None => return Ok(Ending::Refused),
             },
+        };
+        match printed {
+            Ok(()) => {}
+            // Whoever read us (`head`, say) has seen enough.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(Ending::Unread),
+            Err(error) => return Err(format!("cannot print: {error}")),
         }
     }
-    Ok(())
+    Ok(Ending::Enough)
+}
+
+/// Tells where to go on from, with everything that was printed.
+async fn tell_position(client: &mut Client, begins_before: bool) {
+    if begins_before {
+        // What was before the latest activities is told right after them.
+        let _ = tokio::time::timeout(GOODBYE, learn_position(client)).await;
+    }
+    if let Some(position) = client.position() {
+        common::boot::note(&format!("to go on from here: --after '{position}'"));
+    }
+}
+
+/// Waits until the position is known, unless there is more to print before.
+async fn learn_position(client: &mut Client) {
+    while client.position().is_none() {
+        if let None | Some(Event::Activity(_)) = client.event().await {
+            return;
+        }
+    }
 }
 
 /// Prints an activity as one line, at once.
 fn print(output: &mut impl Write, activity: Activity, json: bool) -> std::io::Result<()> {
-    let mut line = if json { json_line(&activity) } else { display::line(&activity) };
+    print_line(output, if json { json_line(&activity) } else { display::line(&activity) })
+}
+
+fn print_line(output: &mut impl Write, mut line: String) -> std::io::Result<()> {
     line.push('\n');
     output.write_all(line.as_bytes())?;
     output.flush()
@@ -47,10 +119,16 @@ fn json_line(activity: &Activity) -> String {
     #[derive(Serialize)]
     struct Line<'a> {
         id: Option<&'a ActivityId>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        missing_from: Option<Seq>,
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        late: bool,
         activity: &'a serde_json::value::RawValue,
     }
     let raw = serde_json::from_str(&activity.json).expect("an activity is JSON");
-    serde_json::to_string(&Line { id: activity.id.as_ref(), activity: raw }).expect("both parts serialise")
+    let Activity { ref id, missing_from, late, .. } = *activity;
+    let line = Line { id: id.as_ref(), missing_from, late, activity: raw };
+    serde_json::to_string(&line).expect("all parts serialise")
 }
 
 #[cfg(test)]
@@ -62,8 +140,20 @@ mod tests {
         let json = r#"{"authenticated_user":"ann","n":1.0e2,"b":[ 1 ]}"#.to_owned();
         let mut printed = Vec::new();
         let id = "w/00000000000000ff/1".parse().ok();
-        print(&mut printed, Activity { id, user: "ann".to_owned(), json: json.clone() }, true).unwrap();
+        print(
+            &mut printed,
+            Activity { id, user: "ann".to_owned(), json: json.clone(), ..Activity::default() },
+            true,
+        )
+        .unwrap();
         let expected = format!("{{\"id\":\"w/00000000000000ff/1\",\"activity\":{json}}}\n");
         assert_eq!(String::from_utf8(printed).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_is_late_or_comes_without_what_was_before_says_so() {
+        let activity =
+            Activity { json: "{}".to_owned(), missing_from: Some(Seq(3)), late: true, ..Activity::default() };
+        assert_eq!(json_line(&activity), r#"{"id":null,"missing_from":3,"late":true,"activity":{}}"#);
     }
 }

@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
-use common::id::ServerId;
+use common::id::{ActivityId, Seq, ServerId};
 use common::limits;
+use common::position;
+use common::session::SessionKey;
 use common::user::{Secret, Username};
-use common::wire::{Activity, ActivityBroadcast, Address, BackupEntry};
+use common::wire::{Activity, ActivityBroadcast, Address, BackupEntry, Durability};
+
+use super::position::Position;
 
 /// Who wants a session, and where.
 #[derive(Clone, Debug)]
@@ -20,10 +24,44 @@ pub struct Config {
     pub register: RegisterMode,
     /// Whether to start again by itself after a failure. Otherwise the first failure ends the session.
     pub reconnect: bool,
-    /// Seed of what the session draws at random: its pauses.
+    /// Which session it is; a new one by default. Only one client at a time may go on with a session.
+    pub session: Option<Session>,
+    /// What to receive of what was before.
+    pub start: Start,
+    /// Whether to receive what was published while there was no connection. Who wants no activities can do without.
+    pub resume: bool,
+    /// Seed of what the client draws at random: its pauses, and the key of a new session.
     pub seed: u64,
     /// Bounds.
     pub limits: Limits,
+}
+
+/// A session, over all its connections.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// What its client alone knows of it.
+    pub key: SessionKey,
+    /// The number of the activity that is published next; that of the first one is 1.
+    pub next: Seq,
+}
+
+impl Session {
+    /// A new one.
+    pub fn new(random: u128) -> Self {
+        Session { key: SessionKey::new(random), next: Seq(1) }
+    }
+}
+
+/// What to receive of what was before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// Nothing.
+    #[default]
+    Now,
+    /// So many of the latest activities, or as many as there are.
+    Last(u64),
+    /// Everything that is not in this position.
+    After(Position),
 }
 
 /// Whether to register the name before logging in.
@@ -57,10 +95,18 @@ pub struct Limits {
     pub longest_retry: Duration,
     /// How long a live connection may take nothing of what waits for it. Longer: it is given up.
     pub write_stall: Duration,
-    /// Activities that may wait to be written. Beyond: [`Client::has_room`](super::Client::has_room) says no.
-    pub queued_activities: usize,
-    /// Bytes of activities that may wait to be written; the last one may exceed it by its own length.
-    pub queued_bytes: usize,
+    /// Activities that may be published ahead of their reports. Beyond: [`Client::has_room`](super::Client::has_room) says no.
+    pub unreported_activities: usize,
+    /// Bytes of such activities; the last one may exceed it by its own length. At five seconds for the slowest report, it is what
+    /// keeps a line of 10 Mbit/s busy.
+    pub unreported_bytes: usize,
+    /// Activities that are acknowledged together at the latest.
+    pub ack_every: u64,
+    /// How long an activity waits to be acknowledged at the latest.
+    pub ack_after: Duration,
+    /// How long a log-out waits, on a live connection, for the reports on what was published before. A server needs
+    /// [`limits::REPORT_TIMEOUT`] for one at the most.
+    pub farewell: Duration,
 }
 
 impl Default for Limits {
@@ -73,8 +119,11 @@ impl Default for Limits {
             redirects: 4,
             longest_retry: Duration::from_secs(60),
             write_stall: limits::WRITE_STALL,
-            queued_activities: 1_024,
-            queued_bytes: 1 << 20,
+            unreported_activities: limits::UNREPORTED,
+            unreported_bytes: 8 << 20,
+            ack_every: 64,
+            ack_after: Duration::from_millis(20),
+            farewell: limits::REPORT_TIMEOUT + Duration::from_secs(1),
         }
     }
 }
@@ -84,8 +133,10 @@ impl Default for Limits {
 pub enum Input {
     /// Tell everybody. The driver asks [`Client::has_room`](super::Client::has_room) first.
     Publish(Activity),
-    /// Say goodbye and end, after everything that waits has been said; where there is no connection, on the next one. What is
-    /// published afterwards is ignored.
+    /// An activity arrived over the connection that stands, and nobody wants it: the driver did not read more of it than its id.
+    Skipped(Option<ActivityId>),
+    /// Say goodbye and end, after everything that was published has been reported, or [`Limits::farewell`]; where there is no
+    /// connection, on the next one. What is published afterwards is ignored.
     Logout,
 }
 
@@ -103,12 +154,36 @@ pub enum Effect {
         server: Option<ServerId>,
         /// Where it listens.
         address: Address,
+        /// What was before, and will not come: the position that what comes now counts from. `None` where the session goes on from
+        /// where it was, and at a server that knows no positions. At another time than the first: what was between is lost.
+        after: Option<Position>,
+    },
+    /// Everything has come that was missed while there was no connection, or that the session was to begin with, as far as anybody
+    /// still has it; what comes now is new.
+    Resumed {
+        /// Nothing is missing.
+        recovered: bool,
+        /// What is missing, because no worker that could be asked has it any more.
+        gaps: position::Position,
+        /// What was received by now, or never will be; `None` where the server did not say of which network it is.
+        position: Option<Position>,
+    },
+    /// What became of activities that were published. Each is reported once, in their order but where a worker died in between.
+    Report(Report),
+    /// These were written, in full or in part, to a server that gives no reports.
+    Unreported {
+        /// The number of the first.
+        first: Seq,
+        /// The number of the last.
+        last: Seq,
     },
     /// The network has told which servers it has, and they are not those of before: the other workers, then the coordinators in the
     /// order in which to try them. Whoever remembers them finds the network although the coordinator that it was told of is gone.
     Servers(Vec<BackupEntry>),
     /// Somebody, perhaps we, published this.
     Activity(ActivityBroadcast),
+    /// One of those activities came again under this id, because its sender had sent it through two workers. It is received.
+    Repeated(ActivityId),
     /// The session is not live: an attempt failed, or the connection was lost.
     Disconnected {
         /// Why, in words.
@@ -121,4 +196,23 @@ pub enum Effect {
         /// Why, in its words.
         info: String,
     },
+}
+
+/// How many sessions a run of activities reached. The counts are each activity's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The number of the first of them.
+    pub first: Seq,
+    /// The number of the last of them.
+    pub last: Seq,
+    /// Sessions that were connected when each worker took it in.
+    pub client_count: u64,
+    /// Those that have received it.
+    pub succ_count: u64,
+    /// Those that left before they had, or did not say so in time.
+    pub fail_count: u64,
+    /// `Replicated`: at least two workers hold it, so it survives the loss of any one. `Local`: one does.
+    pub durability: Durability,
+    /// Workers that could not be asked. What their clients received is not counted.
+    pub unreachable: Vec<ServerId>,
 }

@@ -15,8 +15,11 @@ use super::login::{self, Step, Verdict};
 use super::route::Target;
 use super::{Action, Client, Effect, RegisterMode, State};
 
-/// What we understand beyond the classic commands.
+/// What we understand beyond the classic commands, at a coordinator.
 const CAPABILITIES: [&str; 1] = ["backup_list"];
+
+/// The same at a worker.
+const WORKER_CAPABILITIES: [&str; 2] = ["backup_list", "session"];
 
 impl Client {
     pub(super) fn deadline_passed(&mut self, now: Time, actions: &mut Vec<Action>) {
@@ -25,14 +28,14 @@ impl Client {
         }
         match &self.state {
             State::Pausing { .. } => {
-                let target = self.route.begin();
+                let target = self.route.begin(now, &mut self.rng);
                 self.dial(now, target, actions);
             }
             State::LoggingIn { step: Step::AwaitingRedirect, .. } => {
                 self.hang_up(now, login::NO_REDIRECT.to_owned(), actions);
             }
             State::LoggingIn { .. } => self.hang_up(now, "it does not answer".to_owned(), actions),
-            State::Live { .. } => self.hang_up(now, "the server takes nothing any more".to_owned(), actions),
+            State::Live(_) => self.live_deadline_passed(now, actions),
             State::Dialling { .. } => self.hang_up(now, DialError::Unreachable.to_string(), actions),
             State::Done => {}
         }
@@ -63,18 +66,13 @@ impl Client {
 
     /// Says what `step` needs said, and waits for the answer.
     fn say(&mut self, now: Time, link: LinkId, target: Target, step: Step, actions: &mut Vec<Action>) {
-        let username = self.config.username.to_string();
-        let secret = self.config.secret.clone();
         let message: Option<Message> = match step {
             Step::Registering => {
-                let secret = secret.unwrap_or_else(|| Secret::new(""));
+                let username = self.config.username.to_string();
+                let secret = self.config.secret.clone().unwrap_or_else(|| Secret::new(""));
                 Some(Register { username, secret }.into())
             }
-            Step::LoggingIn => {
-                let token = target.token().map(str::to_owned);
-                let capabilities = CAPABILITIES.map(str::to_owned).into();
-                Some(Login { username, secret, token, capabilities, ..Login::default() }.into())
-            }
+            Step::LoggingIn => Some(self.login(&target).into()),
             Step::AwaitingRedirect => None,
         };
         let patience = self.patience(&target, step);
@@ -82,11 +80,34 @@ impl Client {
         if let Some(message) = message {
             if outbox.push(now, &message).is_err() {
                 actions.push(Action::Close { link, farewell: Vec::new() });
-                return self.refused("name, secret and token do not fit into a line".to_owned(), actions);
+                return self
+                    .refused("name, secret, token and position do not fit into a line".to_owned(), actions);
             }
             actions.push(Action::Flush(link));
         }
         self.state = State::LoggingIn { link, target, step, outbox, until: now + patience };
+    }
+
+    fn login(&self, target: &Target) -> Login {
+        let login = Login {
+            username: self.config.username.to_string(),
+            secret: self.config.secret.clone(),
+            token: target.token().map(str::to_owned),
+            capabilities: CAPABILITIES.map(str::to_owned).into(),
+            ..Login::default()
+        };
+        if target.is_coordinator() {
+            return login;
+        }
+        let resume = self.receipt.resume();
+        Login {
+            capabilities: WORKER_CAPABILITIES.map(str::to_owned).into(),
+            session: Some(self.key.clone()),
+            resume: resume.map(|position| position.received().clone()),
+            network: resume.map(|position| position.network().to_owned()),
+            last: self.receipt.last(),
+            ..login
+        }
     }
 
     /// How long the other side may take to answer.
@@ -99,9 +120,12 @@ impl Client {
         }
     }
 
-    /// Whether to leave this one soon for another: a coordinator among several, in the first round since the last session.
+    /// Whether to leave this one soon for another: a coordinator among several, in the first round since the last session; or a worker
+    /// that is one of many.
     fn may_pass(&self, target: &Target) -> bool {
-        target.is_coordinator() && self.route.has_a_choice() && self.backoff.attempts() == 0
+        let first_of_several =
+            target.is_coordinator() && self.route.has_a_choice() && self.backoff.attempts() == 0;
+        first_of_several || matches!(target, Target::Elsewhere(_))
     }
 
     pub(super) fn received(&mut self, now: Time, message: Message, actions: &mut Vec<Action>) {
@@ -110,7 +134,10 @@ impl Client {
                 let (link, target, verdict) = (*link, target.clone(), login::judge(*step, message));
                 self.answered(now, link, target, verdict, actions);
             }
-            State::Live { link, .. } => self.heard(now, *link, message, actions),
+            State::Live(live) => {
+                let link = live.link;
+                self.heard(now, link, message, actions);
+            }
             State::Pausing { .. } | State::Dialling { .. } | State::Done => {}
         }
     }
@@ -144,18 +171,7 @@ impl Client {
             Verdict::Welcome(_) if target.is_coordinator() => {
                 self.say(now, link, target, Step::AwaitingRedirect, actions);
             }
-            Verdict::Welcome(server) => {
-                let address = target.address().clone();
-                self.route.arrived(address.clone());
-                self.backoff.reset();
-                self.not_registered = None;
-                self.state = State::Live { link, since: now };
-                actions.push(Action::Effect(Effect::LoggedIn { server, address }));
-                if self.leaving {
-                    return self.log_out(actions);
-                }
-                actions.push(Action::Flush(link));
-            }
+            Verdict::Welcome(success) => self.arrived(now, link, &target, success, actions),
             // A main coordinator says LOGIN_SUCCESS first, or at least gives us a token.
             Verdict::SentOn(redirect) if target.is_coordinator() && redirect.token.is_none() => {
                 self.sent_on(now, link, &target, redirect.address, actions);
@@ -170,14 +186,23 @@ impl Client {
                 actions.push(Action::Close { link, farewell: Vec::new() });
                 self.refused(info, actions);
             }
+            Verdict::Refused(info) if self.receipt.refused() => {
+                actions.push(Action::Close { link, farewell: Vec::new() });
+                self.refused(info, actions);
+            }
             Verdict::Refused(info) | Verdict::NotRegistered(info) | Verdict::Nonsense(info) => {
+                self.route.refused(&target);
                 self.hang_up(now, info, actions);
             }
         }
     }
 
-    pub(super) fn follow(&mut self, now: Time, link: LinkId, redirect: Redirect, actions: &mut Vec<Action>) {
+    fn follow(&mut self, now: Time, link: LinkId, redirect: Redirect, actions: &mut Vec<Action>) {
         actions.push(Action::Close { link, farewell: Vec::new() });
+        self.go_to(now, redirect, actions);
+    }
+
+    pub(super) fn go_to(&mut self, now: Time, redirect: Redirect, actions: &mut Vec<Action>) {
         let next = self.route.redirected(redirect);
         self.go_on(now, next, actions);
     }

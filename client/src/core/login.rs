@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use common::id::ServerId;
-use common::wire::{Message, Redirect};
+use common::wire::{LoginSuccess, Message, Redirect};
 
 /// What was said last, and waits for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +22,8 @@ pub(super) enum Verdict {
     Registered { existing: bool },
     /// The name cannot be registered; perhaps because it is.
     NotRegistered(String),
-    /// Logged in at this server.
-    Welcome(Option<ServerId>),
+    /// Logged in.
+    Welcome(LoginSuccess),
     /// Welcome at this coordinator; log in at that worker.
     GoTo(Redirect),
     /// Not here but there: at the main coordinator, says a coordinator that is not; at another worker, says a worker.
@@ -47,7 +46,7 @@ pub(super) fn judge(step: Step, answer: Message) -> Verdict {
             Some(wait) => Verdict::Later(reason(failed.info), wait.into()),
             None => Verdict::NotRegistered(reason(failed.info)),
         },
-        (Step::LoggingIn, Message::LoginSuccess(success)) => Verdict::Welcome(success.server),
+        (Step::LoggingIn, Message::LoginSuccess(success)) => Verdict::Welcome(success),
         (Step::AwaitingRedirect, Message::Redirect(redirect)) => Verdict::GoTo(redirect),
         (Step::Registering | Step::LoggingIn, Message::Redirect(redirect)) => Verdict::SentOn(redirect),
         // Also in place of REGISTER_SUCCESS: a server that closes a connection for being late says so.

@@ -5,19 +5,25 @@
 //! **Invariants.** At most one connection at a time; events of an older one mean nothing. A coordinator's refusal is final. A
 //! worker's is not: it may not have heard of the user yet, so it counts as a failed attempt.
 //!
-//! **What is promised of publishing, and what is not.** Activities wait in order until they are written. When a connection
-//! breaks, those that were written to it, in full or in part, may or may not have arrived; they are not sent again, so nothing is
-//! published twice and something may be lost. What was not written yet goes out on the next connection.
+//! **What is promised of publishing.** What is published has its number in the session, and is kept until the server has reported what
+//! became of it: when a connection breaks, it is sent again over the next one, and the network knows it by its number. So it arrives once,
+//! and is reported once. At a server of the classic protocol, which gives no reports, what was written may be lost with the connection,
+//! and is not sent again.
 //!
-//! What is *not* here: sockets, clocks, anything shown to a user (`shell`, `cli`), and acknowledgements of delivery: the sender's
-//! own ACTIVITY_BROADCAST is the sign that an activity went round.
+//! **What is promised of receiving.** Each activity is handed up once. After a connection was lost, the worker is told what has been
+//! received, and sends the rest first; where nobody has some of it any more, that is told ([`Effect::Resumed`]).
+//!
+//! What is *not* here: sockets, clocks, and anything shown to a user (`shell`, `cli`).
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod config;
 mod connect;
+mod live;
 mod login;
-mod queue;
+mod outgoing;
+mod position;
+mod receipt;
 mod route;
 #[cfg(test)]
 mod tests;
@@ -25,16 +31,20 @@ mod tests;
 use std::time::Duration;
 
 use common::backoff::Backoff;
-use common::id::LinkId;
+use common::id::{LinkId, Seq};
 use common::machine::{self, DialId, Event, Machine};
 use common::outbox::Outbox;
+use common::session::SessionKey;
 use common::time::{Now, Time};
-use common::wire::{Activity, Logout, Message};
+use common::wire::Activity;
 
-pub use config::{Config, Effect, Input, Limits, RegisterMode};
+pub use config::{Config, Effect, Input, Limits, RegisterMode, Report, Session, Start};
+use live::Live;
 use login::Step;
-use queue::Queue;
-pub use queue::{Unfit, one_line};
+use outgoing::Outgoing;
+pub use outgoing::{Unfit, one_line};
+pub use position::{Position, PositionError};
+use receipt::Receipt;
 pub use route::coordinators;
 use route::{Route, Target};
 
@@ -46,12 +56,14 @@ pub struct Client {
     config: Config,
     state: State,
     route: Route,
-    queue: Queue,
+    key: SessionKey,
+    outgoing: Outgoing,
+    receipt: Receipt,
     /// What is still to be registered.
     register: RegisterMode,
     /// Why the name could not be registered, while the log-in that settles whether it is ours is under way.
     not_registered: Option<String>,
-    /// Whether to log out as soon as what waits is sent.
+    /// Whether to log out as soon as what was published is reported.
     leaving: bool,
     backoff: Backoff,
     rng: fastrand::Rng,
@@ -63,7 +75,7 @@ enum State {
     Pausing { until: Time },
     Dialling { dial: DialId, target: Target, until: Option<Time> },
     LoggingIn { link: LinkId, target: Target, step: Step, outbox: Outbox, until: Time },
-    Live { link: LinkId, since: Time },
+    Live(Live),
     Done,
 }
 
@@ -73,15 +85,19 @@ impl Client {
     /// # Panics
     /// Without a coordinator.
     pub fn new(now: Now, config: Config) -> Self {
+        let mut rng = fastrand::Rng::with_seed(config.seed);
+        let session = config.session.clone().unwrap_or_else(|| Session::new(rng.u128(..)));
         Client {
             state: State::Pausing { until: now.time },
             route: Route::new(config.coordinators.clone(), config.limits.redirects),
-            queue: Queue::new(&config.limits),
+            key: session.key,
+            outgoing: Outgoing::new(session.next, &config.limits),
+            receipt: Receipt::new(config.start.clone(), config.resume),
             register: config.register,
             not_registered: None,
             leaving: false,
             backoff: Backoff::default(),
-            rng: fastrand::Rng::with_seed(config.seed),
+            rng,
             dials: 0,
             config,
         }
@@ -89,17 +105,27 @@ impl Client {
 
     /// Whether the session is logged in at a worker.
     pub fn is_live(&self) -> bool {
-        matches!(self.state, State::Live { .. })
+        matches!(self.state, State::Live(_))
     }
 
-    /// Activities that are not written in full yet.
-    pub fn queued(&self) -> usize {
-        self.queue.activities()
+    /// Activities that were published and are not reported on yet; at a server that gives no reports, not written in full yet.
+    pub fn unreported(&self) -> usize {
+        self.outgoing.len()
     }
 
     /// Whether another activity may be published now. A driver that has one waits until there is room.
     pub fn has_room(&self) -> bool {
-        self.queue.has_room()
+        self.outgoing.has_room()
+    }
+
+    /// The number in the session that the next activity will have.
+    pub fn next_number(&self) -> Seq {
+        self.outgoing.next()
+    }
+
+    /// What has been received; `None` before a worker has said where the session begins.
+    pub fn position(&self) -> Option<&Position> {
+        self.receipt.position()
     }
 
     /// Whether an activity can be published at all: one line on the wire must hold it.
@@ -107,13 +133,14 @@ impl Client {
     /// # Errors
     /// Why not.
     pub fn check(activity: &Activity) -> Result<(), Unfit> {
-        queue::check(activity)
+        outgoing::check(activity)
     }
 
     /// # Panics
     /// When a queue exceeds its limit.
     pub fn assert_bounds(&self) {
-        self.queue.assert_bounds();
+        self.outgoing.assert_bounds();
+        self.receipt.assert_bounds();
     }
 }
 
@@ -137,12 +164,16 @@ impl Machine for Client {
             Event::Malformed { link, error } if self.is_current(link) => {
                 self.hang_up(now, format!("it sent what is no message: {error}"), actions);
             }
-            Event::Wrote { link, bytes } if self.is_current(link) => self.wrote(now, bytes),
+            Event::Wrote { link, bytes } if self.is_current(link) => self.wrote(now, bytes, actions),
             Event::Closed { link } if self.is_current(link) => {
                 self.connection_lost(now, "the connection was lost".to_owned(), actions);
             }
             Event::Input(Input::Publish(activity)) => self.publish(now, activity, actions),
-            Event::Input(Input::Logout) => self.log_out(actions),
+            Event::Input(Input::Skipped(id)) => {
+                self.receipt.skipped(id.as_ref());
+                self.count(now, actions);
+            }
+            Event::Input(Input::Logout) => self.log_out(now, actions),
             // Of a link that is no longer ours; or of one that was accepted, which a client never does.
             Event::Received { .. }
             | Event::Malformed { .. }
@@ -155,10 +186,7 @@ impl Machine for Client {
     fn deadline(&self) -> Option<Time> {
         match &self.state {
             State::Pausing { until } | State::LoggingIn { until, .. } => Some(*until),
-            // What waited before the connection stood did not wait for this connection.
-            State::Live { since, .. } => {
-                self.queue.stalled_since().map(|stalled| stalled.max(*since) + self.config.limits.write_stall)
-            }
+            State::Live(live) => live.deadline(&self.config.limits),
             State::Dialling { until, .. } => *until,
             State::Done => None,
         }
@@ -167,71 +195,8 @@ impl Machine for Client {
     fn output(&self, link: LinkId) -> &[u8] {
         match &self.state {
             State::LoggingIn { link: current, outbox, .. } if *current == link => outbox.pending(),
-            State::Live { link: current, .. } if *current == link => self.queue.pending(),
+            State::Live(live) if live.link == link => live.outbox.pending(),
             _ => &[],
-        }
-    }
-}
-
-/// The live session.
-impl Client {
-    fn heard(&mut self, now: Time, link: LinkId, message: Message, actions: &mut Vec<Action>) {
-        match message {
-            Message::ActivityBroadcast(broadcast) => {
-                actions.push(Action::Effect(Effect::Activity(broadcast)))
-            }
-            Message::BackupList(list) => {
-                if let Some(servers) = self.route.learn(list.servers) {
-                    actions.push(Action::Effect(Effect::Servers(servers.to_vec())));
-                }
-            }
-            Message::Redirect(redirect) => {
-                self.queue.connection_lost(now);
-                self.follow(now, link, redirect, actions);
-            }
-            Message::InvalidMessage(invalid) => self.hang_up(now, login::reason(invalid.info), actions),
-            Message::AuthenticationFail(failed) => self.hang_up(now, login::reason(failed.info), actions),
-            Message::LoginFailed(failed) => self.hang_up(now, login::reason(failed.info), actions),
-            other => {
-                self.hang_up(now, format!("it sent {}, which is not for clients", other.command()), actions)
-            }
-        }
-    }
-
-    fn publish(&mut self, now: Time, activity: Activity, actions: &mut Vec<Action>) {
-        if self.leaving || matches!(self.state, State::Done) {
-            return;
-        }
-        self.queue.push(now, activity);
-        if let State::Live { link, .. } = self.state {
-            actions.push(Action::Flush(link));
-        }
-    }
-
-    fn wrote(&mut self, now: Time, bytes: usize) {
-        match &mut self.state {
-            State::LoggingIn { outbox, .. } => outbox.wrote(now, bytes),
-            State::Live { .. } => self.queue.wrote(now, bytes),
-            _ => {}
-        }
-    }
-
-    /// Says goodbye; where something waits and there is nobody to say it to, as soon as there is.
-    fn log_out(&mut self, actions: &mut Vec<Action>) {
-        self.leaving = true;
-        match self.state {
-            State::Live { link, .. } => {
-                let mut farewell = self.queue.pending().to_vec();
-                Message::from(Logout {}).encode_into(&mut farewell);
-                self.finish(link, farewell, actions);
-            }
-            State::LoggingIn { link, .. } if self.queue.activities() == 0 => {
-                self.finish(link, Vec::new(), actions)
-            }
-            State::Pausing { .. } | State::Dialling { .. } if self.queue.activities() == 0 => {
-                self.exit(Ok(()), actions);
-            }
-            _ => {}
         }
     }
 }
@@ -240,14 +205,16 @@ impl Client {
 impl Client {
     fn is_current(&self, link: LinkId) -> bool {
         match &self.state {
-            State::LoggingIn { link: current, .. } | State::Live { link: current, .. } => *current == link,
+            State::LoggingIn { link: current, .. } | State::Live(Live { link: current, .. }) => {
+                *current == link
+            }
             State::Pausing { .. } | State::Dialling { .. } | State::Done => false,
         }
     }
 
     /// There is no going on with this connection.
     fn hang_up(&mut self, now: Time, reason: String, actions: &mut Vec<Action>) {
-        if let State::LoggingIn { link, .. } | State::Live { link, .. } = self.state {
+        if let State::LoggingIn { link, .. } | State::Live(Live { link, .. }) = self.state {
             actions.push(Action::Close { link, farewell: Vec::new() });
         }
         self.connection_lost(now, reason, actions);
@@ -258,13 +225,13 @@ impl Client {
         match &self.state {
             State::Dialling { target, .. } | State::LoggingIn { target, .. } => {
                 let reason = format!("{}: {reason}", target.address());
-                match self.route.unreachable(&target.clone()) {
+                match self.route.unreachable(now, &target.clone()) {
                     Some(next) => self.dial(now, next, actions),
                     None => self.pause(now, reason, Duration::ZERO, actions),
                 }
             }
-            State::Live { .. } => {
-                self.queue.connection_lost(now);
+            State::Live(_) => {
+                self.drop_connection(actions);
                 self.pause(now, reason, Duration::ZERO, actions);
             }
             State::Pausing { .. } | State::Done => {}

@@ -1,6 +1,7 @@
 //! Which broadcasts a session parses at all. In a process with a thousand sessions each activity arrives a thousand times; telling
 //! at a glance that a line is somebody else's is what makes that cheap.
 
+use common::id::ActivityId;
 use common::user::Username;
 use memchr::memmem;
 
@@ -49,9 +50,19 @@ impl Filter {
     }
 }
 
-/// Whether a line is an ACTIVITY_BROADCAST, as Freshet writes it: the command comes first.
+/// How an ACTIVITY_BROADCAST begins, as Freshet writes it: the command comes first.
+const BROADCAST: &[u8] = b"{\"command\":\"ACTIVITY_BROADCAST\"";
+
+/// Whether a line is an ACTIVITY_BROADCAST.
 pub(super) fn is_broadcast(line: &[u8]) -> bool {
-    line.starts_with(b"{\"command\":\"ACTIVITY_BROADCAST\"")
+    line.starts_with(BROADCAST)
+}
+
+/// The id of an ACTIVITY_BROADCAST, as Freshet writes it: next to the command.
+pub(super) fn id(broadcast: &[u8]) -> Option<ActivityId> {
+    let rest = broadcast.strip_prefix(BROADCAST)?.strip_prefix(b",\"id\":\"")?;
+    let end = memchr::memchr(b'"', rest)?;
+    std::str::from_utf8(&rest[..end]).ok()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -74,5 +85,16 @@ mod tests {
             assert!(filter.skips(&line(&"somebody".parse().unwrap())));
             assert!(filter.skips(&line(&format!("{name}x").parse().unwrap())));
         }
+    }
+
+    #[test]
+    fn the_id_of_a_broadcast_is_read_without_reading_the_rest() {
+        let activity = Activity::parse(r#"{"n":1}"#).unwrap();
+        let expected: Option<ActivityId> = "w/00000000000000ff/7".parse().ok();
+        let named = ActivityBroadcast { id: expected.clone(), ..activity.clone().into() };
+        assert_eq!(id(&Message::from(named).encode()), expected);
+        assert_eq!(id(&Message::from(ActivityBroadcast::from(activity)).encode()), None);
+        assert_eq!(id(br#"{"command":"ACTIVITY_BROADCAST","id":"nonsense","activity":{}}"#), None);
+        assert_eq!(id(br#"{"command":"ACTIVITY_BROADCAST","id":"w/00"#), None);
     }
 }

@@ -12,7 +12,7 @@
 mod filter;
 mod socket;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::{pending, poll_fn};
 use std::io;
 use std::ops::ControlFlow;
@@ -22,20 +22,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Poll, ready};
 
 use common::boot::Clock;
-use common::id::LinkId;
+use common::id::{LinkId, Seq};
 use common::limits;
 use common::machine::{self, DialError, DialId, Event, Machine};
 use common::time::Time;
-use common::wire::{Lines, Message, PartialBudget};
+use common::wire::{Activity, Lines, Message, PartialBudget};
 use slotmap::SlotMap;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 
-use crate::core::{Client, Config, Effect, Input};
+use crate::core::{Client, Config, Effect, Input, Report};
 use crate::memory::Memory;
 pub use filter::Receive;
-use filter::{Filter, is_broadcast};
+use filter::{Filter, id, is_broadcast};
 
 type Action = machine::Action<Effect>;
 type Dialling = Pin<Box<dyn Future<Output = (DialId, Result<TcpStream, DialError>)> + Send>>;
@@ -62,6 +63,20 @@ pub struct Options {
     pub(crate) memory: Option<Memory>,
 }
 
+/// What may be wished of a session.
+#[derive(Debug)]
+pub enum Wish {
+    /// Tell everybody.
+    Publish {
+        /// What to tell.
+        activity: Activity,
+        /// Who waits for the report on it. It hears `None` where the server gives none, and nothing where the session ends first.
+        report: Option<oneshot::Sender<Option<Report>>>,
+    },
+    /// Say goodbye and end, as [`Input::Logout`] says.
+    Logout,
+}
+
 /// Runs a session until it ends: by a logout, by a refusal, or when `wishes` is closed. Notices go to `notices`; where nobody takes
 /// them any more, they are dropped.
 ///
@@ -70,27 +85,36 @@ pub struct Options {
 pub async fn run(
     config: Config,
     options: Options,
-    mut wishes: mpsc::Receiver<Input>,
+    mut wishes: mpsc::Receiver<Wish>,
     notices: mpsc::Sender<Effect>,
 ) -> Result<(), String> {
     let mut session = Session::new(config, options);
+    let mut wishing = true;
     let result = loop {
         session.write();
         session.pass_on(&notices);
         if let Some(result) = session.exit.take() {
             break result;
         }
+        if !wishing && !session.client.is_live() {
+            break Ok(());
+        }
         let deadline = session.client.deadline().map(|deadline| session.instant(deadline));
         tokio::select! {
             (dial, result) = next_dial(&mut session.dialling) => session.dialled(dial, result),
             io = next_io(&mut session.connection, session.notices.is_empty()) => session.ready(io),
             () = sleep_until(deadline) => session.tell(Event::DeadlinePassed),
-            wish = wishes.recv(), if session.client.has_room() => match wish {
+            wish = wishes.recv(), if wishing && session.client.has_room() => match wish {
                 Some(wish) => session.wished(wish, &mut wishes),
                 // Everybody who could wish for anything is gone; what they wished for before is still said.
-                None if session.client.is_live() => session.tell(Event::Input(Input::Logout)),
-                None => break Ok(()),
+                None => {
+                    wishing = false;
+                    if session.client.is_live() {
+                        session.tell(Event::Input(Input::Logout));
+                    }
+                }
             },
+            Some(_) = session.farewells.join_next() => {}
             _ = notices.reserve(), if !session.notices.is_empty() => {}
         }
     };
@@ -99,9 +123,7 @@ pub async fn run(
             break;
         }
     }
-    if let Some((stream, farewell)) = session.farewell {
-        socket::say_goodbye(stream, &farewell).await;
-    }
+    session.farewells.join_all().await;
     result
 }
 
@@ -113,11 +135,13 @@ struct Session {
     links: SlotMap<LinkId, ()>,
     connection: Option<Connection>,
     dialling: Option<Dialling>,
-    /// The last connection and what it is still to say.
-    farewell: Option<(TcpStream, Vec<u8>)>,
+    /// Connections that are saying their last words.
+    farewells: JoinSet<()>,
     actions: Vec<Action>,
     /// What could not be handed up yet: at most what one read brings.
     notices: VecDeque<Effect>,
+    /// Who waits for the report on which activity.
+    waiting: BTreeMap<Seq, oneshot::Sender<Option<Report>>>,
     filter: Filter,
     received: Arc<AtomicU64>,
     partial_budget: PartialBudget,
@@ -151,7 +175,8 @@ impl Session {
             links: SlotMap::with_key(),
             connection: None,
             dialling: None,
-            farewell: None,
+            farewells: JoinSet::new(),
+            waiting: BTreeMap::new(),
             actions: Vec::new(),
             notices: VecDeque::new(),
             received: options.received,
@@ -183,12 +208,19 @@ impl Session {
                     if let Some(connection) = closed
                         && !farewell.is_empty()
                     {
-                        self.farewell = Some((connection.stream, farewell));
+                        self.farewells.spawn(socket::say_goodbye(connection.stream, farewell));
                     }
                 }
                 Action::Effect(effect) => {
-                    if let (Effect::Servers(servers), Some(memory)) = (&effect, &self.memory) {
-                        memory.keep(servers);
+                    match &effect {
+                        Effect::Servers(servers) => {
+                            self.memory.iter().for_each(|memory| memory.keep(servers))
+                        }
+                        Effect::Report(report) => {
+                            answer(&mut self.waiting, report.first, report.last, Some(report));
+                        }
+                        Effect::Unreported { first, last } => answer(&mut self.waiting, *first, *last, None),
+                        _ => {}
                     }
                     self.notices.push_back(effect);
                 }
@@ -214,11 +246,25 @@ impl Session {
     }
 
     /// Takes a wish and those that came with it, so that they leave in one write.
-    fn wished(&mut self, first: Input, more: &mut mpsc::Receiver<Input>) {
-        self.tell(Event::Input(first));
+    fn wished(&mut self, first: Wish, more: &mut mpsc::Receiver<Wish>) {
+        self.wish(first);
         while self.client.has_room() {
             let Ok(next) = more.try_recv() else { break };
-            self.tell(Event::Input(next));
+            self.wish(next);
+        }
+    }
+
+    fn wish(&mut self, wish: Wish) {
+        match wish {
+            Wish::Publish { activity, report } => {
+                let number = self.client.next_number();
+                self.tell(Event::Input(Input::Publish(activity)));
+                // A session that is about to end takes nothing more.
+                if let Some(report) = report.filter(|_| self.client.next_number() > number) {
+                    self.waiting.insert(number, report);
+                }
+            }
+            Wish::Logout => self.tell(Event::Input(Input::Logout)),
         }
     }
 
@@ -252,6 +298,7 @@ impl Session {
                 if is_broadcast(line) {
                     broadcasts += 1;
                     if filter.skips(line) {
+                        client.handle(now, Event::Input(Input::Skipped(id(line))), actions);
                         return ControlFlow::Continue(());
                     }
                 }
@@ -299,6 +346,20 @@ impl Session {
                 Err(mpsc::error::TrySendError::Closed(())) => self.notices.clear(),
             }
         }
+    }
+}
+
+/// Tells those who wait for a report on these activities.
+fn answer(
+    waiting: &mut BTreeMap<Seq, oneshot::Sender<Option<Report>>>,
+    first: Seq,
+    last: Seq,
+    report: Option<&Report>,
+) {
+    while let Some((&number, _)) = waiting.range(first..=last).next() {
+        let waits = waiting.remove(&number).expect("it was there a moment ago");
+        // Whoever has stopped waiting does not hear it.
+        let _ = waits.send(report.map(|report| Report { first: number, last: number, ..report.clone() }));
     }
 }
 

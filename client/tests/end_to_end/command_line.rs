@@ -68,11 +68,15 @@ async fn tail_prints_what_send_sends() {
     let readable = tail(&fake, &["--count", "2"]).await;
     let sent = run_with_input(&fake, &["send"], "{\"n\":1.0}\n\n{\"content\":\"h\\u0007i\"}\n").await;
     assert!(sent.status.success(), "{}", text(&sent.stderr));
+    assert_eq!(
+        text(&sent.stdout),
+        "line 1: received by 3 of 3 clients, local\nline 3: received by 3 of 3 clients, local\n"
+    );
     let json = finished(json).await;
     assert_eq!(
         text(&json.stdout),
-        "{\"id\":null,\"activity\":{\"authenticated_user\":\"anonymous\",\"n\":1.0}}\n\
-         {\"id\":null,\"activity\":{\"authenticated_user\":\"anonymous\",\"content\":\"h\\u0007i\"}}\n"
+        "{\"id\":\"worker-a/00000000000000ff/0\",\"activity\":{\"authenticated_user\":\"anonymous\",\"n\":1.0}}\n\
+         {\"id\":\"worker-a/00000000000000ff/1\",\"activity\":{\"authenticated_user\":\"anonymous\",\"content\":\"h\\u0007i\"}}\n"
     );
     assert_eq!(text(&finished(readable).await.stdout), "anonymous: {\"n\":1.0}\nanonymous: h\\u0007i\n");
 }
@@ -194,4 +198,65 @@ async fn replay_stops_with_advice_where_a_name_has_another_secret() {
     assert_eq!(replay.status.code(), Some(1));
     let error = text(&replay.stderr);
     assert!(error.starts_with("error: user-0 cannot take part: wrong name or secret"), "{error}");
+}
+
+#[tokio::test]
+async fn send_prints_the_report_on_each_activity() {
+    let fake = Fake::start().await;
+    let one = run(&fake, &["send", "{}"]).await;
+    assert_eq!(text(&one.stdout), "received by 1 of 1 clients, local\n", "{}", text(&one.stderr));
+    let input = "{}\n{}\nnonsense\n{}\n";
+    let many = run_with_input(&fake, &["send"], input).await;
+    assert_eq!(
+        text(&many.stdout),
+        "lines 1 to 2: received by 1 of 1 clients, local\nline 4: received by 1 of 1 clients, local\n"
+    );
+    let json = run_with_input(&fake, &["send", "--json"], input).await;
+    let counts = r#""client_count":1,"succ_count":1,"fail_count":0,"durability":"local","unreachable":[]"#;
+    let expected: String = [1, 2, 4].map(|line| format!("{{\"line\":{line},{counts}}}\n")).concat();
+    assert_eq!(text(&json.stdout), expected);
+}
+
+#[tokio::test]
+async fn send_fails_where_an_activity_is_not_acknowledged() {
+    let fake = Fake::start().await;
+    fake.report(false);
+    let unreported = run(&fake, &["send", "--timeout", "300ms", "--quiet", "{}"]).await;
+    assert_eq!((unreported.status.code(), text(&unreported.stdout)), (Some(1), ""));
+    let error =
+        "error: 1 of 1 activities were not acknowledged in time; they may have arrived all the same\n";
+    assert_eq!(text(&unreported.stderr), error);
+    fake.make_classic();
+    let unknown = run(&fake, &["send", "--quiet", "{}"]).await;
+    let error = "error: 1 of 1 activities were sent to a server that does not say what became of them\n";
+    assert_eq!((unknown.status.code(), text(&unknown.stderr)), (Some(1), error));
+}
+
+#[tokio::test]
+async fn tail_goes_on_from_where_it_was_and_begins_with_the_latest_and_tells_what_is_gone() {
+    let fake = Fake::start().await;
+    let send = async |n: u32| {
+        let sent = run(&fake, &["send", &format!("{{\"n\":{n}}}")]).await;
+        assert!(sent.status.success(), "{}", text(&sent.stderr));
+    };
+    send(1).await;
+    send(2).await;
+    let printed = |n: u32| format!("anonymous: {{\"n\":{n}}}\n");
+    let latest = run(&fake, &["tail", "--last", "1", "--count", "1"]).await;
+    assert_eq!(text(&latest.stdout), printed(2));
+    let said = text(&latest.stderr).lines().last().unwrap();
+    let position = said.strip_prefix("to go on from here: --after '").unwrap().strip_suffix('\'').unwrap();
+    assert_eq!(position, "n1@worker-a/00000000000000ff/0-1");
+    send(3).await;
+    let next = run(&fake, &["tail", "--after", position, "--count", "1"]).await;
+    assert_eq!(text(&next.stdout), printed(3));
+    fake.forget();
+    let gone = tail(&fake, &["--after", position, "--json", "--count", "1"]).await;
+    send(4).await;
+    let lines = text(&finished(gone).await.stdout).to_owned();
+    assert!(lines.starts_with("{\"gaps\":\"worker-a/00000000000000ff/2\"}\n{\"id\":"), "{lines}");
+    let stranger = run(&fake, &["tail", "--after", "n2@"]).await;
+    assert_eq!(stranger.status.code(), Some(1));
+    let error = text(&stranger.stderr);
+    assert!(error.contains("the position is of another network, n2; this is n1"), "{error}");
 }

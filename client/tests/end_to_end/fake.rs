@@ -1,16 +1,18 @@
 //! Two coordinators and a worker that speak just enough of the protocol, in this process, over loopback. The first coordinator is the
 //! main one; the second sends everybody to it, until it is gone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use common::id::ServerId;
+use common::id::{ActivityId, Incarnation, Seq, ServerId};
+use common::position::Position;
+use common::session::SessionId;
 use common::user::Username;
 use common::wire::{
-    ActivityBroadcast, ActivityMessage, Address, BackupEntry, BackupList, ChangeSecretSuccess,
-    CoordinatorStatus, Durability, ForgetCoordinatorFailed, ForgetCoordinatorSuccess, Login, LoginFailed,
-    LoginSuccess, Message, Redirect, Register, RegisterFailed, RegisterSuccess, Role, ServerEntry, State,
-    StatusReport,
+    ActivityBroadcast, ActivityMessage, ActivitySendingReport, Address, BackupEntry, BackupList,
+    ChangeSecretSuccess, CoordinatorStatus, Durability, ForgetCoordinatorFailed, ForgetCoordinatorSuccess,
+    Login, LoginFailed, LoginSuccess, Message, Quit, Redirect, Register, RegisterFailed, RegisterSuccess,
+    Resumed, Role, ServerEntry, State, StatusReport,
 };
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
@@ -30,6 +32,16 @@ struct Known {
     sessions: BTreeMap<u64, mpsc::UnboundedSender<Vec<u8>>>,
     logouts: usize,
     next_session: u64,
+    /// All that was flooded.
+    log: Vec<(ActivityId, Vec<u8>)>,
+    /// What was numbered by its sender.
+    numbered: BTreeSet<(SessionId, Seq)>,
+    /// Whether the worker knows sessions.
+    modern: bool,
+    /// Whether it reports.
+    reports: bool,
+    /// The last acknowledgement of each session.
+    acked: BTreeMap<u64, u64>,
     /// Commands that the main coordinator hears once, and then is gone.
     fatal: Option<&'static str>,
 }
@@ -58,6 +70,11 @@ impl Fake {
             worker,
             users: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            log: Vec::new(),
+            numbered: BTreeSet::new(),
+            modern: true,
+            reports: true,
+            acked: BTreeMap::new(),
             logouts: 0,
             next_session: 0,
             fatal: None,
@@ -100,6 +117,38 @@ impl Fake {
         for session in self.known.lock().unwrap().sessions.values() {
             session.send(format!("{line}\n").into_bytes()).unwrap();
         }
+    }
+
+    /// The worker is of the classic protocol from now on.
+    pub(crate) fn make_classic(&self) {
+        self.known.lock().unwrap().modern = false;
+    }
+
+    /// From now on the worker reports what it receives, or does not.
+    pub(crate) fn report(&self, reports: bool) {
+        self.known.lock().unwrap().reports = reports;
+    }
+
+    /// The worker has forgotten all activities.
+    pub(crate) fn forget(&self) {
+        self.known.lock().unwrap().log.iter_mut().for_each(|(_, frame)| frame.clear());
+    }
+
+    /// Every client is to go, and to come back at once.
+    pub(crate) fn send_away(&self) {
+        let worker = self.known.lock().unwrap().worker.clone();
+        let quit = Message::from(Quit::to(worker, Some("token".to_owned()))).encode();
+        self.tell_sessions(std::str::from_utf8(&quit).unwrap().trim_end());
+    }
+
+    /// How many activities have been taken in.
+    pub(crate) fn logged(&self) -> usize {
+        self.known.lock().unwrap().log.len()
+    }
+
+    /// How many activities the connections so far have acknowledged.
+    pub(crate) fn acked(&self) -> u64 {
+        self.known.lock().unwrap().acked.values().sum()
     }
 
     pub(crate) fn logouts(&self) -> usize {
@@ -190,17 +239,13 @@ async fn serve(stream: TcpStream, own: &Address, known: &Mutex<Known>, breaks: &
                     let info = "wrong name or secret".to_owned();
                     return say(&mut writer, LoginFailed { info, retry_after: None }).await;
                 };
-                let server = "worker-a".parse().ok();
-                say(&mut writer, LoginSuccess { server, ..LoginSuccess::default() }).await;
                 if worker != *own {
+                    let server = "coordinator-a".parse().ok();
+                    say(&mut writer, LoginSuccess { server, ..LoginSuccess::default() }).await;
                     let token = Some("token".to_owned());
                     return say(&mut writer, Redirect { address: worker, token }).await;
                 }
-                if login.capabilities.iter().any(|capability| capability == "backup_list") {
-                    let list = known.lock().unwrap().backup_list();
-                    say(&mut writer, list).await;
-                }
-                return session(user, lines, writer, known).await;
+                return session(user, login, lines, writer, known).await;
             }
             other => panic!("{} is no way to begin", other.command()),
         };
@@ -262,18 +307,13 @@ async fn say(writer: &mut OwnedWriteHalf, message: impl Into<Message>) {
 
 async fn session(
     user: Username,
+    login: Login,
     mut lines: Lines<BufReader<OwnedReadHalf>>,
     mut writer: OwnedWriteHalf,
     known: &Mutex<Known>,
 ) {
     let (outgoing, mut waiting) = mpsc::unbounded_channel();
-    let number = {
-        let mut known = known.lock().unwrap();
-        known.next_session += 1;
-        let number = known.next_session;
-        known.sessions.insert(number, outgoing);
-        number
-    };
+    let (number, sender) = known.lock().unwrap().attach(&user, &login, outgoing);
     loop {
         tokio::select! {
             Some(bytes) = waiting.recv() => {
@@ -283,7 +323,10 @@ async fn session(
             }
             line = lines.next_line() => match line {
                 Ok(Some(line)) => match Message::decode(line.as_bytes()).unwrap() {
-                    Message::ActivityMessage(message) => flood(&user, &message, known),
+                    Message::ActivityMessage(message) => known.lock().unwrap().take(&user, sender, number, &message),
+                    Message::ActivityAck(ack) => {
+                        known.lock().unwrap().acked.insert(number, ack.received);
+                    }
                     Message::Logout(_) => {
                         known.lock().unwrap().logouts += 1;
                         break;
@@ -297,11 +340,92 @@ async fn session(
     known.lock().unwrap().sessions.remove(&number);
 }
 
-fn flood(user: &Username, message: &ActivityMessage, known: &Mutex<Known>) {
-    let activity = message.activity.authenticated(user);
-    let frame = Message::from(ActivityBroadcast::from(activity)).encode();
-    for session in known.lock().unwrap().sessions.values() {
-        // A session whose connection is breaking may have stopped listening.
-        let _ = session.send(frame.clone());
+/// The worker.
+impl Known {
+    /// What a client that begins will not get.
+    fn before(&self, login: &Login) -> Position {
+        let count = self.log.len().saturating_sub(login.last.unwrap_or(0) as usize);
+        let mut position = Position::default();
+        for (id, _) in &self.log[..count] {
+            position.insert(id);
+        }
+        position
+    }
+
+    /// Lets a client in: it gets what it missed, and everything from now on. Returns its number, and the session that it publishes in.
+    fn attach(
+        &mut self,
+        user: &Username,
+        login: &Login,
+        outgoing: mpsc::UnboundedSender<Vec<u8>>,
+    ) -> (u64, Option<SessionId>) {
+        let tell = |message: Message| outgoing.send(message.encode()).unwrap();
+        let session = login.session.as_ref().filter(|_| self.modern).map(|key| key.session(user));
+        let before = self.before(login);
+        let server = "worker-a".parse().ok();
+        let network = session.map(|_| "n1".to_owned());
+        let replays = login.resume.is_some() || login.last.is_some();
+        let position = session.filter(|_| !replays).map(|_| before.clone());
+        tell(LoginSuccess { info: String::new(), server, network, position }.into());
+        if login.capabilities.iter().any(|capability| capability == "backup_list") {
+            tell(self.backup_list().into());
+        }
+        let received = login.resume.as_ref().unwrap_or(&before);
+        let (mut gaps, mut position) = (Position::default(), received.clone());
+        for (id, frame) in self.log.iter().filter(|(id, _)| !received.contains(id)) {
+            outgoing.send(frame.clone()).unwrap();
+            position.insert(id);
+            if frame.is_empty() {
+                gaps.insert(id);
+            }
+        }
+        if session.is_some() && replays {
+            tell(Resumed { recovered: gaps.is_empty(), gaps, position }.into());
+        }
+        self.next_session += 1;
+        self.sessions.insert(self.next_session, outgoing);
+        (self.next_session, session)
+    }
+
+    /// Floods an activity that is new, and reports to its sender.
+    fn take(&mut self, user: &Username, session: Option<SessionId>, sender: u64, message: &ActivityMessage) {
+        let mut broadcast = ActivityBroadcast::from(message.activity.authenticated(user));
+        let Some(session) = session else {
+            let frame = Message::from(broadcast).encode();
+            self.flood(&frame);
+            return;
+        };
+        let activity_seq = message.activity_seq.expect("who has a session counts");
+        if self.numbered.insert((session, activity_seq)) {
+            let seq = Seq(self.log.len() as u64);
+            let id = ActivityId { origin: "worker-a".parse().unwrap(), incarnation: Incarnation(255), seq };
+            broadcast.id = Some(id.clone());
+            broadcast.session = Some(session);
+            broadcast.activity_seq = Some(activity_seq);
+            let frame = Message::from(broadcast).encode();
+            self.flood(&frame);
+            self.log.push((id, frame));
+        }
+        if self.reports {
+            let count = self.sessions.len() as u64;
+            let report = ActivitySendingReport {
+                first_seq: None,
+                activity_seq,
+                client_count: count,
+                succ_count: count,
+                fail_count: 0,
+                durability: Durability::Local,
+                unreachable: Vec::new(),
+            };
+            // It may just be leaving.
+            let _ = self.sessions[&sender].send(Message::from(report).encode());
+        }
+    }
+
+    fn flood(&self, frame: &[u8]) {
+        for session in self.sessions.values() {
+            // A session whose connection is breaking may have stopped listening.
+            let _ = session.send(frame.to_vec());
+        }
     }
 }

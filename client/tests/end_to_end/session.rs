@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::fake::Fake;
-use client::{Client, Error, Event, Options, Receive, Secret, Unfit};
+use client::{Client, Durability, Error, Event, Options, Position, Receive, Secret, Unfit};
 use futures::StreamExt;
 use serde_json::json;
 use tokio::time::timeout;
@@ -16,12 +16,12 @@ fn ann(fake: &Fake) -> Options {
         .register_if_missing()
 }
 
-/// What happens next, but for news of the servers.
+/// What happens next, but for news of the servers and of what was published.
 async fn next(client: &mut Client) -> Option<Event> {
     let next = async {
         loop {
             match client.event().await {
-                Some(Event::Servers(_)) => {}
+                Some(Event::Servers(_) | Event::Report(_) | Event::Unreported { .. }) => {}
                 event => return event,
             }
         }
@@ -71,6 +71,7 @@ async fn a_session_survives_its_connection() {
     // It waits until the session is live again.
     client.publish(&json!({"n": 1})).await.unwrap();
     assert!(matches!(next(&mut client).await, Some(Event::LoggedIn { .. })));
+    assert!(matches!(next(&mut client).await, Some(Event::Resumed { recovered: true, .. })));
     assert!(matches!(next(&mut client).await, Some(Event::Activity(_))));
     // And the way it was broken by nonsense.
     fake.tell_sessions("nonsense");
@@ -131,4 +132,134 @@ async fn what_is_no_activity_is_refused_before_it_is_sent() {
     ));
     client.publish(&json!({"a": "x".repeat(1_000_000)})).await.unwrap();
     client.close().await.unwrap();
+}
+
+/// The numbers that the activities say, so many of them.
+async fn numbers(client: &mut Client, count: usize) -> Vec<u64> {
+    let numbers = client
+        .activities()
+        .take(count)
+        .map(|activity| activity.parse::<serde_json::Value>().unwrap()["n"].as_u64().unwrap());
+    timeout(PATIENCE, numbers.collect()).await.expect("they come in time")
+}
+
+async fn eventually(what: impl Fn() -> bool) {
+    let wait = async {
+        while !what() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, wait).await.expect("it happens in time");
+}
+
+#[tokio::test]
+async fn a_report_tells_how_many_have_what_was_published() {
+    let fake = Fake::start().await;
+    let ann = Client::connect(ann(&fake)).await.unwrap();
+    let listener = Client::connect(Options::new(fake.coordinator.clone())).await.unwrap();
+    let activities = [json!({"n": 1}), json!({"n": 2}), json!({"n": 3})];
+    let deliveries = activities.each_ref().map(|activity| ann.deliver(activity));
+    let reports = timeout(PATIENCE, futures::future::join_all(deliveries)).await.unwrap();
+    for (n, report) in reports.into_iter().enumerate() {
+        let report = report.unwrap();
+        assert_eq!((report.first, report.last), (client::Seq(n as u64 + 1), client::Seq(n as u64 + 1)));
+        assert_eq!((report.client_count, report.succ_count, report.durability), (2, 2, Durability::Local));
+    }
+    drop(listener);
+}
+
+#[tokio::test]
+async fn what_was_not_reported_when_the_connection_broke_is_delivered_once_and_reported() {
+    let fake = Fake::start().await;
+    let mut listener = Client::connect(Options::new(fake.coordinator.clone())).await.unwrap();
+    let publisher = Client::connect(ann(&fake).receive(Receive::Nothing)).await.unwrap();
+    fake.report(false);
+    let activity = json!({"n": 1});
+    let mut delivery = std::pin::pin!(publisher.deliver(&activity));
+    tokio::select! {
+        report = &mut delivery => panic!("{report:?}"),
+        () = eventually(|| fake.logged() == 1) => {}
+    }
+    fake.report(true);
+    fake.break_connections();
+    timeout(PATIENCE, delivery).await.expect("it is sent again").unwrap();
+    publisher.publish(&json!({"n": 2})).await.unwrap();
+    assert_eq!(numbers(&mut listener, 2).await, [1, 2]);
+    assert_eq!(fake.logged(), 2, "the network knew the first by its number");
+}
+
+#[tokio::test]
+async fn a_classic_server_is_published_to_and_does_not_say_what_became_of_it() {
+    let fake = Fake::start().await;
+    fake.make_classic();
+    let mut client = Client::connect(ann(&fake)).await.unwrap();
+    let delivery = timeout(PATIENCE, client.deliver(&json!({"n": 1}))).await.unwrap();
+    assert!(matches!(delivery, Err(Error::NoReport)), "{delivery:?}");
+    assert_eq!(numbers(&mut client, 1).await, [1]);
+    assert_eq!(client.position(), None);
+    client.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_missed_while_a_connection_was_broken_comes_once_and_what_is_gone_is_told() {
+    let fake = Fake::start().await;
+    let mut listener = Client::connect(Options::new(fake.coordinator.clone())).await.unwrap();
+    let publisher = Client::connect(ann(&fake).receive(Receive::Nothing)).await.unwrap();
+    for n in 0..100 {
+        publisher.deliver(&json!({"n": n})).await.unwrap();
+        if n % 10 == 0 {
+            fake.break_connections();
+        }
+    }
+    assert_eq!(numbers(&mut listener, 100).await, (0..100).collect::<Vec<u64>>());
+
+    let position = listener.position().unwrap().clone();
+    publisher.deliver(&json!({"n": 100})).await.unwrap();
+    fake.forget();
+    let mut late = Client::open(Options::new(fake.coordinator.clone()).resume(position));
+    assert!(matches!(next(&mut late).await, Some(Event::LoggedIn { after: None, .. })));
+    let Some(Event::Resumed { recovered: false, gaps, .. }) = next(&mut late).await else {
+        panic!("nothing is missing")
+    };
+    assert_eq!(gaps.to_string(), "worker-a/00000000000000ff/100");
+}
+
+#[tokio::test]
+async fn a_position_leads_on_in_another_session_and_covers_what_was_taken_alone() {
+    let fake = Fake::start().await;
+    let mut first = Client::connect(Options::new(fake.coordinator.clone())).await.unwrap();
+    let publisher = Client::connect(ann(&fake).receive(Receive::Nothing)).await.unwrap();
+    for n in 0..10 {
+        publisher.deliver(&json!({"n": n})).await.unwrap();
+    }
+    eventually(|| fake.acked() >= 10).await;
+    assert_eq!(numbers(&mut first, 4).await, [0, 1, 2, 3]);
+    let position: Position = first.position().unwrap().to_string().parse().unwrap();
+    first.close().await.unwrap();
+    let options = || Options::new(fake.coordinator.clone());
+    let mut second = Client::connect(options().resume(position)).await.unwrap();
+    assert_eq!(numbers(&mut second, 6).await, [4, 5, 6, 7, 8, 9]);
+    let mut third = Client::connect(options().last(2)).await.unwrap();
+    assert_eq!(numbers(&mut third, 2).await, [8, 9]);
+    assert!(matches!(next(&mut third).await, Some(Event::Resumed { recovered: true, .. })));
+    assert_eq!(third.position(), second.position());
+    let elsewhere = options().resume("n2@worker-a/00000000000000ff/0".parse().unwrap());
+    let Err(Error::Ended(reason)) = Client::connect(elsewhere).await else { panic!("let in") };
+    assert_eq!(reason, "the position is of another network, n2; this is n1");
+}
+
+#[tokio::test]
+async fn who_is_sent_away_loses_nothing_and_gets_nothing_twice() {
+    let fake = Fake::start().await;
+    let mut client = Client::connect(ann(&fake)).await.unwrap();
+    for n in 0..50 {
+        client.publish(&json!({"n": n})).await.unwrap();
+        if n % 10 == 5 {
+            fake.send_away();
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!(numbers(&mut client, 50).await, (0..50).collect::<Vec<u64>>());
+    client.close().await.unwrap();
+    assert_eq!((fake.logged(), fake.logouts()), (50, 1));
 }

@@ -69,6 +69,22 @@ pub struct DeliveryCount {
     pub succ_count: u64,
 }
 
+impl DeliveryCount {
+    /// Appends this to `runs`: as part of the last one, where it follows on that with the same counts.
+    pub fn append_to(self, runs: &mut Vec<DeliveryCount>) {
+        match runs.last_mut() {
+            Some(run)
+                if run.session == self.session
+                    && run.last.next() == self.first
+                    && (run.client_count, run.succ_count) == (self.client_count, self.succ_count) =>
+            {
+                run.last = self.last;
+            }
+            _ => runs.push(self),
+        }
+    }
+}
+
 /// Worker ↔ worker, client → worker: send me what I miss.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ActivityRetrieve {

@@ -30,6 +30,9 @@ impl Coordinator {
             }
             () => None,
         };
+        if self.writing.is_failing() {
+            return self.refuse(turn, link, Asked::ForgetCoordinator, &Refusal::NotStored);
+        }
         if let Some(objection) = objection {
             return self.refuse(turn, link, Asked::ForgetCoordinator, &Refusal::Unacceptable(objection));
         }
@@ -38,9 +41,16 @@ impl Coordinator {
         self.forget_peers(turn, std::slice::from_ref(id));
         self.standbys.delist(id);
         let group = Some(self.group.clone());
-        self.write(turn, Write { group, ..Write::nothing(Then::Nothing) });
         self.tell_group(turn);
         self.tell_list(turn);
+        self.write(turn, Write { group, ..Write::nothing(Then::Forgotten { link, id: id.clone() }) });
+    }
+
+    /// A member is forgotten on our disk too.
+    pub(super) fn forgotten(&mut self, turn: &mut Turn<'_>, link: LinkId, id: &ServerId) {
+        if !self.is_main() {
+            return self.refuse(turn, link, Asked::ForgetCoordinator, &Refusal::SteppedDown);
+        }
         let info = format!("{id} is no member of this group any more; should it come back, it joins anew");
         self.say(turn, link, ForgetCoordinatorSuccess { info });
     }

@@ -6,6 +6,7 @@
 use common::id::ServerId;
 use common::users::Seen;
 
+use super::refusals::Refusal;
 use super::reign::Reigning;
 use super::{Coordinator, Turn};
 
@@ -23,6 +24,13 @@ impl Coordinator {
         let Reigning::Main(main) = &self.reigning else { return false };
         let needed = self.config.require_backups;
         needed == 0 || main.merged.len() + needed >= self.group.members.len()
+    }
+
+    /// Whoever waits is told so where the group has grown by members that have not been heard.
+    pub(super) fn deny_without_enough(&mut self, turn: &mut Turn<'_>) {
+        if !self.has_merged_enough() {
+            self.deny_waiting(turn, &Refusal::TooFewBackups(self.config.require_backups));
+        }
     }
 
     /// Whether there may be users of whom this main coordinator is about to hear.

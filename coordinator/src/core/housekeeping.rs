@@ -1,7 +1,8 @@
 //! What time brings.
 //!
 //! One sweep a second looks at every time-out of clients and workers, so that the machine has one deadline however many links it has;
-//! such a time-out is late by at most that second. Coordinators watch each other more closely: once a heartbeat.
+//! such a time-out is late by at most that second. Coordinators watch each other to the moment, for nobody registers while the main one is
+//! silent.
 
 use std::time::Duration;
 
@@ -17,6 +18,9 @@ impl Coordinator {
     /// Does what is due.
     pub(super) fn attend(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now.time;
+        for link in self.peers.overdue(now, self.config.limits.failure_timeout) {
+            self.abandon(turn, link, "nothing was heard from this coordinator for too long");
+        }
         self.dial_peers(turn);
         if now >= self.next_pulse {
             self.next_pulse = now + self.config.limits.pulse;
@@ -54,6 +58,7 @@ impl Coordinator {
             (!idle).then_some(self.next_sweep),
             reigning,
             dials,
+            self.peers.patience(self.config.limits.failure_timeout),
             self.leaving,
             self.standbys.deadline(self.config.limits.sync_timeout),
             self.writing.deadline(),
@@ -63,11 +68,8 @@ impl Coordinator {
         .min()
     }
 
-    /// Says that we live, and sees who does not.
+    /// Says that we live.
     fn pulse(&mut self, turn: &mut Turn<'_>) {
-        for link in self.peers.overdue(turn.now.time, self.config.limits.failure_timeout) {
-            self.abandon(turn, link, "nothing was heard from this coordinator for too long");
-        }
         self.announce_standing(turn);
         if matches!(self.reigning, Reigning::Backup(_)) && !self.main_is_quiet() {
             self.unpark(turn);
@@ -88,6 +90,7 @@ impl Coordinator {
         if self.is_main() {
             self.remove_silent(turn);
             self.even_out(turn);
+            self.deny_without_enough(turn);
         }
         if now >= self.next_heartbeat {
             self.next_heartbeat = now + self.config.limits.heartbeat;

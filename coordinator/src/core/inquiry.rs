@@ -16,7 +16,7 @@ use super::links::Party;
 use super::reign::Reigning;
 use super::{Coordinator, Dialled, Turn};
 
-/// How long an answer may take.
+/// How long an answer may take. Whoever has not given it by then cannot be reached, and is not waited for any more.
 const ANSWER: Duration = Duration::from_millis(400);
 
 /// The pause between two rounds of questions.
@@ -26,8 +26,8 @@ const AGAIN: Duration = Duration::from_millis(250);
 #[derive(Debug, Default)]
 pub(super) struct Inquiry {
     asked: BTreeMap<ServerId, Asked>,
-    /// The round ends then.
-    until: Option<Time>,
+    /// A round is under way.
+    asking: bool,
     /// The next one begins then.
     again: Option<Time>,
     /// Somebody heard a main coordinator in the round before.
@@ -37,6 +37,8 @@ pub(super) struct Inquiry {
 #[derive(Debug)]
 struct Asked {
     contact: Contact,
+    /// It is to answer by then.
+    until: Time,
     /// What it said in this round: whether it hears a main coordinator.
     answer: Option<bool>,
 }
@@ -48,39 +50,44 @@ enum Contact {
     Gone,
 }
 
+impl Inquiry {
+    /// Whether this worker was asked in vain: it is gone, or cut off.
+    pub(super) fn asked_in_vain(&self, id: &ServerId) -> bool {
+        self.asked.get(id).is_some_and(|asked| asked.answer.is_none())
+    }
+}
+
 impl Coordinator {
     /// Whether workers are still to be heard, or hear a main coordinator; and when to look again.
     pub(super) fn inquire(&mut self, turn: &mut Turn<'_>) -> (bool, Option<Time>) {
         let now = turn.now.time;
         let Reigning::Seeking(seeking) = &mut self.reigning else { return (false, None) };
         let inquiry = &mut seeking.inquiry;
-        match (inquiry.until, inquiry.again) {
-            (None, Some(again)) if now < again => return (true, Some(again)),
-            (None, _) => {
-                inquiry.until = Some(now + ANSWER);
-                inquiry.again = None;
-                self.ask_workers(turn);
-            }
-            (Some(_), _) => {}
+        if let Some(again) = inquiry.again.filter(|again| now < *again) {
+            return (true, Some(again));
+        }
+        if !std::mem::replace(&mut inquiry.asking, true) {
+            self.ask_workers(turn);
         }
         let Reigning::Seeking(seeking) = &mut self.reigning else { return (false, None) };
         let inquiry = &mut seeking.inquiry;
-        let until = inquiry.until.unwrap_or(now);
-        let open = |asked: &Asked| asked.answer.is_none() && !matches!(asked.contact, Contact::Gone);
         if inquiry.asked.values().any(|asked| asked.answer == Some(true)) {
             if !inquiry.heard {
                 info!("workers hear the main coordinator; it is only this one that does not");
             }
             inquiry.heard = true;
-            inquiry.until = None;
+            inquiry.asking = false;
             inquiry.again = Some(now + AGAIN);
             return (true, inquiry.again);
         }
-        let waits = until > now && inquiry.asked.values().any(open);
-        (waits, waits.then_some(until))
+        let open = |asked: &&Asked| asked.answer.is_none() && !matches!(asked.contact, Contact::Gone);
+        let until = inquiry.asked.values().filter(open).map(|asked| asked.until).max();
+        let until = until.filter(|until| *until > now);
+        (until.is_some(), until)
     }
 
     fn ask_workers(&mut self, turn: &mut Turn<'_>) {
+        let until = turn.now.time + ANSWER;
         let workers = self.placement.servers();
         for worker in workers.into_iter().take(self.config.limits.asked_workers) {
             let Reigning::Seeking(seeking) = &mut self.reigning else { return };
@@ -88,12 +95,13 @@ impl Coordinator {
                 Some(asked) if !matches!(asked.contact, Contact::Gone) => {
                     asked.answer = None;
                     if let Contact::Open(link) = asked.contact {
+                        asked.until = until;
                         self.ask(turn, link);
                     }
                 }
                 _ => {
                     let dial = self.dials.insert(Dialled::Worker(worker.id.clone()));
-                    let asked = Asked { contact: Contact::Dialling(dial), answer: None };
+                    let asked = Asked { contact: Contact::Dialling(dial), until, answer: None };
                     seeking.inquiry.asked.insert(worker.id, asked);
                     turn.actions.push(Action::Dial { dial, address: worker.address });
                 }

@@ -236,12 +236,24 @@ impl Peers {
 
     /// The links on which too little is heard: unanswered greetings, and silence for `timeout`.
     pub(super) fn overdue(&self, now: Time, timeout: Duration) -> Vec<LinkId> {
-        let overdue = |peer: &Peer| match &peer.contact {
-            Contact::Greeting(link, until) if *until <= now => Some(*link),
-            Contact::Up(up) if now.since(up.heard) >= timeout => Some(up.link),
-            _ => None,
-        };
-        self.table.values().filter_map(overdue).collect()
+        let overdue = self.table.values().filter_map(|peer| peer.contact.patience(timeout));
+        overdue.filter(|(_, until)| *until <= now).map(|(link, _)| link).collect()
+    }
+
+    /// When the next link is overdue.
+    pub(super) fn patience(&self, timeout: Duration) -> Option<Time> {
+        self.table.values().filter_map(|peer| peer.contact.patience(timeout)).map(|(_, until)| until).min()
+    }
+}
+
+impl Contact {
+    /// Until when something is to be heard on which link.
+    fn patience(&self, timeout: Duration) -> Option<(LinkId, Time)> {
+        match self {
+            Contact::Greeting(link, until) => Some((*link, *until)),
+            Contact::Up(up) => Some((up.link, up.heard + timeout)),
+            Contact::Dialling | Contact::Resting(_) => None,
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use common::id::LinkId;
 use common::user::Username;
+use common::users;
 use common::wire::{
     ChangeSecretFailed, ForgetCoordinatorFailed, ImportFailed, LoginFailed, Message, Millis, RegisterFailed,
     RemoveUserFailed,
@@ -66,10 +67,7 @@ pub(super) enum Refusal {
         "the file holds users of {theirs}, this coordinator belongs to {ours}: to have both in one network, say --other-network"
     )]
     OtherNetwork { theirs: String, ours: String },
-    #[error(
-        "this registration of {name} lost its name to an earlier one, made at another coordinator while the two could not see each other. \
-         Register under another name; whoever runs this network can see both with `client status --conflicts`"
-    )]
+    #[error("{}", users::lost_name(name))]
     Conflict { name: Username },
 }
 

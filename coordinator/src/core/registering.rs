@@ -101,6 +101,6 @@ impl Coordinator {
             ));
         }
         self.registry.may_register(username)?;
-        Ok(())
+        username.check_presentable().map_err(|error| Refusal::Unacceptable(error.to_string()))
     }
 }

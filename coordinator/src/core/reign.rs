@@ -78,7 +78,7 @@ pub(super) struct Main {
     pub(super) merging: Option<Time>,
     /// What workers have said that they know.
     pub(super) known_to_workers: Seen,
-    /// Workers that are still to come back.
+    /// Workers that are still to come back: those that can be reached, as far as is known.
     pub(super) expected: BTreeSet<ServerId>,
     /// The members whose users have been taken over in this reign.
     pub(super) merged: BTreeSet<ServerId>,
@@ -287,11 +287,12 @@ impl Coordinator {
             return;
         }
         let was_told_everything = seeking.lost.is_certain() && self.rank.is_some();
+        let mut expected = if was_told_everything { BTreeSet::new() } else { self.placement.ids() };
+        expected.retain(|id| !seeking.inquiry.asked_in_vain(id));
         self.end_inquiry(turn);
         self.epoch = Some(epoch.clone());
         self.rank = Some(0);
         self.placement.restart(now);
-        let expected = if was_told_everything { BTreeSet::new() } else { self.placement.ids() };
         let others = self.peers.up().next().is_some();
         let gathering = (others || !self.placement.is_empty()).then(|| now + self.config.limits.sync_timeout);
         let merged = BTreeSet::from([self.config.id.clone()]);

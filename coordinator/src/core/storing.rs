@@ -55,8 +55,7 @@ impl Coordinator {
                 self.deny(turn, done.username, &done.asker, &refusal);
             }
         }
-        self.imports_settled();
-        self.confirm_imports(turn);
+        self.imports_settled(turn);
         self.list_ready(turn);
     }
 
@@ -124,11 +123,16 @@ impl Coordinator {
 
     /// The disk takes nothing: whoever waits for it is told to try again.
     pub(super) fn not_stored(&mut self, turn: &mut Turn<'_>) {
-        for (username, asker) in self.registry.disown() {
-            self.deny(turn, username, &asker, &Refusal::NotStored);
-        }
-        self.fail_imports(turn, &Refusal::NotStored);
+        self.deny_waiting(turn, &Refusal::NotStored);
         self.finish_drain(turn);
+    }
+
+    /// Whoever waits for a change to be made is told that it is not, as far as is known.
+    pub(super) fn deny_waiting(&mut self, turn: &mut Turn<'_>, refusal: &Refusal) {
+        for (username, asker) in self.registry.disown() {
+            self.deny(turn, username, &asker, refusal);
+        }
+        self.fail_imports(turn, refusal);
     }
 
     /// Releases the names whose hash does not come.

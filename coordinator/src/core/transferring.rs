@@ -87,9 +87,14 @@ impl Coordinator {
     }
 
     /// A batch is written.
-    pub(super) fn imports_settled(&mut self) {
+    pub(super) fn imports_settled(&mut self, turn: &mut Turn<'_>) {
+        let needed = self.config.require_backups;
+        if self.batch_copies < needed {
+            return self.fail_imports(turn, &Refusal::TooFewBackups(needed));
+        }
         let replicated = self.batch_copies > 0;
         self.imports.iter_mut().for_each(|importing| importing.replicated &= replicated);
+        self.confirm_imports(turn);
     }
 
     /// Tells whoever waits for nothing more that all is kept.

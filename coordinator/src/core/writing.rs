@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use common::epoch::Epoch;
-use common::id::LinkId;
+use common::id::{LinkId, ServerId};
 use common::machine::{Action, JobId};
 use common::time::Time;
 use common::user::{UserRecord, Username};
@@ -47,6 +47,11 @@ pub(super) enum Then {
     },
     /// This coordinator reigns.
     Reign(Epoch),
+    /// The operator at the other end is told that this coordinator is forgotten.
+    Forgotten {
+        link: LinkId,
+        id: ServerId,
+    },
 }
 
 impl Write {
@@ -171,6 +176,7 @@ impl Coordinator {
                 Then::Confirm { link, update } => self.update_done(turn, link, update),
                 Then::Uploaded { link } => self.uploaded(turn, link),
                 Then::Reign(epoch) => self.reign(turn, epoch),
+                Then::Forgotten { link, id } => self.forgotten(turn, link, &id),
             }
         }
         self.write_waiting(turn);

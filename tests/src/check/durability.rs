@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use common::user::{UserRecord, Username};
-use common::wire::{Durability as Promise, Message};
+use common::wire::{Durability as Promise, Message, Role};
 use coordinator::core::Effect as OfCoordinator;
 
 use super::ledger::{Ack, Request};
@@ -107,8 +107,11 @@ impl Check for Durability {
 }
 
 /// Whether what a coordinator has written as the main one comes to its own disk after those of all backups that it lists: else it would leave
-/// behind, should it die, what the next one does not know.
+/// behind, should it die, what the next one does not know. One that gave way meanwhile may still try again what its disk had refused.
 fn backups_first(scene: &Scene<'_>, main: ProcessId, users: &[(Username, UserRecord)]) -> Verdict {
+    if scene.coordinator(main).is_none_or(|coordinator| coordinator.status(false).role != Role::Main) {
+        return Ok(());
+    }
     let me = scene.cast.server_id(main);
     let is_new = |(name, record): &&(Username, UserRecord)| {
         let known = scene.disks.of(main).registration(name, &record.registration);

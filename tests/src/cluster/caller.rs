@@ -13,6 +13,9 @@ use super::{PATIENCE, Peer};
 /// How long to wait, at the most and drawn at random, when none of the coordinators has answered.
 const PAUSE_MILLIS: u64 = 40;
 
+/// How long a connection may take to be made: where it takes longer, the way is cut. As long as with our client.
+const CONNECTING: Duration = Duration::from_secs(1);
+
 /// Knows the coordinators of a group.
 #[derive(Clone, Debug)]
 pub struct Caller {
@@ -67,19 +70,21 @@ impl Caller {
         let (mut trail, mut redirected) = (Vec::new(), None);
         while began.elapsed() < PATIENCE {
             let from = redirected.take().unwrap_or_else(|| self.coordinators[self.at].clone());
-            let answered = Peer::connect_within(&from, self.attempt)
-                .and_then(|mut peer| peer.ask(request).map(|message| (peer, message)));
+            let answered = Peer::connect_within(&from, CONNECTING).and_then(|mut peer| {
+                peer.give_up_after(self.attempt);
+                peer.ask(request).map(|message| (peer, message))
+            });
             let heard = answered.as_ref().map_or("nothing".to_owned(), |(_, message)| message.to_string());
             trail.push(format!("{:?}: {from}: {heard}", began.elapsed()));
             let Some((peer, message)) = answered else {
-                self.go_on(trail.len());
+                self.go_on(&from, trail.len());
                 continue;
             };
             if message["command"] == "REDIRECT" {
                 redirected = Some(target(&message));
             } else if let Some(millis) = message["retry_after"].as_u64() {
                 std::thread::sleep(Duration::from_millis(fastrand::u64(0..=millis)));
-                self.go_on(trail.len());
+                self.go_on(&from, trail.len());
             } else {
                 return Answer { message, from, began, at: Instant::now(), trail, peer };
             }
@@ -87,10 +92,12 @@ impl Caller {
         panic!("asked in vain: {request}: {trail:#?}");
     }
 
-    /// The next coordinator; when all have been asked, after a pause.
-    fn go_on(&mut self, attempts: usize) {
-        self.at = (self.at + 1) % self.coordinators.len();
-        if attempts.is_multiple_of(self.coordinators.len()) {
+    /// The next coordinator that is another one than the one that did not help; after a pause when all have been asked.
+    fn go_on(&mut self, from: &Address, attempts: usize) {
+        let count = self.coordinators.len();
+        let next = (self.at + 1..=self.at + count).map(|at| at % count);
+        self.at = next.into_iter().find(|at| self.coordinators[*at] != *from).unwrap_or(self.at);
+        if attempts.is_multiple_of(count) {
             std::thread::sleep(Duration::from_millis(fastrand::u64(0..=PAUSE_MILLIS)));
         }
     }

@@ -11,6 +11,7 @@ pub mod crowd;
 mod group;
 mod peer;
 mod program;
+mod proxy;
 #[cfg(target_os = "linux")]
 mod spaces;
 #[cfg(target_os = "linux")]
@@ -28,6 +29,7 @@ pub use crowd::Crowd;
 pub use group::{is_normal, registrations, start_group, status};
 pub use peer::Peer;
 pub use program::{Outcome, Running, Sandbox};
+pub use proxy::Proxy;
 #[cfg(target_os = "linux")]
 pub use spaces::Spaces;
 #[cfg(target_os = "linux")]

@@ -48,10 +48,15 @@ impl Peer {
     /// Connects where somebody listens and answers in time; whatever is said and heard afterwards may take as long.
     pub fn connect_within(address: &Address, patience: Duration) -> Option<Self> {
         let mut found = (address.hostname.as_str(), address.port).to_socket_addrs().ok()?;
-        let peer = Peer::from(TcpStream::connect_timeout(&found.next()?, patience).ok()?);
-        peer.writer.set_read_timeout(Some(patience)).expect("a time-out that is not zero");
-        peer.writer.set_write_timeout(Some(patience)).expect("a time-out that is not zero");
+        let mut peer = Peer::from(TcpStream::connect_timeout(&found.next()?, patience).ok()?);
+        peer.give_up_after(patience);
         Some(peer)
+    }
+
+    /// From now on, whatever is said or heard may take as long.
+    pub fn give_up_after(&mut self, patience: Duration) {
+        self.writer.set_read_timeout(Some(patience)).expect("a time-out that is not zero");
+        self.writer.set_write_timeout(Some(patience)).expect("a time-out that is not zero");
     }
 
     /// Says one message.

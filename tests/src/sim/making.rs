@@ -48,6 +48,9 @@ impl Cast {
                         RegisterMode::IfMissing
                     },
                     reconnect: true,
+                    session: None,
+                    start: Default::default(),
+                    resume: true,
                     seed,
                     limits: Default::default(),
                 };

@@ -7,8 +7,8 @@ use common::machine::Action;
 use common::time::Now;
 use common::user::Username;
 use common::wire::{
-    ActivityBroadcast, ActivityMessage, AuthenticationFail, ChangeSecretFailed, DeLoad, MainAnswer,
-    MainQuery, Message, Millis, RemoveUserFailed,
+    ActivityMessage, ActivityRetrieve, AuthenticationFail, ChangeSecretFailed, DeLoad, MainAnswer, MainQuery,
+    Message, Millis, RemoveUserFailed,
 };
 
 use super::session::{Attempt, Phase, Purpose, Session};
@@ -32,6 +32,8 @@ impl Worker {
             Message::Login(login) => self.login(now, link, login, out),
             Message::Register(register) => self.register(now, link, register, out),
             Message::ActivityMessage(message) => self.publish(now, link, &message, out),
+            Message::ActivityAck(ack) => self.acknowledged(now, link, &ack, out),
+            Message::ActivityRetrieve(ask) => self.client_asks(now, link, ask, out),
             Message::Logout(_) => self.close(now, link, None, out),
             Message::Authenticate(authenticate) => {
                 self.admit_neighbour(now, link, authenticate, epoch, out);
@@ -91,9 +93,9 @@ impl Worker {
     }
 
     fn publish(&mut self, now: Now, link: LinkId, message: &ActivityMessage, out: &mut Actions) {
-        let Some(Link::Client(session)) = self.links.get(link) else { unreachable!("a client spoke") };
-        let activity = match session.author(message, &self.digests) {
-            Ok(username) => message.activity.authenticated(username),
+        let Some(Link::Client(session)) = self.links.get_mut(link) else { unreachable!("a client spoke") };
+        let username = match session.author(message, &self.digests) {
+            Ok(username) => username.clone(),
             Err(info) => {
                 let last = AuthenticationFail { info: info.to_owned(), retry_after: None };
                 return self.close(now, link, Some(last.into()), out);
@@ -103,19 +105,34 @@ impl Worker {
         if message.activity.get().len() > limit {
             return self.refuse(now, link, format!("the activity is longer than {limit} bytes"), out);
         }
-        if self.drain.is_some() {
-            // As if it had come after the close that is imminent.
-            return;
+        let attachment = session.attachment_mut().expect("an author is logged in");
+        let (session, is_capable) = (attachment.session(), attachment.is_capable());
+        let seq = match attachment.number(message.activity_seq, self.ordering.last(&session)) {
+            Ok(seq) => seq,
+            Err(info) => return self.refuse(now, link, info, out),
+        };
+        if is_capable {
+            self.reports.owed(now.time, session, seq);
         }
-        let broadcast = ActivityBroadcast { id: Some(self.flood.next_id()), ..activity.into() };
-        let mut frame = std::mem::take(&mut self.frame);
-        frame.clear();
-        Message::from(broadcast).encode_into(&mut frame);
-        self.append(&frame);
-        self.intake.took_from_client(now.time, frame.len());
-        let full = self.neighbours.push_to_all(now.time, &frame);
-        self.frame = frame;
-        self.cut_off(now, full, out);
+        self.take_from_client(now, session, seq, &message.activity, &username, out);
+    }
+
+    /// A client asks for what it misses while it is live. One answer at a time is enough.
+    fn client_asks(&mut self, now: Now, link: LinkId, ask: ActivityRetrieve, out: &mut Actions) {
+        let session = self.session(link);
+        let info = match session.attachment() {
+            Some(attachment) if !attachment.is_capable() => {
+                "ACTIVITY_RETRIEVE is for clients that have a session"
+            }
+            Some(_) if !session.took_replies() => "ACTIVITY_RETRIEVE before the last one's answer was taken",
+            Some(_) => {
+                let answer = self.answer(ask).into();
+                self.session(link).answer(now.time, &answer);
+                return out.push(Action::Flush(link));
+            }
+            None => "log in first: ACTIVITY_RETRIEVE comes after LOGIN_SUCCESS",
+        };
+        self.refuse(now, link, info, out);
     }
 
     /// A coordinator that does not hear the main one asks whether we do. It may ask again on this connection.
@@ -169,6 +186,12 @@ impl Worker {
     ) -> Vec<u8> {
         match session.phase() {
             Phase::LoggedIn { .. } => {
+                self.stops_reading(&session);
+                let name = session.attachment().expect("it is logged in").session();
+                if self.sessions.get(&name) == Some(&link) {
+                    self.sessions.remove(&name);
+                    self.reports.detached(name);
+                }
                 self.load -= 1;
                 self.tell_coordinator(now, DeLoad { load: self.load }, out);
             }

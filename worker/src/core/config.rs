@@ -85,12 +85,18 @@ pub struct Limits {
     pub feed_bytes: usize,
     /// PERIOD_FOR_ORDERING.
     pub ordering_period: Duration,
-    /// Bytes of one origin's activities that may wait for earlier ones.
+    /// Bytes of activities that may wait for earlier ones, of all sessions.
     pub held_bytes: usize,
+    /// Sessions whose numbering is remembered.
+    pub sessions: usize,
+    /// How long a report waits for counts.
+    pub report_timeout: Duration,
+    /// How long a worker that starts takes no clients, because it asks others for what it missed.
+    pub recovery: Duration,
     /// How long a worker that no coordinator lists is remembered without a link. A minute outlasts a coordinator's restart, after
     /// which the workers come back one by one.
     pub unlisted: Duration,
-    /// How long a drain may take to flush the clients. 3 s outlast a slow network; a client that takes longer is stalled.
+    /// How long a drain may take: to hand over the clients, and again to tell the other workers what became of what was published.
     pub drain: Duration,
     /// How often deadlines and stalls are looked for; what is noticed is late by this at most.
     pub sweep: Duration,
@@ -119,8 +125,11 @@ impl Default for Limits {
             feed_bytes: limits::FEED_BYTES,
             ordering_period: limits::ORDERING_PERIOD,
             held_bytes: limits::HELD_BYTES,
+            sessions: limits::SESSIONS,
+            report_timeout: limits::REPORT_TIMEOUT,
+            recovery: limits::RECOVERY,
             unlisted: Duration::from_secs(60),
-            drain: Duration::from_secs(3),
+            drain: limits::DRAIN_TIMEOUT,
             sweep: Duration::from_secs(1),
         }
     }
@@ -179,6 +188,6 @@ pub struct Counters {
     pub stalled: u64,
     /// Activities that arrived although they had been seen.
     pub duplicates: u64,
-    /// Gaps in an origin's activities that were not waited for any longer.
+    /// Gaps in a session's activities that were not waited for any longer.
     pub gaps: u64,
 }

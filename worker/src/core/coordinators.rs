@@ -10,8 +10,7 @@ use common::time::Now;
 use common::user::{UserRecord, Username};
 use common::users::Seen;
 use common::wire::{
-    Address, Authenticate, AuthenticateSuccess, AuthenticationFail, LockRequest, Message, ServerLoad,
-    SyncUser, UserQuery,
+    Address, Authenticate, AuthenticateSuccess, AuthenticationFail, LockRequest, Message, SyncUser, UserQuery,
 };
 
 use super::logging_in::Record;
@@ -61,10 +60,17 @@ impl Worker {
             }
             Message::LockAllowed(allowed) => self.lock_allowed(now, allowed, out),
             Message::LockDenied(denied) => self.lock_denied(now, denied, out),
-            Message::SynchronisedNewServer(new) => self.roster.joined(now.time, new.server),
-            Message::RemoveServer(removed) => self.roster.removed(now.time, &removed.id),
+            Message::SynchronisedNewServer(new) => {
+                self.roster.joined(now.time, new.server);
+                self.see_who_is_reachable(now);
+            }
+            Message::RemoveServer(removed) => {
+                self.roster.removed(now.time, &removed.id);
+                self.see_who_is_reachable(now);
+            }
             Message::BackupList(list) => self.coordinators_listed(now, link, list, out),
             Message::Redirect(redirect) => self.leave_for(now, link, redirect.address, out),
+            Message::MoveClients(order) => self.move_clients(now, &order, out),
             Message::InvalidMessage(_) | Message::AuthenticationFail(_) => {
                 self.server_refused(now, link, &message, out)
             }
@@ -171,7 +177,13 @@ impl Worker {
         self.hear_epoch(epoch);
         self.upstream.established(now.time, id);
         self.roster.listed(now.time, servers);
-        self.tell_coordinator(now, ServerLoad { load: self.load, ..ServerLoad::default() }, out);
+        self.see_who_is_reachable(now);
+        if let Some(recovery) = &mut self.recovery {
+            recovery.listed(now.time);
+        }
+        if !self.see_to_recovery(now, out) {
+            self.tell_load(now, out);
+        }
         for (username, secret) in self.registrations.unanswered() {
             self.tell_coordinator(now, LockRequest { username, secret }, out);
         }
@@ -254,14 +266,18 @@ impl Worker {
 
     /// The other side says that it will not have us, or did not understand us.
     pub(super) fn server_refused(&mut self, now: Now, link: LinkId, message: &Message, out: &mut Actions) {
-        let info = match message {
-            Message::InvalidMessage(message) => &message.info,
-            Message::AuthenticationFail(fail) => &fail.info,
+        let (info, passes) = match message {
+            Message::InvalidMessage(message) => (&message.info, false),
+            Message::AuthenticationFail(fail) => (&fail.info, fail.retry_after.is_some()),
             _ => unreachable!("only refusals come here"),
         };
         let coordinator = self.upstream.address();
         match self.neighbours.id(link) {
             Some(id) => tracing::warn!(%id, "a worker refused us: {info}"),
+            // It reigns no longer: whoever does is found at once.
+            None if self.upstream.is_established() && passes => {
+                tracing::info!(%coordinator, "the coordinator sends us away: {info}");
+            }
             None if self.upstream.is_established() => {
                 tracing::error!(
                     %coordinator,
@@ -288,7 +304,7 @@ impl Worker {
             to: None,
             load: None,
             users_after: Seen::default(),
-            recovering: false,
+            recovering: self.is_recovering(),
         }
     }
 }

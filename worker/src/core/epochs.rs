@@ -6,7 +6,7 @@
 
 use common::epoch::Epoch;
 use common::time::Now;
-use common::wire::{AuthenticationFail, Message, ServerLoad};
+use common::wire::{AuthenticationFail, Message};
 
 use super::{Actions, Worker};
 
@@ -30,8 +30,8 @@ impl Worker {
     pub(super) fn spread_epoch(&mut self, now: Now, out: &mut Actions) {
         if std::mem::take(&mut self.epoch_is_news) {
             tracing::info!(epoch = self.epoch.as_ref().map(Epoch::to_string), "a new epoch");
-            self.tell_coordinator(now, ServerLoad { load: self.load, ..ServerLoad::default() }, out);
-            self.announce(now, out);
+            self.tell_load(now, out);
+            self.announce(now, None, out);
         }
     }
 

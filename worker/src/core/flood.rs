@@ -1,244 +1,208 @@
-//! The flood's memory: which activities have been seen, and in which order they are delivered.
+//! The flood's memory: which activities have been seen, by the ids that workers gave them.
 //!
-//! An activity's id is (origin worker, incarnation, sequence). An origin numbers without gaps, so what was seen of an incarnation
-//! is one number, the next expected, and what came too early. Early activities are passed on at once (that is the router's
-//! part) but delivered in their origin's order: they wait for those before them for [`Limits::ordering_period`] at most. Then the
-//! gap is given up, and what of it still comes is a duplicate.
+//! An activity's id is (origin worker, incarnation, sequence). An origin numbers without gaps, so what was seen of an incarnation is one
+//! range, and a few more while something is missing: a [`Position`].
 //!
-//! **Invariants.** No id is delivered twice, as long as its origin is remembered. The ids of one incarnation are delivered in
-//! ascending order. What is held is bounded per incarnation, and so is the number of incarnations and of origins: the one that
-//! has been silent for longest is forgotten.
+//! **Invariant.** No id is new twice, as long as its incarnation is remembered. What is remembered is bounded: of an incarnation the lowest
+//! gaps are closed, and of too many the one that has been known for longest is forgotten that nobody holds anything of.
 //!
-//! Not here: links, the log, and repairing gaps (which needs somebody to ask).
+//! Not here: in which order activities are delivered (`ordering`), links, and asking for what is missing (`catch_up`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use common::id::{ActivityId, Incarnation, Seq, ServerId};
-use common::time::Time;
+use common::limits::GAPS;
+use common::position::{Position, StreamId};
 
-use super::config::Limits;
-
-/// Origins that are remembered. Far more than workers that may ever be linked.
-const ORIGINS: usize = 1_024;
-
-/// Incarnations of one origin that are remembered: activities of a past one are still on their way for seconds at most.
-const INCARNATIONS: usize = 4;
+/// Incarnations that are remembered, of all workers together.
+const STREAMS: usize = 1_024;
 
 /// What has been seen.
 #[derive(Debug)]
 pub(super) struct Flood {
-    own: ActivityId,
-    origins: BTreeMap<ServerId, Vec<Stream>>,
-    /// Incarnations of which something is held, and when to look after it: no later than when the first of it has waited enough.
-    waiting: BTreeMap<(ServerId, Incarnation), Time>,
-    /// What may be delivered now, in order.
-    ready: VecDeque<Vec<u8>>,
-    gaps: u64,
-    limits: Limits,
-}
-
-/// What has been seen of one incarnation of one origin.
-#[derive(Debug)]
-struct Stream {
-    incarnation: Incarnation,
-    /// The first number that has been neither delivered nor given up.
+    own: StreamId,
     next: Seq,
-    /// Frames that came early, and when. All are above `next`.
-    held: BTreeMap<Seq, (Time, Vec<u8>)>,
-    held_bytes: usize,
-    heard: Time,
-}
-
-/// What an activity from another worker is to us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Novelty {
-    /// Seen before, or given up.
-    Seen,
-    /// New, and the next of its origin: deliver it, then what [`Flood::next_ready`] gives.
-    Next,
-    /// New, but others come first. It is kept here; deliver what [`Flood::next_ready`] gives.
-    Early,
+    seen: Position,
+    /// Streams in the order in which they became known.
+    known: VecDeque<StreamId>,
+    /// What was dropped because the same activity had come under another id.
+    dropped: Position,
+    /// What had been published before we began and nobody holds any more.
+    before: Position,
 }
 
 impl Flood {
-    /// An empty memory of the worker `own` in this incarnation.
-    pub(super) fn new(own: ServerId, incarnation: Incarnation, limits: Limits) -> Self {
+    /// The worker `own` begins in this incarnation, and holds `held` from earlier ones.
+    pub(super) fn new(own: ServerId, incarnation: Incarnation, held: Position) -> Self {
         Flood {
-            own: ActivityId { origin: own, incarnation, seq: Seq(0) },
-            origins: BTreeMap::new(),
-            waiting: BTreeMap::new(),
-            ready: VecDeque::new(),
-            gaps: 0,
-            limits,
+            own: StreamId { origin: own, incarnation },
+            next: Seq(0),
+            known: held.streams().map(|(stream, _)| stream.clone()).collect(),
+            seen: held,
+            dropped: Position::default(),
+            before: Position::default(),
         }
     }
 
-    /// The id for an activity of our own.
+    /// The id for an activity that is taken in here. It counts as seen.
     pub(super) fn next_id(&mut self) -> ActivityId {
-        let id = self.own.clone();
-        self.own.seq = id.seq.next();
+        let StreamId { origin, incarnation } = self.own.clone();
+        let id = ActivityId { origin, incarnation, seq: self.next };
+        self.next = id.seq.next();
+        self.seen.insert(&id);
         id
     }
 
     /// The number that our next activity will have.
     pub(super) fn next_seq(&self) -> Seq {
-        self.own.seq
+        self.next
     }
 
-    /// Gaps given up so far.
-    pub(super) fn gaps(&self) -> u64 {
-        self.gaps
+    /// All that has been seen.
+    pub(super) fn seen(&self) -> &Position {
+        &self.seen
     }
 
-    /// An activity arrived from another worker as `frame`. The first of an unknown incarnation says where that begins for us.
-    pub(super) fn offer(&mut self, now: Time, id: &ActivityId, frame: &[u8]) -> Novelty {
-        if id.origin == self.own.origin && id.incarnation == self.own.incarnation {
-            return Novelty::Seen;
+    /// An activity has come from another worker; those that we may forget are the ones of which `held` has nothing. Says whether it is new.
+    pub(super) fn offer(&mut self, id: &ActivityId, held: &Position) -> bool {
+        let stream = StreamId::from(id);
+        if stream == self.own {
+            // Nobody but us numbers these.
+            return false;
         }
-        let Flood { waiting, ready, gaps, limits, .. } = self;
-        let Some(stream) = find(&mut self.origins, &id.origin, id.incarnation) else {
-            self.begin(now, &id.origin, id.incarnation, id.seq.next());
-            return Novelty::Next;
-        };
-        stream.heard = now;
-        if id.seq < stream.next || stream.held.contains_key(&id.seq) {
-            return Novelty::Seen;
+        if self.seen.of(&stream).is_none() {
+            self.make_room(held);
+            self.known.push_back(stream);
         }
-        if id.seq == stream.next {
-            stream.next = id.seq.next();
-            if !stream.held.is_empty() {
-                stream.release_run(ready);
-                if stream.held.is_empty() {
-                    waiting.remove(&(id.origin.clone(), id.incarnation));
-                }
-            }
-            return Novelty::Next;
-        }
-        if stream.held.is_empty() {
-            waiting.insert((id.origin.clone(), id.incarnation), now + limits.ordering_period);
-        }
-        stream.held.insert(id.seq, (now, frame.to_vec()));
-        stream.held_bytes += frame.len();
-        if stream.held_bytes > limits.held_bytes {
-            *gaps += stream.release_through(&id.origin, Seq(u64::MAX), ready);
-            waiting.remove(&(id.origin.clone(), id.incarnation));
-        }
-        Novelty::Early
+        self.seen.insert(id)
     }
 
-    /// The origin itself says that its next activity will be `next`. Where its incarnation is new to us, that is where it begins.
-    pub(super) fn announced(&mut self, now: Time, origin: &ServerId, incarnation: Incarnation, next: Seq) {
-        if find(&mut self.origins, origin, incarnation).is_none() {
-            self.begin(now, origin, incarnation, next);
-        }
+    /// The activity is known by another id.
+    pub(super) fn dropped(&mut self, id: &ActivityId) {
+        self.dropped.insert(id);
     }
 
-    /// The next frame whose turn has come, if any.
-    pub(super) fn next_ready(&mut self) -> Option<Vec<u8>> {
-        self.ready.pop_front()
+    /// Nobody who could be asked holds more: what is missing now was before our time.
+    pub(super) fn caught_up(&mut self) {
+        self.before = self.published().without(&self.seen);
     }
 
-    /// When to call [`give_up`](Self::give_up).
-    pub(super) fn deadline(&self) -> Option<Time> {
-        self.waiting.values().min().copied()
+    /// What those who begin to listen now will not get: everything that was given to listeners here, and what was before our time. `waiting`
+    /// was received and has not been given to anybody.
+    pub(super) fn past(&self, waiting: &Position) -> Position {
+        let mut past = self.seen.without(waiting);
+        past.extend(&self.before);
+        past
     }
 
-    /// Gives up the gaps in front of what has waited long enough; what followed them is ready.
-    pub(super) fn give_up(&mut self, now: Time) {
-        let due: Vec<_> =
-            self.waiting.iter().filter(|(_, at)| **at <= now).map(|(key, _)| key.clone()).collect();
-        for key in due {
-            let period = self.limits.ordering_period;
-            let stream = find(&mut self.origins, &key.0, key.1).expect("who waits is remembered");
-            if let Some(last) =
-                stream.held.iter().rfind(|(_, (at, _))| *at + period <= now).map(|(seq, _)| *seq)
-            {
-                self.gaps += stream.release_through(&key.0, last, &mut self.ready);
-            }
-            match stream.held.values().map(|(at, _)| *at).min() {
-                Some(earliest) => self.waiting.insert(key, earliest + period),
-                None => self.waiting.remove(&key),
-            };
-        }
+    /// What somebody who has `has` has not got of all that there was, whether it is held here or not. What came under two ids is listed once.
+    pub(super) fn owed(&self, has: &Position, waiting: &Position) -> Position {
+        let mut owed = self.past(waiting).without(has);
+        owed.subtract(&self.dropped);
+        owed
+    }
+
+    /// Keeps what is remembered small. To be called now and then.
+    pub(super) fn tidy(&mut self) {
+        self.seen.bound(GAPS);
+        self.dropped.bound(GAPS);
     }
 
     /// Asserts that no more is remembered than may be.
     pub(super) fn assert_bounds(&self) {
-        assert!(self.origins.len() <= ORIGINS, "{} origins are remembered", self.origins.len());
-        for (origin, streams) in &self.origins {
-            assert!(streams.len() <= INCARNATIONS, "{} incarnations of {origin}", streams.len());
-            for stream in streams {
-                assert!(
-                    stream.held_bytes <= self.limits.held_bytes,
-                    "{} bytes of {origin}",
-                    stream.held_bytes
-                );
-                let waits = self.waiting.contains_key(&(origin.clone(), stream.incarnation));
-                assert_eq!(waits, !stream.held.is_empty(), "what is held has a deadline");
-            }
-        }
-        assert!(self.ready.is_empty(), "what is ready is delivered at once");
+        let streams = self.seen.streams().count();
+        assert!(streams <= STREAMS + 1, "{streams} incarnations are remembered");
     }
 
-    fn begin(&mut self, now: Time, origin: &ServerId, incarnation: Incarnation, next: Seq) {
-        if !self.origins.contains_key(origin) && self.origins.len() == ORIGINS {
-            let heard = |streams: &Vec<Stream>| streams.iter().map(|stream| stream.heard).max();
-            let silent =
-                self.origins.iter().min_by_key(|(_, streams)| heard(streams)).map(|(id, _)| id.clone());
-            let silent = silent.expect("there are many");
-            for stream in self.origins.remove(&silent).expect("it was just found") {
-                self.forget(&silent, stream);
-            }
+    /// All that must have been published, because something after it was.
+    fn published(&self) -> Position {
+        let mut all = Position::default();
+        for (stream, ranges) in self.seen.streams() {
+            all.add(stream, 0, ranges.last().expect("no stream is empty"));
         }
-        let streams = self.origins.entry(origin.clone()).or_default();
-        let forgotten = (streams.len() == INCARNATIONS).then(|| {
-            let silent =
-                (0..streams.len()).min_by_key(|&index| streams[index].heard).expect("there are some");
-            streams.remove(silent)
-        });
-        streams.push(Stream { incarnation, next, held: BTreeMap::new(), held_bytes: 0, heard: now });
-        if let Some(stream) = forgotten {
-            self.forget(origin, stream);
-        }
+        all
     }
 
-    fn forget(&mut self, origin: &ServerId, mut stream: Stream) {
-        self.gaps += stream.release_through(origin, Seq(u64::MAX), &mut self.ready);
-        self.waiting.remove(&(origin.clone(), stream.incarnation));
-    }
-}
-
-fn find<'a>(
-    origins: &'a mut BTreeMap<ServerId, Vec<Stream>>,
-    origin: &ServerId,
-    incarnation: Incarnation,
-) -> Option<&'a mut Stream> {
-    origins.get_mut(origin)?.iter_mut().find(|stream| stream.incarnation == incarnation)
-}
-
-impl Stream {
-    /// Releases what is held and follows `next` without a gap.
-    fn release_run(&mut self, ready: &mut VecDeque<Vec<u8>>) {
-        while let Some((_, frame)) = self.held.remove(&self.next) {
-            self.held_bytes -= frame.len();
-            self.next = self.next.next();
-            ready.push_back(frame);
+    fn make_room(&mut self, held: &Position) {
+        if self.known.len() < STREAMS {
+            return;
         }
-    }
-
-    /// Gives up the gaps before `last`, releases what is held up to there and what follows without a gap. Returns the number of gaps.
-    fn release_through(&mut self, origin: &ServerId, last: Seq, ready: &mut VecDeque<Vec<u8>>) -> u64 {
-        let mut gaps = 0;
-        while let Some((&seq, _)) = self.held.first_key_value().filter(|(seq, _)| **seq <= last) {
-            tracing::warn!(%origin, from = %self.next, before = %seq, "activities did not arrive in time; going on without them");
-            gaps += 1;
-            self.next = seq;
-            self.release_run(ready);
+        let idle = self.known.iter().position(|stream| held.of(stream).is_none()).unwrap_or(0);
+        let idle = self.known.remove(idle).expect("there are many");
+        for memory in [&mut self.seen, &mut self.dropped, &mut self.before] {
+            memory.retain(|stream| *stream != idle);
         }
-        gaps
     }
 }
 
 #[cfg(test)]
-#[path = "flood_tests.rs"]
-mod tests;
+mod tests {
+    use super::*;
+
+    fn flood() -> Flood {
+        Flood::new("me".parse().unwrap(), Incarnation(1), Position::default())
+    }
+
+    fn offer(flood: &mut Flood, id: &str) -> bool {
+        let new = flood.offer(&id.parse().unwrap(), &Position::default());
+        flood.assert_bounds();
+        new
+    }
+
+    fn position(text: &str) -> Position {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn each_id_is_new_once_and_ours_never() {
+        let mut flood = flood();
+        let ours = flood.next_id();
+        assert!(!flood.offer(&ours, &Position::default()));
+        assert!(!offer(&mut flood, "me/0000000000000001/77"), "nobody else numbers for us");
+        assert!(offer(&mut flood, "me/0000000000000002/0"), "an earlier start of us did");
+        for seq in [0, 5, 1, 3] {
+            let id = format!("a/0000000000000001/{seq}");
+            assert!(offer(&mut flood, &id));
+            assert!(!offer(&mut flood, &id));
+        }
+        assert_eq!(
+            flood.seen().to_string(),
+            "a/0000000000000001/0-1+3+5,me/0000000000000001/0,me/0000000000000002/0"
+        );
+    }
+
+    #[test]
+    fn what_was_before_us_is_owed_to_who_comes_from_elsewhere_and_not_to_who_begins_here() {
+        let mut flood = flood();
+        for seq in [60, 61, 63] {
+            offer(&mut flood, &format!("a/0000000000000001/{seq}"));
+        }
+        flood.caught_up();
+        offer(&mut flood, "a/0000000000000001/65");
+        let nothing = Position::default();
+        assert_eq!(flood.past(&nothing), position("a/0000000000000001/0-63+65"));
+        assert_eq!(
+            flood.past(&position("a/0000000000000001/65")),
+            position("a/0000000000000001/0-63"),
+            "it waits for those before it"
+        );
+        flood.dropped(&"a/0000000000000001/61".parse().unwrap());
+        assert_eq!(
+            flood.owed(&position("a/0000000000000001/0-40"), &nothing),
+            position("a/0000000000000001/41-60+62-63+65")
+        );
+    }
+
+    #[test]
+    fn of_too_many_incarnations_the_oldest_is_forgotten_that_nobody_holds() {
+        let mut flood = flood();
+        let held = position("w/0000000000000000/0");
+        for incarnation in 0..STREAMS as u64 + 10 {
+            let id: ActivityId = format!("w/{incarnation:016x}/0").parse().unwrap();
+            assert!(flood.offer(&id, &held));
+            flood.assert_bounds();
+        }
+        assert!(!flood.offer(&"w/0000000000000000/0".parse().unwrap(), &held), "it is held");
+        assert!(flood.offer(&"w/0000000000000001/0".parse().unwrap(), &held), "it is forgotten");
+    }
+}

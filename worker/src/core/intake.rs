@@ -19,7 +19,7 @@ use common::id::LinkId;
 use common::time::Time;
 use slotmap::SecondaryMap;
 
-use super::log::Position;
+use super::log::Offset;
 
 /// A client that is further behind its share than it should take in this time is waited for no longer. A machine must be very busy to let
 /// a process wait for so long.
@@ -48,7 +48,7 @@ pub(super) struct Intake {
     /// How much the log grows between two looks.
     step: usize,
     behind: Behind,
-    looked_at: Position,
+    looked_at: Offset,
     /// When to look again although the log has not grown; none where nobody is behind.
     next_look: Option<Time>,
     /// Until when the clients' share is used up.
@@ -59,7 +59,7 @@ pub(super) struct Intake {
 
 impl Intake {
     /// Nobody is behind. Beyond that, `rate` bytes a second; it is to be looked after each `step` bytes.
-    pub(super) fn new(rate: usize, step: usize, end: Position) -> Self {
+    pub(super) fn new(rate: usize, step: usize, end: Offset) -> Self {
         Intake {
             rate,
             step,
@@ -72,7 +72,7 @@ impl Intake {
     }
 
     /// Whether to find out who is behind, and to say so with [`looked`](Self::looked). The log ends at `end`.
-    pub(super) fn is_due(&self, now: Time, end: Position) -> bool {
+    pub(super) fn is_due(&self, now: Time, end: Offset) -> bool {
         end.since(self.looked_at) >= self.step || self.next_look.is_some_and(|at| at <= now)
     }
 
@@ -82,7 +82,7 @@ impl Intake {
     }
 
     /// These are behind.
-    pub(super) fn looked(&mut self, now: Time, end: Position, behind: Behind) {
+    pub(super) fn looked(&mut self, now: Time, end: Offset, behind: Behind) {
         if behind != self.behind {
             tracing::debug!(
                 clients = behind.clients,
@@ -197,9 +197,9 @@ mod tests {
     fn who_is_behind_is_looked_after_until_nobody_is() {
         let mut log = Log::new(100);
         let mut intake = Intake::new(RATE, 4, log.end());
-        log.append(b"12\n");
+        log.append_line(b"12\n");
         assert!(!intake.is_due(millis(0), log.end()));
-        log.append(b"\n");
+        log.append_line(b"\n");
         assert!(intake.is_due(millis(0), log.end()));
         intake.looked(millis(0), log.end(), Behind { clients: true, workers: false });
         assert!(!intake.is_due(millis(9), log.end()) && intake.is_due(millis(10), log.end()));

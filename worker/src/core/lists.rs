@@ -5,10 +5,12 @@
 //! that fails spread over the others. One that has not taken the last list is not sent another: a list never makes a client slow.
 
 use common::id::LinkId;
+use common::limits::TOKEN_LIFE;
 use common::machine::Action;
 use common::time::Now;
 use common::wire::{BackupEntry, BackupList, Role};
 
+use super::session::Phase;
 use super::{Actions, Effect, Link, Remembered, Worker};
 
 /// Workers that a client is told of. It tries one after the other: where none of eight answers, the coordinators know more.
@@ -84,7 +86,27 @@ impl Worker {
         self.rng.shuffle(&mut chosen);
         let servers: Vec<_> = chosen.into_iter().chain(coordinators).cloned().collect();
         if !servers.is_empty() {
-            self.reply(now, link, BackupList { servers, token: None }, out);
+            let token = self.renew_token(now, link);
+            self.reply(now, link, BackupList { servers, token }, out);
         }
+    }
+
+    /// A new token for a client that can be moved, where its time has come: while it is connected it always has one that is good for
+    /// some time, so that those of a worker that fails come back without a password hash.
+    fn renew_token(&mut self, now: Now, link: LinkId) -> Option<String> {
+        let Some(Link::Client(session)) = self.links.get_mut(link) else { return None };
+        let attachment = session.attachment_mut()?;
+        if attachment.token_due().is_none_or(|due| due > now.time) {
+            return None;
+        }
+        attachment.token_given(now.time + TOKEN_LIFE / 3);
+        self.token_for(now, link)
+    }
+
+    /// What the client on `link` can log in with at another worker.
+    pub(super) fn token_for(&self, now: Now, link: LinkId) -> Option<String> {
+        let Some(Link::Client(session)) = self.links.get(link) else { return None };
+        let Phase::LoggedIn { username, registration, .. } = session.phase() else { return None };
+        self.users.token(username.clone(), registration.clone(), now.wall + TOKEN_LIFE)
     }
 }

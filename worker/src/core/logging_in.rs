@@ -3,11 +3,16 @@
 use common::id::LinkId;
 use common::machine::{Action, JobId};
 use common::password;
+use common::position::Position;
+use common::session::{SessionId, SessionKey};
 use common::time::Now;
 use common::user::{Stamp, Username};
-use common::wire::{Login, LoginFailed, LoginSuccess, NewClient, UserQuery};
+use common::users;
+use common::wire::{InvalidMessage, Login, LoginFailed, LoginSuccess, NewClient, UserQuery};
 
+use super::attachment::Attachment;
 use super::clients::{BUSY, LEAVING};
+use super::resuming::Replay;
 use super::secrets::Digest;
 use super::session::{Attempt, Phase, Purpose};
 use super::{Actions, Effect, Job, Link, Worker};
@@ -21,6 +26,47 @@ const WRONG: &str = "wrong name or secret";
 /// What is said of a name that we do not know, where nobody could be asked whether it exists.
 const UNKNOWN: &str = "this server does not know you yet, and no coordinator answers; try again in a moment";
 
+/// The capability of a client that numbers what it publishes, acknowledges what it receives, and can be moved.
+const SESSION: &str = "session";
+
+/// What is said to who comes before this worker has caught up with the others.
+const CATCHING_UP: &str = "this server has just started and is catching up; try again in a moment";
+
+/// Ranges that a client's position may have: one a start of each worker, and some for what came out of order.
+const POSITION_RANGES: usize = 4_096;
+
+/// What a capable client wants besides being let in.
+#[derive(Debug)]
+pub(super) struct Wish {
+    session: SessionKey,
+    resume: Option<Position>,
+    last: Option<u64>,
+}
+
+impl Wish {
+    /// What `login` wishes for at a worker of `network`; nothing where the client is a classic one.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    fn of(login: &Login, network: Option<&String>) -> Result<Option<Box<Wish>>, String> {
+        if !login.capabilities.iter().any(|capability| capability == SESSION) {
+            return Ok(None);
+        }
+        let Some(session) = login.session.clone() else {
+            return Err("the capability \"session\" needs the key of one".to_owned());
+        };
+        if login.resume.as_ref().is_some_and(|position| position.len() > POSITION_RANGES) {
+            return Err(format!("a position has at most {POSITION_RANGES} ranges"));
+        }
+        if let (Some(theirs), Some(ours), Some(_)) = (&login.network, network, &login.resume)
+            && theirs != ours
+        {
+            return Err(format!("the position is of the network {theirs}, and this is {ours}"));
+        }
+        Ok(Some(Box::new(Wish { session, resume: login.resume.clone(), last: login.last })))
+    }
+}
+
 /// What is being verified.
 #[derive(Debug)]
 pub(super) struct Verification {
@@ -31,6 +77,8 @@ pub(super) struct Verification {
     changed: Option<Stamp>,
     /// How far that record can be trusted.
     record: Record,
+    /// Which of the name's live registrations it is.
+    tried: usize,
 }
 
 /// Against what a secret is verified.
@@ -52,10 +100,17 @@ impl Worker {
         if self.drain.is_some() {
             return self.deny_login(now, link, LEAVING, true, out);
         }
+        if self.is_recovering() {
+            return self.deny_login(now, link, CATCHING_UP, true, out);
+        }
         let username = match login.username.parse::<Username>() {
             Ok(username) => username,
             Err(error) => return self.deny_login(now, link, error.to_string(), false, out),
         };
+        match Wish::of(&login, self.users.network()) {
+            Ok(wish) => self.session(link).wishes(wish),
+            Err(info) => return self.deny_login(now, link, info, false, out),
+        }
         if login.capabilities.iter().any(|capability| capability == BACKUP_LIST) {
             let again = now.time + self.config.limits.heartbeat;
             self.session(link).wants_list(again);
@@ -137,7 +192,8 @@ impl Worker {
         let changed = user.map(|user| user.changed.clone());
         self.session(link).enter(Phase::Verifying { purpose: attempt.purpose });
         let secret = attempt.secret.clone();
-        let job = self.start_job(Job::Verification(Verification { link, attempt, changed, record }));
+        let job =
+            self.start_job(Job::Verification(Verification { link, attempt, changed, record, tried: 0 }));
         out.push(Action::Effect(Effect::Verify { job, secret, hash }));
     }
 
@@ -145,9 +201,16 @@ impl Worker {
         let Some(Job::Verification(verification)) = self.jobs.remove(&job) else {
             panic!("{job:?} verifies nothing")
         };
-        let Verification { link, attempt, changed, record } = verification;
+        let Verification { link, attempt, changed, record, tried } = verification;
         if !self.links.contains_key(link) {
             return;
+        }
+        if tried > 0 {
+            return if matches {
+                self.deny_login(now, link, users::lost_name(&attempt.username), false, out)
+            } else {
+                self.deny_secret_of(now, link, &attempt, tried + 1, out)
+            };
         }
         // An unknown name fails whatever the decoy says.
         if !matches || changed.is_none() {
@@ -182,7 +245,7 @@ impl Worker {
     ) {
         let username = &attempt.username;
         match attempt.purpose {
-            Purpose::LogIn if is_certain => self.deny_login(now, link, WRONG, false, out),
+            Purpose::LogIn if is_certain => self.deny_secret_of(now, link, attempt, 1, out),
             Purpose::LogIn => self.deny_login(now, link, UNKNOWN, true, out),
             // It was when this one asked. Hashing its secret took longer than the other's way to the disk.
             Purpose::Register { was_free: true } => {
@@ -192,6 +255,26 @@ impl Worker {
                 self.deny_registration(now, link, format!("{username} is registered"), false, out);
             }
         }
+    }
+
+    /// The secret is that of none of the name's live registrations before this one: one that lost the name is not let in either, and is
+    /// told why.
+    fn deny_secret_of(&mut self, now: Now, link: LinkId, attempt: &Attempt, tried: usize, out: &mut Actions) {
+        let next = self.users.live(&attempt.username).nth(tried);
+        let Some((record, hash)) = next.and_then(|next| Some((next, next.secret.clone()?))) else {
+            return self.deny_login(now, link, WRONG, false, out);
+        };
+        let (attempt, changed) = (attempt.clone(), Some(record.changed.clone()));
+        let secret = attempt.secret.clone();
+        self.session(link).enter(Phase::Verifying { purpose: attempt.purpose });
+        let job = self.start_job(Job::Verification(Verification {
+            link,
+            attempt,
+            changed,
+            record: Record::Answered,
+            tried,
+        }));
+        out.push(Action::Effect(Effect::Verify { job, secret, hash }));
     }
 
     /// The user has changed while its secret was being verified.
@@ -212,17 +295,57 @@ impl Worker {
         digest: Option<Digest>,
         out: &mut Actions,
     ) {
-        let end = self.log.end();
-        self.session(link).log_in(username.clone(), registration, digest, end);
+        let attachment = self.attach(now, link, &username, out);
+        let (is_capable, replays) = (attachment.is_capable(), attachment.replay.is_some());
+        self.session(link).log_in(username.clone(), registration, digest, attachment);
         self.load += 1;
         tracing::debug!(?link, %username, load = self.load, "logged in");
-        let info = format!("logged in as {username}");
+        let welcome = LoginSuccess {
+            info: format!("logged in as {username}"),
+            server: Some(self.config.id.clone()),
+            position: (is_capable && !replays).then(|| self.flood.past(&self.ordering.waiting())),
+            network: self.users.network().filter(|_| is_capable).cloned(),
+        };
         self.tell_coordinator(now, NewClient { username, load: self.load }, out);
-        let server = Some(self.config.id.clone());
-        self.reply(now, link, LoginSuccess { info, server, ..LoginSuccess::default() }, out);
+        self.reply(now, link, welcome, out);
+        if replays {
+            self.continue_replay(now, link, out);
+        } else if self.links.contains_key(link) {
+            self.go_live(link);
+        }
         if matches!(self.links.get(link), Some(Link::Client(session)) if session.list_due().is_some()) {
             self.tell_list(now, link, &self.destinations(), out);
         }
+    }
+
+    /// The attachment that a client has wished for. Where its session is attached by an older connection, that is closed.
+    fn attach(&mut self, now: Now, link: LinkId, username: &Username, out: &mut Actions) -> Attachment {
+        let Some(wish) = self.session(link).take_wish() else {
+            return Attachment::classic(SessionId(self.rng.u128(..)));
+        };
+        let session = wish.session.session(username);
+        if let Some(old) = self.sessions.get(&session).copied() {
+            let info = "the session goes on over another connection".to_owned();
+            self.close(now, old, Some(InvalidMessage { info }.into()), out);
+        }
+        self.sessions.insert(session, link);
+        let mut attachment = Attachment::capable(session, now.time);
+        attachment.replay = match (wish.resume, wish.last) {
+            (Some(position), _) => Some(Box::new(self.replay_after(now.time, position))),
+            (None, Some(last)) => {
+                let last = usize::try_from(last).unwrap_or(usize::MAX);
+                Some(Box::new(Replay::latest(now.time, self.log.last(last))))
+            }
+            (None, None) => None,
+        };
+        attachment
+    }
+
+    /// From here on a client gets what is appended. Returns the replay that this ends.
+    pub(super) fn go_live(&mut self, link: LinkId) -> Option<Box<Replay>> {
+        let (end, ordinal) = (self.log.end(), self.deliveries.next_ordinal());
+        self.attached += 1;
+        self.session(link).go_live(end, ordinal)
     }
 
     fn deny_login(

@@ -12,9 +12,14 @@
 //! of sessions that are logged in at this moment.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod activities;
+mod attachment;
+mod catch_up;
 mod clients;
 mod config;
 mod coordinators;
+mod deliveries;
+mod draining;
 mod epochs;
 mod flood;
 mod intake;
@@ -23,11 +28,18 @@ mod log;
 mod logging_in;
 mod neighbours;
 mod observed;
+mod ordering;
+mod recovering;
 mod register;
 mod registering;
+mod reporting;
+mod reports;
+mod resuming;
+mod retrieving;
 mod roster;
 mod secrets;
 mod session;
+mod tally;
 mod timers;
 mod upstream;
 mod users;
@@ -38,6 +50,8 @@ use std::collections::BTreeMap;
 use common::epoch::Epoch;
 use common::id::{LinkId, ServerId};
 use common::machine::{Action, DialError, DialId, Event, JobId, Machine};
+use common::position::Position;
+use common::session::SessionId;
 use common::time::{Now, Time};
 use common::user::Username;
 use common::users::Seen;
@@ -46,16 +60,21 @@ use slotmap::SecondaryMap;
 
 pub use config::{Config, Counters, Effect, Input, Limits, Remembered};
 
+use catch_up::CatchUp;
+use deliveries::Deliveries;
+use draining::Drain;
 use flood::Flood;
 use intake::{Behind, Intake};
 use log::Log;
 use logging_in::Verification;
 use neighbours::Neighbours;
+use ordering::Ordering;
+use recovering::Recovery;
 use register::Registrations;
+use reports::Reports;
 use roster::Roster;
 use secrets::Digests;
 use session::Session;
-use timers::Drain;
 use upstream::Upstream;
 use users::Users;
 
@@ -71,6 +90,12 @@ pub struct Worker {
     log: Log,
     intake: Intake,
     flood: Flood,
+    ordering: Ordering,
+    catch_up: CatchUp,
+    deliveries: Deliveries,
+    reports: Reports,
+    /// What was missed while this worker was not there is still being asked for; none when it takes clients.
+    recovery: Option<Recovery>,
     neighbours: Neighbours,
     roster: Roster,
     upstream: Upstream,
@@ -97,6 +122,10 @@ pub struct Worker {
     next_dial: u64,
 
     load: u64,
+    /// Clients that read the log, and not still what they missed.
+    attached: u64,
+    /// Where the sessions are attached that outlive their connections.
+    sessions: BTreeMap<SessionId, LinkId>,
     counters: Counters,
     /// During this event something was appended to the log, or queued for many.
     flush_all: bool,
@@ -138,7 +167,15 @@ impl Worker {
             links: SecondaryMap::new(),
             intake: Intake::new(limits.intake_bytes, limits.log_bytes / 32, log.end()),
             log,
-            flood: Flood::new(config.id.clone(), config.incarnation, limits.clone()),
+            flood: Flood::new(config.id.clone(), config.incarnation, Position::default()),
+            ordering: Ordering::new(ordering::Limits {
+                sessions: limits.sessions,
+                waiting_bytes: limits.held_bytes,
+            }),
+            catch_up: CatchUp::new(limits.server_answer),
+            deliveries: Deliveries::new(limits.report_timeout - limits.report_timeout / 5),
+            reports: Reports::new(config.id.clone(), limits.report_timeout),
+            recovery: Some(Recovery::new(now.time, limits)),
             neighbours: Neighbours::new(limits),
             roster: Roster::new(config.id.clone(), limits.unlisted),
             upstream: Upstream::new(
@@ -160,6 +197,8 @@ impl Worker {
             dials: BTreeMap::new(),
             next_dial: 0,
             load: 0,
+            attached: 0,
+            sessions: BTreeMap::new(),
             counters: Counters::default(),
             flush_all: false,
             frame: Vec::new(),
@@ -226,7 +265,10 @@ impl Worker {
 
     fn wrote(&mut self, now: Now, link: LinkId, bytes: usize, out: &mut Actions) {
         match self.links.get_mut(link).expect("nothing is written to a link that is gone") {
-            Link::Client(session) => session.wrote(now.time, &self.log, bytes),
+            Link::Client(session) => {
+                session.wrote(now.time, &self.log, bytes);
+                self.continue_replay(now, link, out);
+            }
             Link::Upstream => {
                 self.upstream.wrote(now.time, bytes);
                 self.tell_users(now, out);
@@ -261,12 +303,6 @@ impl Worker {
             message.encode_at(self.epoch.as_ref(), &mut farewell);
         }
         farewell
-    }
-
-    /// Delivers a frame to all clients, each at its own pace.
-    fn append(&mut self, frame: &[u8]) {
-        self.log.append(frame);
-        self.flush_all = true;
     }
 
     /// Finds out who cannot keep up with what comes in.
@@ -325,6 +361,7 @@ impl Machine for Worker {
         if self.intake.is_due(now.time, self.log.end()) {
             self.look_after_readers(now);
         }
+        self.see_to_recovery(now, actions);
         self.spread_epoch(now, actions);
         if std::mem::take(&mut self.flush_all) {
             actions.push(Action::FlushAll);

@@ -9,8 +9,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use common::id::{Incarnation, LinkId, Seq, ServerId};
+use common::id::{LinkId, Seq, ServerId};
 use common::outbox::{Outbox, OutboxFull};
+use common::position::Position;
 use common::time::Time;
 use common::wire::{Message, Neighbours as NeighboursMessage};
 
@@ -36,7 +37,6 @@ enum Stage {
     Greeting { until: Time },
     /// Each knows who the other is.
     Established {
-        incarnation: Incarnation,
         heard: Time,
         /// The workers that it hears directly; none before its first NEIGHBOURS.
         links: Option<Rc<BTreeSet<ServerId>>>,
@@ -74,8 +74,8 @@ impl Neighbours {
     }
 
     /// Both sides of `link` know each other now.
-    pub(super) fn established(&mut self, now: Time, link: LinkId, id: ServerId, incarnation: Incarnation) {
-        let stage = Stage::Established { incarnation, heard: now, links: None };
+    pub(super) fn established(&mut self, now: Time, link: LinkId, id: ServerId) {
+        let stage = Stage::Established { heard: now, links: None };
         match self.links.get_mut(&link) {
             Some(neighbour) => neighbour.stage = stage,
             None => self.insert(link, id, stage),
@@ -93,15 +93,13 @@ impl Neighbours {
         }
     }
 
-    /// The worker on `link` says whom it hears directly. Says whether this is its first word, which puts it among those that we
-    /// name, and which incarnation it is.
-    pub(super) fn told(&mut self, link: LinkId, their_links: Vec<ServerId>) -> (bool, Incarnation) {
+    /// The worker on `link` says whom it hears directly. Says whether this is its first word, which puts it among those that we name.
+    pub(super) fn told(&mut self, link: LinkId, their_links: Vec<ServerId>) -> bool {
         let neighbour = self.links.get_mut(&link).expect("somebody told us");
-        let Stage::Established { incarnation, links, .. } = &mut neighbour.stage else {
+        let Stage::Established { links, .. } = &mut neighbour.stage else {
             unreachable!("the router checks that the link is established")
         };
-        let first = links.replace(Rc::new(their_links.into_iter().collect())).is_none();
-        (first, *incarnation)
+        links.replace(Rc::new(their_links.into_iter().collect())).is_none()
     }
 
     /// Who is at the other end of `link`.
@@ -126,11 +124,19 @@ impl Neighbours {
         self.links.keys().copied().collect()
     }
 
-    /// Our NEIGHBOURS: whom we hear directly, and the number of our next activity.
-    pub(super) fn message(&self, next: Seq) -> Message {
+    /// Our NEIGHBOURS: whom we hear directly, the number of our next activity, and now and then what we hold.
+    pub(super) fn message(&self, next: Seq, holds: Option<Position>) -> Message {
         let links = self.links.values().filter(|neighbour| neighbour.is_named());
-        NeighboursMessage { links: links.map(|neighbour| neighbour.id.clone()).collect(), next, holds: None }
-            .into()
+        NeighboursMessage { links: links.map(|neighbour| neighbour.id.clone()).collect(), next, holds }.into()
+    }
+
+    /// The other workers to which there is a path, over others where need be, as far as can be seen from here.
+    pub(super) fn reachable(&self) -> BTreeSet<ServerId> {
+        let mut reachable: BTreeSet<_> = self.established_ids().into_iter().collect();
+        for links in self.links.values().filter_map(Neighbour::links) {
+            reachable.extend(links.iter().cloned());
+        }
+        reachable
     }
 
     /// The established workers.
@@ -266,7 +272,7 @@ mod tests {
         for part in text.split_whitespace() {
             let (name, hears) = part.split_once(':').unwrap();
             let link = keys.insert(());
-            neighbours.established(Time::ZERO, link, id(name), Incarnation(1));
+            neighbours.established(Time::ZERO, link, id(name));
             neighbours.told(link, hears.split(',').filter(|hears| !hears.is_empty()).map(id).collect());
             by_name.insert(name.to_owned(), link);
         }
@@ -298,14 +304,14 @@ mod tests {
         let mut keys = SlotMap::<LinkId, ()>::with_key();
         let link = keys.insert(());
         let mut neighbours = Neighbours::new(&Limits::default());
-        let named = |neighbours: &Neighbours| match neighbours.message(Seq(7)) {
+        let named = |neighbours: &Neighbours| match neighbours.message(Seq(7), None) {
             Message::Neighbours(message) => (message.links, message.next),
             other => panic!("{other:?}"),
         };
-        neighbours.established(Time::ZERO, link, id("b"), Incarnation(1));
+        neighbours.established(Time::ZERO, link, id("b"));
         assert_eq!(named(&neighbours), (vec![], Seq(7)));
-        assert_eq!(neighbours.told(link, vec![]), (true, Incarnation(1)));
-        assert_eq!(neighbours.told(link, vec![]), (false, Incarnation(1)));
+        assert!(neighbours.told(link, vec![]));
+        assert!(!neighbours.told(link, vec![]));
         assert_eq!(named(&neighbours), (vec![id("b")], Seq(7)));
     }
 }

@@ -22,7 +22,7 @@ impl Worker {
 
     /// What was dropped so far.
     pub fn dropped(&self) -> Counters {
-        Counters { gaps: self.flood.gaps(), ..self.counters }
+        Counters { gaps: self.ordering.gaps(), ..self.counters }
     }
 
     /// Asserts that every queue and table is within its limit, and that the load is true.
@@ -48,6 +48,9 @@ impl Worker {
         );
         self.log.assert_bounds();
         self.flood.assert_bounds();
+        self.ordering.assert_bounds();
+        self.deliveries.assert_bounds();
+        self.reports.assert_bounds();
         self.neighbours.assert_bounds();
         self.upstream.assert_bounds();
     }

@@ -106,6 +106,16 @@ impl Roster {
         self.known.iter().filter(move |(_, known)| reachable(known)).map(|(id, known)| (id, &known.address))
     }
 
+    /// Where `id` listens, if it is known.
+    pub(super) fn address(&self, id: &ServerId) -> Option<&Address> {
+        self.known.get(id).map(|known| &known.address)
+    }
+
+    /// Whether a link stands to every worker that a coordinator lists.
+    pub(super) fn all_linked(&self) -> bool {
+        self.known.values().all(|known| known.unlisted_since.is_some() || known.contact.is_link())
+    }
+
     /// Forgets who has been neither linked nor listed for long.
     pub(super) fn forget_unlisted(&mut self, now: Time) {
         self.known.retain(|_, known| {

@@ -9,22 +9,36 @@
 use std::time::Duration;
 
 use common::epoch::Epoch;
+use common::limits::{ENVELOPE_BYTES, LINE_BYTES, RETRIEVED_BYTES};
 use common::outbox::{Outbox, OutboxFull};
 use common::time::Time;
 use common::user::{Secret, Stamp, Username};
 use common::wire::{ActivityMessage, Message};
 
+use super::attachment::Attachment;
+use super::deliveries::Ordinal;
 use super::intake::PATIENCE;
-use super::log::{Log, Position};
+use super::log::{Log, Offset};
+use super::logging_in::Wish;
+use super::resuming::{self, Replay};
 use super::secrets::{Digest, Digests};
+
+/// What is replayed to a client and waits for it is never more than this.
+const REPLAY_BYTES: usize = resuming::AHEAD + RETRIEVED_BYTES + LINE_BYTES + ENVELOPE_BYTES;
 
 /// The connection of a client, or of somebody who has not said yet what it is. There may be tens of thousands: an idle one is small.
 #[derive(Debug)]
 pub(super) struct Session {
     phase: Phase,
     outbox: Outbox,
-    /// Up to where the log has been written to this client; none before it has logged in.
-    cursor: Option<Position>,
+    /// What it wants besides being let in, until it is.
+    wish: Option<Box<Wish>>,
+    /// The session that it has logged in to.
+    attachment: Option<Box<Attachment>>,
+    /// Up to where the log has been written to this client; none before it has logged in, and while it is replayed what it missed.
+    cursor: Option<Offset>,
+    /// How much may wait in the outbox besides what is replayed.
+    outbox_bytes: usize,
     /// The last byte written ended a frame or a reply: another message may follow, whatever has become of the log.
     between_frames: bool,
     /// When something was last written, or nothing waited.
@@ -126,7 +140,10 @@ impl Session {
         Session {
             phase: Phase::Fresh { until },
             outbox: Outbox::new(outbox_bytes),
+            wish: None,
+            attachment: None,
             cursor: None,
+            outbox_bytes,
             between_frames: true,
             moved: now,
             best_pace: 0,
@@ -144,16 +161,61 @@ impl Session {
         self.phase = phase;
     }
 
-    /// It has logged in; what is appended to the log from `cursor` on is for it.
+    /// It wants this besides being let in.
+    pub(super) fn wishes(&mut self, wish: Option<Box<Wish>>) {
+        self.wish = wish;
+    }
+
+    /// What it wants besides being let in.
+    pub(super) fn take_wish(&mut self) -> Option<Box<Wish>> {
+        self.wish.take()
+    }
+
+    /// Queues an answer that may be long. It is to be asked whether the client has taken what it was sent before.
+    pub(super) fn answer(&mut self, now: Time, message: &Message) {
+        self.outbox.push_beyond(now, &message.encode());
+    }
+
+    /// It has logged in. What it gets begins with [`go_live`](Self::go_live), or with a replay.
     pub(super) fn log_in(
         &mut self,
         username: Username,
         registration: Option<Stamp>,
         digest: Option<Digest>,
-        cursor: Position,
+        attachment: Attachment,
     ) {
         self.phase = Phase::LoggedIn { username, registration, digest };
+        if attachment.replay.is_some() {
+            self.outbox.set_limit(self.outbox_bytes + REPLAY_BYTES);
+        }
+        self.attachment = Some(Box::new(attachment));
+    }
+
+    /// What is appended to the log from `cursor` on, which is the activity `ordinal`, is for it. Returns the replay that this ends.
+    pub(super) fn go_live(&mut self, cursor: Offset, ordinal: Ordinal) -> Option<Box<Replay>> {
         self.cursor = Some(cursor);
+        self.attachment.as_mut().expect("it is logged in").go_live(ordinal)
+    }
+
+    /// The session that it has logged in to.
+    pub(super) fn attachment(&self) -> Option<&Attachment> {
+        self.attachment.as_deref()
+    }
+
+    /// The session that it has logged in to, to be changed.
+    pub(super) fn attachment_mut(&mut self) -> Option<&mut Attachment> {
+        self.attachment.as_deref_mut()
+    }
+
+    /// What it is being replayed, and where that goes.
+    pub(super) fn replay(&mut self) -> Option<(&mut Replay, &mut Outbox)> {
+        let replay = self.attachment.as_mut()?.replay.as_deref_mut()?;
+        Some((replay, &mut self.outbox))
+    }
+
+    /// How far the log has been written to it, where it is live.
+    pub(super) fn cursor(&self) -> Option<Offset> {
+        self.cursor
     }
 
     /// Whether it has logged in.
@@ -243,7 +305,13 @@ impl Session {
             Some(cursor) if self.outbox.is_empty() || !log.unfinished(cursor).is_empty() => {
                 self.cursor = Some(cursor.plus(bytes));
             }
-            _ => self.outbox.wrote(now, bytes),
+            _ => {
+                self.outbox.wrote(now, bytes);
+                let replays = self.attachment.as_ref().is_some_and(|attachment| attachment.replay.is_some());
+                if !replays && self.outbox.len() <= self.outbox_bytes {
+                    self.outbox.set_limit(self.outbox_bytes);
+                }
+            }
         }
     }
 
@@ -262,7 +330,7 @@ impl Session {
     }
 
     /// Whether nothing waits that was there when the log's end was `end`.
-    pub(super) fn is_flushed(&self, end: Position) -> bool {
+    pub(super) fn is_flushed(&self, end: Offset) -> bool {
         self.outbox.is_empty() && self.cursor.is_none_or(|cursor| cursor >= end)
     }
 
@@ -315,7 +383,7 @@ impl Session {
     /// Asserts that no more waits than may.
     pub(super) fn assert_bounds(&self, outbox_bytes: usize) {
         assert!(
-            self.outbox.len() <= outbox_bytes,
+            self.outbox.len() <= outbox_bytes + REPLAY_BYTES,
             "{} bytes of replies wait for a client",
             self.outbox.len()
         );

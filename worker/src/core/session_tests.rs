@@ -1,14 +1,21 @@
 use super::*;
+use common::session::SessionId;
 use common::wire::LoginSuccess;
 
 fn reply(number: u32) -> Message {
-    LoginSuccess { info: format!("reply {number}"), ..LoginSuccess::default() }.into()
+    LoginSuccess { info: format!("reply {number}"), ..Default::default() }.into()
 }
 
 fn session(log: &Log) -> (Session, Digests) {
     let digests = Digests::new(&mut fastrand::Rng::with_seed(1));
     let mut session = Session::new(Time::ZERO, Time::ZERO, 10_000);
-    session.log_in("ann".parse().unwrap(), None, Some(digests.of(&Secret::new("s"))), log.end());
+    session.log_in(
+        "ann".parse().unwrap(),
+        None,
+        Some(digests.of(&Secret::new("s"))),
+        Attachment::classic(SessionId(7)),
+    );
+    session.go_live(log.end(), Ordinal::default());
     (session, digests)
 }
 
@@ -33,7 +40,7 @@ fn replies_go_out_between_frames_however_much_is_written_at_a_time() {
         for number in 0..60 {
             match rng.u8(..4) {
                 0 => {
-                    log.append(format!("frame {number}\n").as_bytes());
+                    log.append_line(format!("frame {number}\n").as_bytes());
                     frames.push(format!("frame {number}"));
                 }
                 1 if number % 3 == 0 => {
@@ -58,8 +65,8 @@ fn a_farewell_ends_what_was_begun_wherever_that_was() {
     for taken in 0..60 {
         let mut log = Log::new(100_000);
         let (mut session, _) = session(&log);
-        log.append(b"frame one\n");
-        log.append(b"frame two\n");
+        log.append_line(b"frame one\n");
+        log.append_line(b"frame two\n");
         let mut read = take(&mut session, &log, taken.min(5));
         session.reply(Time::ZERO, &reply(1), None).unwrap();
         read.extend(take(&mut session, &log, taken));
@@ -78,11 +85,11 @@ fn a_farewell_is_short_whatever_the_client_left_unread() {
     let mut log = Log::new(100_000);
     let (mut session, _) = session(&log);
     let long = format!("{}\n", "x".repeat(500));
-    log.append(b"short\n");
-    log.append(long.as_bytes());
+    log.append_line(b"short\n");
+    log.append_line(long.as_bytes());
     assert_eq!(take(&mut session, &log, 6), b"short\n");
     let (mut between, _) = self::session(&log);
-    log.append(long.as_bytes());
+    log.append_line(long.as_bytes());
     assert_eq!(between.output(&log), long.as_bytes());
     take(&mut session, &log, 1);
     assert_eq!(
@@ -96,8 +103,8 @@ fn a_farewell_is_short_whatever_the_client_left_unread() {
 
 #[test]
 fn an_idle_session_is_small() {
-    assert!(size_of::<Session>() <= 200, "{} bytes", size_of::<Session>());
-    assert!(size_of::<super::super::Link>() <= 208, "{} bytes", size_of::<super::super::Link>());
+    assert!(size_of::<Session>() <= 224, "{} bytes", size_of::<Session>());
+    assert!(size_of::<super::super::Link>() <= 224, "{} bytes", size_of::<super::super::Link>());
 }
 
 #[test]
@@ -105,9 +112,9 @@ fn who_fell_behind_the_log_hears_it_where_a_message_may_follow() {
     for (taken, said) in [(0, true), (6, true), (3, false)] {
         let mut log = Log::new(1_000);
         let (mut session, _) = session(&log);
-        log.append(b"first\n");
+        log.append_line(b"first\n");
         take(&mut session, &log, taken);
-        (0..300).for_each(|_| log.append(b"later\n"));
+        (0..300).for_each(|_| log.append_line(b"later\n"));
         assert_eq!(session.output(&log), b"", "what follows is gone");
         let expected = if said { reply(1).encode() } else { Vec::new() };
         assert_eq!(session.farewell(&log, 100, Some(&reply(1))), expected, "after {taken} bytes");
@@ -121,10 +128,10 @@ fn a_client_that_takes_its_share_is_waited_for_and_one_that_takes_less_only_for_
     let mut log = Log::new(100_000);
     let ((mut good, _), (mut slow, _)) = (session(&log), session(&log));
     let outpaced = |millis, log: &Log, session: &mut Session| session.is_outpaced(at(millis), log, 500, RATE);
-    log.append(&[b"x".repeat(499).as_slice(), b"\n"].concat());
+    log.append_line(&[b"x".repeat(499).as_slice(), b"\n"].concat());
     assert!(!outpaced(0, &log, &mut good) && !outpaced(0, &log, &mut slow), "neither is far behind");
     for _ in 0..20 {
-        log.append(&[b"x".repeat(999).as_slice(), b"\n"].concat());
+        log.append_line(&[b"x".repeat(999).as_slice(), b"\n"].concat());
     }
     for millis in (0..8_000).step_by(100) {
         // In gulps, as a process reads that is not always let run.

@@ -1,45 +1,47 @@
-//! What happens without anybody speaking: attempts that are due, a sweep every second, heartbeats, and the drain.
+//! What happens without anybody speaking: attempts that are due, a sweep every second, and heartbeats.
 
 use common::id::LinkId;
 use common::machine::{Action, DialId};
 use common::time::{Now, Time};
-use common::wire::{Address, InvalidMessage, ServerLoad};
+use common::wire::{Address, InvalidMessage};
 
-use super::log::Position;
+use super::draining::Drain;
+use super::recovering::Recovery;
 use super::session::Overdue;
 use super::{Actions, Dial, Link, Worker};
-
-/// A worker on its way out. The coordinator was left first, so that it sends nobody here any more; then clients leave as they
-/// have been flushed, then the neighbours, which carry the clients' last activities.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Drain {
-    /// Clients are flushed to where the log ended when the drain began.
-    Flushing {
-        /// The end.
-        end: Position,
-        /// Who has not taken it by then is left behind.
-        until: Time,
-    },
-    /// Nothing is left to do.
-    Done,
-}
 
 impl Worker {
     pub(super) fn next_deadline(&self) -> Option<Time> {
         let drain = match self.drain {
             Some(Drain::Done) => return None,
-            Some(Drain::Flushing { until, .. }) => Some(until),
+            Some(_) => self.drain_deadline(),
             None => [self.upstream.deadline(), self.roster.deadline()].into_iter().flatten().min(),
         };
-        [Some(self.next_sweep), self.flood.deadline(), self.intake.deadline(), drain]
-            .into_iter()
-            .flatten()
-            .min()
+        let activities = [
+            self.give_up_at(),
+            self.catch_up.deadline(),
+            self.deliveries.deadline(),
+            self.reports.deadline(),
+        ];
+        let recovery = self.recovery.as_ref().map(Recovery::deadline);
+        [
+            Some(self.next_sweep),
+            self.intake.deadline(),
+            drain,
+            recovery,
+            activities.into_iter().flatten().min(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     pub(super) fn deadline_passed(&mut self, now: Now, out: &mut Actions) {
-        self.flood.give_up(now.time);
-        self.deliver_ready();
+        self.give_up_waiting(now.time);
+        self.catch_up.give_up(now.time);
+        self.ask_on(now, out);
+        self.count_deliveries(now, out);
+        self.send_reports(now, out);
         if self.drain.is_none() {
             if let Some(reason) = self.upstream.overdue(now.time) {
                 tracing::warn!(coordinator = %self.upstream.address(), reason, "giving up the coordinator");
@@ -55,6 +57,8 @@ impl Worker {
         }
         if now.time >= self.next_sweep {
             self.next_sweep = now.time + self.config.limits.sweep;
+            self.flood.tidy();
+            self.replays_overdue(now, out);
             self.sweep_clients(now, out);
             self.sweep_servers(now, out);
             if self.drain.is_none() {
@@ -113,43 +117,11 @@ impl Worker {
             }
         }
         self.roster.forget_unlisted(now.time);
+        let holds = Some(self.log.holds().clone());
+        self.announce(now, holds, out);
         if now.time >= self.next_heartbeat {
             self.next_heartbeat = now.time + self.config.limits.heartbeat;
-            self.tell_coordinator(now, ServerLoad { load: self.load, ..ServerLoad::default() }, out);
-            self.announce(now, out);
-        }
-    }
-
-    pub(super) fn start_drain(&mut self, now: Now, out: &mut Actions) {
-        if self.drain.is_some() {
-            return;
-        }
-        tracing::info!(clients = self.clients(), "draining");
-        self.drain =
-            Some(Drain::Flushing { end: self.log.end(), until: now.time + self.config.limits.drain });
-        out.push(Action::StopAccepting);
-        if let Some(link) = self.upstream.link() {
-            self.close(now, link, None, out);
-        }
-    }
-
-    /// Goes on with the drain after an event. `wrote_to`: that was all that happened, so only this link may be done.
-    pub(super) fn continue_drain(&mut self, now: Now, wrote_to: Option<LinkId>, out: &mut Actions) {
-        let Some(Drain::Flushing { end, until }) = self.drain else { return };
-        let done = |kind: &Link| matches!(kind, Link::Client(session) if until <= now.time || session.is_flushed(end));
-        let leaving: Vec<LinkId> = match wrote_to {
-            Some(link) => self.links.get(link).filter(|kind| done(kind)).map(|_| link).into_iter().collect(),
-            None => self.links.iter().filter(|(_, kind)| done(kind)).map(|(link, _)| link).collect(),
-        };
-        for link in leaving {
-            self.close(now, link, None, out);
-        }
-        if self.clients() == 0 {
-            self.drain = Some(Drain::Done);
-            for link in self.neighbours.all() {
-                self.close(now, link, None, out);
-            }
-            out.push(Action::Exit(Ok(())));
+            self.tell_load(now, out);
         }
     }
 }

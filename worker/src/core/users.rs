@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use common::time::WallMillis;
-use common::token::TokenKey;
+use common::token::{Claims, TokenKey};
 use common::user::{Stamp, UserRecord, Username};
 use common::users::{self, Seen};
 
@@ -76,6 +76,11 @@ impl Users {
         changed && !matches!(self.directory.registrations(&username), [only] if !only.is_removed())
     }
 
+    /// The live registrations of a name, that of the user first; the others lost it to that one.
+    pub(super) fn live(&self, username: &Username) -> impl Iterator<Item = &UserRecord> {
+        self.directory.registrations(username).iter().filter(|record| !record.is_removed())
+    }
+
     /// The user of this name.
     pub(super) fn get(&self, username: &Username) -> Option<&UserRecord> {
         self.directory.get(username)
@@ -122,6 +127,16 @@ impl Users {
         self.token_key.is_some()
     }
 
+    /// A token that lets `username` in, by its registration, until `expires`; none where there is no key.
+    pub(super) fn token(
+        &self,
+        username: Username,
+        registration: Option<Stamp>,
+        expires: WallMillis,
+    ) -> Option<String> {
+        Some(self.token_key.as_ref()?.sign(&Claims { username, registration, expires }))
+    }
+
     /// Whether `token` lets `username` in, and for which registration: none for the anonymous user.
     ///
     /// # Errors
@@ -150,7 +165,6 @@ impl Users {
 
 #[cfg(test)]
 mod tests {
-    use common::token::Claims;
     use common::user::PasswordHash;
 
     use super::*;

@@ -1,15 +1,12 @@
 //! The conversation with the workers beside: getting to know each other, and passing activities on.
 
 use common::epoch::Epoch;
-use common::id::{Incarnation, LinkId, ServerId};
+use common::id::{LinkId, ServerId};
 use common::machine::Action;
+use common::position::Position;
 use common::time::Now;
-use common::wire::{
-    ActivityBroadcast, Authenticate, AuthenticateSuccess, AuthenticationFail, Message, Neighbours,
-    ServerEntry,
-};
+use common::wire::{Authenticate, AuthenticateSuccess, AuthenticationFail, Message, Neighbours, ServerEntry};
 
-use super::flood::Novelty;
 use super::{Actions, Link, Worker};
 
 impl Worker {
@@ -60,7 +57,7 @@ impl Worker {
         };
         self.links.insert(link, Link::Neighbour);
         let server = ServerEntry { id: theirs.id, address: theirs.address };
-        self.neighbour_established(now, link, server, theirs.incarnation, Some(ours), out);
+        self.neighbour_established(now, link, server, Some(ours), out);
     }
 
     /// The worker that we dialled answers our AUTHENTICATE.
@@ -74,16 +71,14 @@ impl Worker {
     ) {
         let expected = self.neighbours.greeted(link).expect("it was not established").clone();
         match message {
-            Message::AuthenticateSuccess(AuthenticateSuccess {
-                id, incarnation: Some(incarnation), ..
-            }) => {
+            Message::AuthenticateSuccess(AuthenticateSuccess { id, incarnation: Some(_), .. }) => {
                 let Some(address) = self.roster.dialled(&id).cloned().filter(|_| id == expected) else {
                     let info = format!("{expected} was dialled here, and {id} answered");
                     tracing::warn!("{info}");
                     return self.refuse(now, link, info, out);
                 };
                 self.hear_epoch(epoch);
-                self.neighbour_established(now, link, ServerEntry { id, address }, incarnation, None, out);
+                self.neighbour_established(now, link, ServerEntry { id, address }, None, out);
             }
             Message::InvalidMessage(_) | Message::AuthenticationFail(_) => {
                 self.server_refused(now, link, &message, out)
@@ -101,7 +96,6 @@ impl Worker {
         now: Now,
         link: LinkId,
         server: ServerEntry,
-        incarnation: Incarnation,
         answer: Option<AuthenticateSuccess>,
         out: &mut Actions,
     ) {
@@ -109,11 +103,14 @@ impl Worker {
             self.close(now, old, None, out);
         }
         tracing::info!(id = %server.id, address = %server.address, "linked with a worker");
-        self.neighbours.established(now.time, link, server.id.clone(), incarnation);
+        self.neighbours.established(now.time, link, server.id.clone());
         self.roster.linked(now.time, server);
         let mut first_words = answer.map(|answer| self.encode(answer)).unwrap_or_default();
-        first_words.extend(self.encode(self.neighbours.message(self.flood.next_seq())));
+        self.catch_up.linked(link);
+        let holds = Some(self.log.holds().clone());
+        first_words.extend(self.encode(self.neighbours.message(self.flood.next_seq(), holds)));
         self.tell_neighbour(now, link, &first_words, out);
+        self.see_who_is_reachable(now);
     }
 
     pub(super) fn neighbour_said(
@@ -129,15 +126,24 @@ impl Worker {
         }
         self.hear_epoch(epoch);
         match message {
-            Message::ActivityBroadcast(broadcast) => self.take_broadcast(now, link, broadcast, out),
-            Message::Neighbours(Neighbours { links, next, .. }) => {
-                let (first, incarnation) = self.neighbours.told(link, links);
-                let id = self.neighbours.id(link).expect("it stands").clone();
-                self.flood.announced(now.time, &id, incarnation, next);
-                self.deliver_ready();
+            Message::ActivityBroadcast(broadcast) => self.take_from_worker(now, link, broadcast, out),
+            Message::Neighbours(Neighbours { links, holds, .. }) => {
+                let first = self.neighbours.told(link, links);
+                self.see_who_is_reachable(now);
                 if first {
-                    self.announce(now, out);
+                    self.announce(now, None, out);
                 }
+                if let Some(holds) = holds {
+                    self.neighbour_holds(now, link, holds, out);
+                }
+            }
+            Message::ActivitySuccInfo(counts) => self.neighbour_counted(now, link, counts, out),
+            Message::ActivityRetrieve(ask) => self.neighbour_asks(now, link, ask, out),
+            Message::ActivityRetrieved(answer) => self.neighbour_answers(now, link, answer, out),
+            Message::Quit(_) => {
+                let id = self.neighbours.id(link).expect("it stands");
+                tracing::info!(%id, "a worker is leaving");
+                self.roster.removed(now.time, id);
             }
             Message::InvalidMessage(_) | Message::AuthenticationFail(_) => {
                 self.server_refused(now, link, &message, out)
@@ -146,42 +152,20 @@ impl Worker {
         }
     }
 
-    /// An activity from elsewhere: passed on at once if it is new, delivered when its turn has come.
-    fn take_broadcast(&mut self, now: Now, link: LinkId, broadcast: ActivityBroadcast, out: &mut Actions) {
-        let Some(id) = broadcast.id.clone() else {
-            return self.refuse(now, link, "ACTIVITY_BROADCAST between workers needs an id", out);
-        };
-        let mut frame = std::mem::take(&mut self.frame);
-        frame.clear();
-        Message::from(broadcast).encode_into(&mut frame);
-        self.intake.took_from_worker(now.time, link, frame.len());
-        let novelty = self.flood.offer(now.time, &id, &frame);
-        if novelty == Novelty::Next {
-            self.append(&frame);
-        }
-        self.deliver_ready();
-        let mut full = Vec::new();
-        if novelty == Novelty::Seen {
-            self.counters.duplicates += 1;
-        } else {
-            full = self.neighbours.relay(now.time, &frame, link, &id.origin);
-            self.flush_all = true;
-        }
-        self.frame = frame;
-        self.cut_off(now, full, out);
+    /// Tells all neighbours whom we hear, that we live, and perhaps what we hold.
+    pub(super) fn announce(&mut self, now: Now, holds: Option<Position>, out: &mut Actions) {
+        let frame = self.encode(self.neighbours.message(self.flood.next_seq(), holds));
+        self.tell_all_neighbours(now, &frame, out);
     }
 
-    /// Appends what waited for its turn and has it now.
-    pub(super) fn deliver_ready(&mut self) {
-        while let Some(frame) = self.flood.next_ready() {
-            self.append(&frame);
-        }
+    /// Tells all workers to which an established link stands.
+    pub(super) fn tell_all_neighbours(&mut self, now: Now, frame: &[u8], out: &mut Actions) {
+        let full = self.neighbours.push_to_all(now.time, frame);
+        self.flush_neighbours(now, full, out);
     }
 
-    /// Tells all neighbours whom we hear, and that we live.
-    pub(super) fn announce(&mut self, now: Now, out: &mut Actions) {
-        let frame = self.encode(self.neighbours.message(self.flood.next_seq()));
-        let full = self.neighbours.push_to_all(now.time, &frame);
+    /// Something was queued for neighbours, and could not be for those that lag too far behind.
+    pub(super) fn flush_neighbours(&mut self, now: Now, full: Vec<LinkId>, out: &mut Actions) {
         out.extend(self.neighbours.all().into_iter().map(Action::Flush));
         self.cut_off(now, full, out);
     }
@@ -200,15 +184,19 @@ impl Worker {
     pub(super) fn neighbour_gone(&mut self, now: Now, link: LinkId, out: &mut Actions) -> Vec<u8> {
         let (id, named, rest) = self.neighbours.remove(link).expect("the link stood");
         self.intake.forget(link);
+        self.catch_up.lost(link);
         tracing::info!(%id, "a link to a worker is gone");
         self.roster.lost(now.time, &id, &mut self.rng);
+        self.see_who_is_reachable(now);
         if named && self.drain.is_none() {
-            self.announce(now, out);
+            self.announce(now, None, out);
         }
+        self.replays_lost(now, link, out);
+        self.ask_on(now, out);
         rest
     }
 
-    fn tell_neighbour(&mut self, now: Now, link: LinkId, frames: &[u8], out: &mut Actions) {
+    pub(super) fn tell_neighbour(&mut self, now: Now, link: LinkId, frames: &[u8], out: &mut Actions) {
         match self.neighbours.push(now.time, link, frames) {
             Ok(()) => out.push(Action::Flush(link)),
             Err(_) => self.cut_off(now, vec![link], out),

@@ -101,13 +101,11 @@ impl Player {
 
     fn happened(&mut self, event: Event) {
         match event {
-            Event::Activity(broadcast) => {
-                if self.outstanding.arrived(&broadcast.activity) {
-                    self.tell(News::Seen);
-                }
+            Event::Activity(broadcast) if self.outstanding.arrived(&broadcast.activity) => {
+                self.tell(News::Seen)
             }
             Event::Registered { existing: false } => self.tell(News::Registered),
-            Event::LoggedIn { server, address } => {
+            Event::LoggedIn { server, address, .. } => {
                 let server = server.map_or_else(|| address.to_string(), |server| server.to_string());
                 let before = self.server.replace(server.clone());
                 self.live = true;
@@ -117,7 +115,7 @@ impl Player {
                 let live = std::mem::replace(&mut self.live, false);
                 self.tell(News::Disconnected { reason, live });
             }
-            Event::Registered { existing: true } | Event::Servers(_) | Event::Refused { .. } => {}
+            _ => {}
         }
     }
 

@@ -5,18 +5,23 @@ use common::limits;
 use common::machine::DialError;
 use common::time::WallMillis;
 use common::user::Secret;
-use common::wire::{ActivityBroadcast, Address};
+use common::wire::{ActivityBroadcast, Address, Login, Message};
 use slotmap::SlotMap;
 
 use super::*;
 
+mod activities;
 mod coordinators;
+mod workers;
 
 const COORDINATOR: &str = "10.0.0.1:3780";
 const SECOND: &str = "10.0.0.2:3780";
 const WORKER: &str = "10.0.1.1:4000";
 const REDIRECT: &str = r#"{"command":"REDIRECT","hostname":"10.0.1.1","port":4000,"token":"t"}"#;
 const SUCCESS: &str = r#"{"command":"LOGIN_SUCCESS","server":"worker-a"}"#;
+/// Of a worker that knows sessions.
+const WELCOME: &str =
+    r#"{"command":"LOGIN_SUCCESS","server":"worker-a","network":"n1","position":"a/00000000000000ff/0-6"}"#;
 
 /// A session and everything around it. Times are milliseconds.
 struct World {
@@ -38,6 +43,9 @@ impl World {
             secret: Some(Secret::new("hush")),
             register: RegisterMode::No,
             reconnect: true,
+            session: None,
+            start: Start::Now,
+            resume: true,
             seed: 7,
             limits: Limits::default(),
         };
@@ -123,16 +131,38 @@ impl World {
         self.tell(Event::Input(Input::Publish(Activity::parse(text).unwrap())));
     }
 
+    /// Logs in at a server of the classic protocol.
     fn log_in(&mut self) {
+        self.go_to_worker();
+        self.say(SUCCESS);
+        assert!(self.client.is_live());
+        self.effects.clear();
+    }
+
+    /// Logs in at a worker that knows sessions. Returns the LOGIN.
+    fn begin(&mut self) -> Login {
+        let login = self.go_to_worker();
+        self.say(WELCOME);
+        assert!(self.client.is_live());
+        self.effects.clear();
+        login
+    }
+
+    /// By the coordinator. Returns the LOGIN.
+    fn go_to_worker(&mut self) -> Login {
         self.answer_dial(COORDINATOR);
         self.hear();
         self.say(SUCCESS);
         self.say(REDIRECT);
         self.answer_dial(WORKER);
-        self.hear();
-        self.say(SUCCESS);
-        assert!(self.client.is_live());
-        self.effects.clear();
+        self.hear_login()
+    }
+
+    fn hear_login(&mut self) -> Login {
+        match Message::decode(self.hear().trim_end().as_bytes()).unwrap() {
+            Message::Login(login) => login,
+            other => panic!("{other:?}"),
+        }
     }
 }
 
@@ -151,7 +181,8 @@ fn a_session_logs_in_is_redirected_and_logs_in_again_by_token() {
     assert!(world.hear().contains("\"secret\":\"hush\",\"token\":\"t\""));
     world.say(SUCCESS);
     let server = "worker-a".parse().ok();
-    assert_eq!(world.effects, [Effect::LoggedIn { server, address: WORKER.parse().unwrap() }]);
+    let address = WORKER.parse().unwrap();
+    assert_eq!(world.effects, [Effect::LoggedIn { server, address, after: None }]);
 }
 
 #[test]
@@ -271,10 +302,8 @@ fn without_any_coordinator_the_session_returns_to_its_last_worker() {
     world.refuse_dial(COORDINATOR);
     world.refuse_dial(SECOND);
     world.answer_dial(WORKER);
-    assert_eq!(
-        world.hear(),
-        "{\"command\":\"LOGIN\",\"username\":\"ann\",\"secret\":\"hush\",\"capabilities\":[\"backup_list\"]}\n"
-    );
+    let login = world.hear_login();
+    assert_eq!((login.secret, login.token), (Some(Secret::new("hush")), None));
     world.say(SUCCESS);
     assert!(world.client.is_live());
 }
@@ -312,7 +341,7 @@ fn a_session_that_must_not_reconnect_ends_with_the_reason() {
 }
 
 #[test]
-fn what_waits_is_sent_when_the_session_is_live_and_what_was_begun_is_not_sent_again() {
+fn at_a_classic_server_what_waits_is_sent_when_the_session_is_live_and_what_was_begun_is_not_sent_again() {
     let mut world = World::new(|_| {});
     world.publish(r#"{"n":1}"#);
     world.publish(r#"{"n":2}"#);
@@ -321,12 +350,15 @@ fn what_waits_is_sent_when_the_session_is_live_and_what_was_begun_is_not_sent_ag
     world.tell(Event::Wrote { link, bytes: 5 });
     world.publish(r#"{"n":3}"#);
     world.lose_connection();
-    assert_eq!(world.client.queued(), 2);
+    assert_eq!(world.client.unreported(), 2);
+    assert_eq!(world.effects[0], Effect::Unreported { first: Seq(1), last: Seq(1) });
     world.wait_for_deadline();
     world.log_in();
     let lines = world.hear();
-    assert!(lines.starts_with(r#"{"command":"ACTIVITY_MESSAGE","activity":{"n":2}}"#), "{lines}");
-    assert_eq!((lines.lines().count(), world.client.queued()), (2, 0));
+    let second = r#"{"command":"ACTIVITY_MESSAGE","activity_seq":2,"activity":{"n":2}}"#;
+    assert!(lines.starts_with(second), "{lines}");
+    assert_eq!((lines.lines().count(), world.client.unreported()), (2, 0));
+    assert_eq!(world.effects, [Effect::Unreported { first: Seq(2), last: Seq(3) }]);
 }
 
 #[test]

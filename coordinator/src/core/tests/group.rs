@@ -150,6 +150,23 @@ fn nobody_takes_over_while_a_worker_hears_the_main_coordinator() {
 }
 
 #[test]
+fn a_new_main_coordinator_waits_for_the_workers_that_it_reaches_and_for_no_others() {
+    let mut town = Town::in_step(2);
+    town.worker(0, "w1");
+    town.worker(0, "w2");
+    town.pass(seconds(1));
+    town.cut(0, 1);
+    town.out_of_reach = vec!["w1"];
+    town.pass(Duration::from_millis(1_200));
+    let ann = town.register(1, "ann", "s");
+    town.pass(Duration::from_millis(1_250));
+    assert_eq!(town.role(1), "main", "2.45 s after the cut");
+    assert_eq!(town.answer(ann), "nothing yet", "w2 may know users that this one does not");
+    town.worker(1, "w2");
+    assert_eq!(town.answer(ann), "local");
+}
+
+#[test]
 fn nobody_takes_over_while_another_coordinator_hears_the_main_one() {
     let mut town = Town::in_step(3);
     town.cut(0, 2);
@@ -269,6 +286,45 @@ fn fewer_backups_than_required_refuse_instead_of_degrading() {
 }
 
 #[test]
+fn who_waits_for_a_group_that_has_grown_by_members_that_nobody_has_heard_is_told_so() {
+    let mut town = Town::new(2);
+    town.nodes[0].require = 1;
+    town.start(0);
+    town.start(1);
+    town.pass(seconds(3));
+    town.stall_disk(1);
+    let ann = town.register(0, "ann", "s");
+    let operator = town.connect(0);
+    town.say(
+        operator,
+        &format!(
+            r#"{{"command":"IMPORT","secret":"{}","users":[{{"username":"bob","registration":"1.0@c7","changed":"1.0@c7","secret":"{}"}}]}}"#,
+            super::SECRET,
+            common::password::decoy().text()
+        ),
+    );
+    for (id, port) in [("c8", 8), ("c9", 9)] {
+        let member = town.connect(0);
+        town.say(
+            member,
+            &format!(
+                r#"{{"command":"BACKUP_AUTHENTICATE","id":"{id}","hostname":"h","port":{port},"secret":"{}",
+                "incarnation":"00000000000000aa","role":"seeking"}}"#,
+                super::SECRET
+            ),
+        );
+        assert_eq!(town.heard(member)[0].command(), "BACKUP_AUTHENTICATION_SUCCESS");
+    }
+    town.free_disk(1);
+    assert_eq!(town.answer(ann), "replicated");
+    town.pass(seconds(2));
+    let [common::wire::Message::ImportFailed(failed)] = &town.heard(operator)[..] else {
+        panic!("no answer")
+    };
+    assert!(failed.info.contains("--require-backups") && failed.retry_after.is_some(), "{}", failed.info);
+}
+
+#[test]
 fn all_start_again_with_the_stalest_first() {
     let mut town = Town::in_step(3);
     town.kill(2);
@@ -325,6 +381,23 @@ fn who_has_another_secret_or_network_or_our_name_is_refused() {
     }
     assert_eq!(town.role(0), "main");
     assert_eq!(town.status(0).highest_epoch.unwrap().to_string(), "1@c0");
+}
+
+#[test]
+fn a_member_is_forgotten_when_the_disk_says_so_and_not_before() {
+    let mut town = Town::in_step(2);
+    town.kill(1);
+    town.pass(seconds(2));
+    town.stall_disk(0);
+    let operator = town.connect(0);
+    town.say(
+        operator,
+        &format!(r#"{{"command":"FORGET_COORDINATOR","id":"c1","secret":"{}"}}"#, super::SECRET),
+    );
+    assert!(town.heard(operator).is_empty());
+    town.free_disk(0);
+    assert_eq!(town.heard(operator)[0].command(), "FORGET_COORDINATOR_SUCCESS");
+    assert_eq!(town.nodes[0].disk.group.members.len(), 1);
 }
 
 #[test]

@@ -242,6 +242,9 @@ fn a_lock_request_needs_a_name_and_a_hash_that_may_be() {
     assert_eq!(denied.info, "the secret of LOCK_REQUEST is not an Argon2id hash");
     net.lock(worker, "anonymous");
     assert_eq!(net.commands(worker), ["LOCK_DENIED"]);
+    net.lock(worker, "ann ");
+    let Message::LockDenied(denied) = net.hear(worker) else { panic!("granted") };
+    assert!(denied.info.contains("invisible"), "{}", denied.info);
     assert!(!net.is_closed(worker));
 }
 

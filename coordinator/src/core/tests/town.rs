@@ -64,6 +64,8 @@ pub(super) struct Town {
     cuts: Vec<(usize, usize)>,
     /// What workers answer who are asked whether they hear the main coordinator.
     pub(super) workers_hear: Option<usize>,
+    /// Workers that no coordinator reaches, by their names.
+    pub(super) out_of_reach: Vec<&'static str>,
 }
 
 pub(super) fn name(node: usize) -> String {
@@ -72,6 +74,10 @@ pub(super) fn name(node: usize) -> String {
 
 fn address(node: usize) -> Address {
     Address::new("town", 3_000 + node as u16).unwrap()
+}
+
+fn worker_port(id: &str) -> u16 {
+    4_000 + id.bytes().map(u16::from).sum::<u16>()
 }
 
 impl Town {
@@ -99,6 +105,7 @@ impl Town {
             outsiders: Vec::new(),
             cuts: Vec::new(),
             workers_hear: None,
+            out_of_reach: Vec::new(),
         }
     }
 
@@ -211,7 +218,7 @@ impl Town {
     /// A worker of this coordinator.
     pub(super) fn worker(&mut self, node: usize, id: &str) -> usize {
         let worker = self.connect(node);
-        let port = 4_000 + id.bytes().map(u16::from).sum::<u16>();
+        let port = worker_port(id);
         self.say(
             worker,
             &format!(
@@ -374,7 +381,7 @@ impl Town {
         let other = (0..self.nodes.len()).find(reaches);
         let there = other.filter(|other| self.nodes[*other].coordinator.is_some());
         if to.hostname == "worker" {
-            return self.dial_worker(node, dial);
+            return self.dial_worker(node, dial, to.port);
         }
         let Some(there) = there else {
             let error = if other.is_some() { DialError::Refused } else { DialError::Unreachable };
@@ -387,7 +394,10 @@ impl Town {
         self.event(node, Event::Dialled { dial, link: near });
     }
 
-    fn dial_worker(&mut self, node: usize, dial: DialId) {
+    fn dial_worker(&mut self, node: usize, dial: DialId, port: u16) {
+        if self.out_of_reach.iter().any(|id| worker_port(id) == port) {
+            return;
+        }
         let link = self.links.insert(());
         self.ends.insert((node, link), End::Outside(usize::MAX));
         self.event(node, Event::Dialled { dial, link });

@@ -61,7 +61,8 @@ impl Node {
             remembered: remembered.clone(),
             incarnation: Incarnation(number),
             seed: number,
-            limits,
+            // Most stories begin when it has caught up.
+            limits: Limits { recovery: Duration::ZERO, ..limits },
         };
         let mut node = Node {
             worker: Worker::new(now, config),
@@ -300,7 +301,32 @@ fn tell(line: &str) -> String {
         Message::ServerLoad(it) => format!("{command} {}", it.load),
         Message::UserQuery(it) => format!("{command} {}", it.username),
         Message::LockRequest(it) => format!("{command} {} {}", it.username, it.secret.text()),
-        Message::ActivityBroadcast(it) => it.activity.get().to_owned(),
+        Message::ActivityBroadcast(it) => {
+            let missing = it.missing_from.map_or(String::new(), |first| format!("(without {first}) "));
+            format!("{missing}{}{}", if it.late { "(late) " } else { "" }, it.activity.get())
+        }
+        Message::ActivityRetrieve(it) => format!("{command} {}", it.within),
+        Message::ActivitySendingReport(it) => {
+            let names: Vec<_> = it.unreachable.iter().map(|id| id.as_str()).collect();
+            let first = it.first_seq.map_or(String::new(), |first| format!("{first}-"));
+            format!(
+                "{command} {first}{}: {}+{}={} {:?} [{}]",
+                it.activity_seq,
+                it.succ_count,
+                it.fail_count,
+                it.client_count,
+                it.durability,
+                names.join(",")
+            )
+        }
+        Message::Resumed(it) => {
+            format!("{command} {} [{}] {}", it.recovered, it.gaps, it.position)
+        }
+        Message::Quit(it) => format!(
+            "{command} {} {}",
+            it.address().map_or(String::new(), |address| address.to_string()),
+            if it.token.is_some() { "(token)" } else { "" }
+        ),
         Message::Neighbours(it) => {
             format!(
                 "{command} {} {}",

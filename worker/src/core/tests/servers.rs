@@ -13,8 +13,9 @@ fn neighbour(node: &mut Node) -> LinkId {
 }
 
 fn broadcast(origin: &str, seq: u64) -> String {
+    let number = seq + 1;
     format!(
-        r#"{{"command":"ACTIVITY_BROADCAST","id":"{origin}/0000000000000000/{seq}","activity":{{"n":{seq}}}}}"#
+        r#"{{"command":"ACTIVITY_BROADCAST","id":"{origin}/0000000000000000/{seq}","session":"AAAAAAAAAAAAAAAAAAAAAA","activity_seq":{number},"activity":{{"n":{seq}}}}}"#
     )
 }
 
@@ -195,13 +196,22 @@ fn a_neighbours_activities_are_delivered_once_and_in_order() {
 fn what_came_early_waits_for_the_ordering_period_and_no_longer() {
     let mut node = Node::new();
     let (link, client) = (neighbour(&mut node), node.client());
-    node.say(link, &broadcast("w0", 1));
-    node.wait(Duration::from_millis(499));
-    assert_eq!(node.hear(client), [] as [&str; 0]);
-    node.wait(Duration::from_millis(1));
-    assert_eq!((node.hear(client), node.worker.dropped().gaps), (vec![r#"{"n":1}"#.to_owned()], 1));
+    node.say(link, r#"{"command":"NEIGHBOURS","links":[],"next":0,"holds":""}"#);
     node.say(link, &broadcast("w0", 0));
-    assert_eq!(node.hear(client), [] as [&str; 0], "what was given up does not come back");
+    node.say(link, &broadcast("w0", 2));
+    // What it missed is asked for at once, and it is said to be gone.
+    let asked = node.hear(link);
+    assert_eq!(asked.last().unwrap(), "ACTIVITY_RETRIEVE w0/0000000000000000/1-1", "{asked:?}");
+    node.say(link, r#"{"command":"ACTIVITY_RETRIEVED","request":1,"activities":[],"done":true}"#);
+    node.wait(Duration::from_millis(499));
+    assert_eq!(node.hear(client), [r#"{"n":0}"#]);
+    node.wait(Duration::from_millis(1));
+    assert_eq!(
+        (node.hear(client), node.worker.dropped().gaps),
+        (vec![r#"(without 2) {"n":2}"#.to_owned()], 1)
+    );
+    node.say(link, &broadcast("w0", 1));
+    assert_eq!(node.hear(client), [r#"(late) {"n":1}"#]);
 }
 
 #[test]

@@ -19,6 +19,9 @@ const LITTLE: Limits = Limits {
     server_answer: Duration::from_secs(5),
     sync_users: 2,
     feed_bytes: 400,
+    sessions: 1_000,
+    report_timeout: Duration::from_secs(5),
+    recovery: Duration::from_secs(5),
     ordering_period: Duration::from_millis(500),
     held_bytes: 2_000,
     unlisted: Duration::from_secs(60),
@@ -78,12 +81,14 @@ fn a_drain_flushes_every_client_then_leaves_the_others() {
     node.hear(coordinator);
     node.event(Event::Input(Input::Drain));
     assert!(!node.accepting);
-    assert_eq!(node.hear(coordinator), ["(closed)"]);
+    assert_eq!(node.hear(coordinator), ["QUIT  ", "(closed)"]);
     node.publish(sleeper, 2);
-    assert_eq!(node.hear(reader), [r#"{"authenticated_user":"anonymous","n":1}"#, "(closed)"]);
+    node.wait(Duration::from_secs(1));
+    let both = ["1", "2"].map(|n| format!(r#"{{"authenticated_user":"anonymous","n":{n}}}"#));
+    assert_eq!(node.hear(reader), [&both[0], &both[1], "(closed)"]);
     assert_eq!((node.links.contains_key(sleeper), &node.exit), (true, &None));
-    node.wait(Duration::from_secs(3));
+    node.wait(Duration::from_secs(9));
     assert_eq!(node.exit, Some(Ok(())));
-    assert_eq!(node.hear(sleeper), [r#"{"authenticated_user":"anonymous","n":1}"#, "(closed)"]);
+    assert_eq!(node.hear(sleeper), [&both[0], &both[1], "(closed)"]);
     assert_eq!(node.worker.deadline(), None);
 }

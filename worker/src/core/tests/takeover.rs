@@ -70,6 +70,19 @@ fn a_list_with_another_main_coordinator_takes_the_worker_there() {
 }
 
 #[test]
+fn a_main_coordinator_that_gives_way_is_left_for_the_next_at_once() {
+    let (mut node, coordinator) = settled();
+    let info = "this is no longer the main coordinator";
+    node.say(
+        coordinator,
+        &format!(r#"{{"command":"AUTHENTICATION_FAIL","info":"{info}","retry_after":1500}}"#),
+    );
+    assert_eq!(node.hear(coordinator), ["(closed)"]);
+    node.wait(Duration::ZERO);
+    assert_eq!(node.dialling(), "d:3780");
+}
+
+#[test]
 fn a_worker_that_has_been_in_the_network_never_ends_because_somebody_refuses_it() {
     let (mut node, coordinator) = settled();
     node.hang_up(coordinator);

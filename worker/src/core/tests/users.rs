@@ -71,6 +71,27 @@ fn who_loses_the_name_to_an_earlier_registration_is_logged_out_and_the_earlier_o
 }
 
 #[test]
+fn who_has_lost_the_name_is_told_what_happened_and_a_stranger_is_not() {
+    let (mut node, coordinator) = Node::joined();
+    for (stamp, secret) in [("4.0@d", "earlier"), ("5.0@c", "later"), ("6.0@e", "last")] {
+        node.say(coordinator, &told(stamp, stamp, Some(secret)));
+    }
+    node.say(coordinator, &told("5.0@c", "7.0@c", None));
+    node.hang_up(coordinator);
+    let [loser, removed, stranger] = ["last", "later", "x"].map(|secret| {
+        let link = log_in(&mut node, secret);
+        node.hash();
+        link
+    });
+    let [told, closed] = &node.hear(loser)[..] else { panic!("one sentence, and closed") };
+    assert!(told.starts_with("LOGIN_FAILED this registration of ann lost its name"), "{told}");
+    assert!(told.contains("Register under another name") && closed == "(closed)", "{told}");
+    for link in [removed, stranger] {
+        assert_eq!(node.hear(link), ["LOGIN_FAILED wrong name or secret", "(closed)"]);
+    }
+}
+
+#[test]
 fn a_changed_secret_keeps_sessions_and_lets_nobody_else_in_by_the_old_one() {
     let (mut node, coordinator) = Node::joined();
     node.say(coordinator, &told("5.0@c", "5.0@c", Some("s")));

@@ -1,0 +1,230 @@
+//! Whom to ask for what was missed, and when all has been caught up with.
+//!
+//! Workers tell each other what they hold, on connecting and every second. What another one holds and we have not seen may be on its way
+//! by a path of its own; where it is still missing when that worker says so again, it is asked for. On connecting it is asked for at
+//! once, and so is what is missing in front of an activity that came by. One question is under way at a time: each answer is a piece of
+//! bounded size, and the next one asks for the rest, so that catching up never delays what is live.
+//!
+//! Not here: what has been seen (`flood`), and answering others (`retrieving`).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use common::id::LinkId;
+use common::position::Position;
+use common::time::Time;
+
+/// What other workers hold, and what they are asked for.
+#[derive(Debug)]
+pub(super) struct CatchUp {
+    holders: BTreeMap<LinkId, Holder>,
+    asked: Option<Question>,
+    next_request: u64,
+    /// How long an answer may take.
+    patience: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Holder {
+    /// What it said it holds; none before its first word.
+    holds: Option<Position>,
+    /// What of that is to be asked for, where we still have not seen it.
+    wanted: Position,
+    /// What of that we had not seen when it said so last.
+    suspected: Position,
+}
+
+/// What somebody is to be asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Question {
+    /// Whom.
+    pub(super) link: LinkId,
+    /// The number of the request.
+    pub(super) request: u64,
+    /// What for.
+    pub(super) wanted: Position,
+    /// When the answer is overdue.
+    pub(super) until: Time,
+}
+
+impl CatchUp {
+    /// Nobody is linked. An answer may take `patience`.
+    pub(super) fn new(patience: Duration) -> Self {
+        CatchUp { holders: BTreeMap::new(), asked: None, next_request: 1, patience }
+    }
+
+    /// A link to a worker stands, of which nothing is known yet.
+    pub(super) fn linked(&mut self, link: LinkId) {
+        self.holders.insert(link, Holder::default());
+    }
+
+    /// The link is gone.
+    pub(super) fn lost(&mut self, link: LinkId) {
+        self.holders.remove(&link);
+        self.asked.take_if(|asked| asked.link == link);
+    }
+
+    /// The worker on `link` says what it holds; we have seen `seen`.
+    pub(super) fn told(&mut self, link: LinkId, holds: Position, seen: &Position) {
+        let Some(holder) = self.holders.get_mut(&link) else { return };
+        let missing = holds.without(seen);
+        // The first time nothing can be on its way: what is sent on a link comes after what was said on it before.
+        holder.wanted =
+            if holder.holds.is_none() { missing.clone() } else { missing.common(&holder.suspected) };
+        holder.suspected = missing;
+        holder.holds = Some(holds);
+    }
+
+    /// An activity came by `link` although `missing`, which is before it, did not.
+    pub(super) fn jumped(&mut self, link: LinkId, missing: &Position) {
+        if let Some(holder) = self.holders.get_mut(&link) {
+            holder.wanted.extend(missing);
+        }
+    }
+
+    /// What the worker on `link` holds, as far as is known.
+    pub(super) fn holds(&self, link: LinkId) -> Option<&Position> {
+        self.holders.get(&link)?.holds.as_ref()
+    }
+
+    /// The next question, if one is to be asked now; it counts as asked. We have seen `seen`.
+    pub(super) fn next(&mut self, now: Time, seen: &Position) -> Option<Question> {
+        if self.asked.is_some() {
+            return None;
+        }
+        for (link, holder) in &mut self.holders {
+            if holder.wanted.is_empty() {
+                continue;
+            }
+            holder.wanted.subtract(seen);
+            if !holder.wanted.is_empty() {
+                let question = Question {
+                    link: *link,
+                    request: self.next_request,
+                    wanted: holder.wanted.clone(),
+                    until: now + self.patience,
+                };
+                self.next_request += 1;
+                return self.asked.insert(question).clone().into();
+            }
+        }
+        None
+    }
+
+    /// A number for a request of another kind to a worker.
+    pub(super) fn number(&mut self) -> u64 {
+        self.next_request += 1;
+        self.next_request - 1
+    }
+
+    /// The worker on `link` has answered `request`, `done` where it has no more of it. Says whether that was ours.
+    pub(super) fn answered(&mut self, link: LinkId, request: u64, done: bool) -> bool {
+        let ours = self.asked.take_if(|asked| asked.link == link && asked.request == request).is_some();
+        if ours
+            && done
+            && let Some(holder) = self.holders.get_mut(&link)
+        {
+            holder.wanted = Position::default();
+        }
+        ours
+    }
+
+    /// When the answer is overdue that is waited for.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.asked.as_ref().map(|asked| asked.until)
+    }
+
+    /// Waits no longer for an answer that is overdue: it is asked again, of somebody else where that is possible.
+    pub(super) fn give_up(&mut self, now: Time) {
+        if let Some(asked) = self.asked.take_if(|asked| asked.until <= now)
+            && let Some(holder) = self.holders.get_mut(&asked.link)
+        {
+            holder.wanted = Position::default();
+        }
+    }
+
+    /// Whether something may still come that others hold: somebody has not said yet what it holds, or is to be asked for some of it.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.asked.is_some()
+            || self.holders.values().any(|holder| holder.holds.is_none() || !holder.wanted.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use slotmap::SlotMap;
+
+    use super::*;
+
+    fn position(text: &str) -> Position {
+        let streams: Vec<_> =
+            text.split_whitespace().map(|stream| format!("a/0000000000000001/{stream}")).collect();
+        streams.join(",").parse().unwrap()
+    }
+
+    fn catch_up() -> (CatchUp, LinkId, LinkId) {
+        let mut keys = SlotMap::<LinkId, ()>::with_key();
+        let (one, other) = (keys.insert(()), keys.insert(()));
+        let mut catch_up = CatchUp::new(Duration::from_secs(5));
+        catch_up.linked(one);
+        catch_up.linked(other);
+        (catch_up, one, other)
+    }
+
+    fn at(seconds: u64) -> Time {
+        Time::ZERO + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn what_a_new_neighbour_holds_is_asked_for_at_once_piece_by_piece() {
+        let (mut catch_up, one, other) = catch_up();
+        assert!(catch_up.is_under_way(), "they have not said what they hold");
+        catch_up.told(one, position("0-9"), &position("0-3"));
+        catch_up.told(other, position("0-9"), &position("0-3"));
+        let question = catch_up.next(at(0), &position("0-3")).unwrap();
+        assert_eq!((question.link, question.wanted), (one, position("4-9")));
+        assert_eq!(catch_up.next(at(0), &position("0-3")), None, "one question at a time");
+        assert!(catch_up.answered(one, question.request, false));
+        assert!(!catch_up.answered(one, question.request, false));
+        let question = catch_up.next(at(0), &position("0-6")).unwrap();
+        assert_eq!(question.wanted, position("7-9"));
+        assert!(catch_up.answered(one, question.request, true));
+        assert_eq!(catch_up.next(at(0), &position("0-9")), None, "nor is the other one asked for the same");
+        assert!(!catch_up.is_under_way());
+    }
+
+    #[test]
+    fn what_may_be_on_its_way_is_asked_for_when_it_is_still_missing_the_next_time() {
+        let (mut catch_up, one, _) = catch_up();
+        catch_up.told(one, position("0"), &position("0"));
+        catch_up.told(one, position("0-4"), &position("0-2"));
+        assert_eq!(catch_up.next(at(0), &position("0-2")), None);
+        catch_up.told(one, position("0-6"), &position("0-3"));
+        assert_eq!(catch_up.next(at(0), &position("0-3")).unwrap().wanted, position("4"));
+    }
+
+    #[test]
+    fn who_does_not_answer_or_is_gone_is_not_waited_for() {
+        let (mut catch_up, one, other) = catch_up();
+        for link in [one, other] {
+            catch_up.told(link, position("0-4"), &position("0"));
+        }
+        let first = catch_up.next(at(0), &position("0")).unwrap();
+        assert_eq!(catch_up.deadline(), Some(at(5)));
+        catch_up.give_up(at(4));
+        assert_eq!(catch_up.next(at(4), &position("0")), None);
+        catch_up.give_up(at(5));
+        let second = catch_up.next(at(5), &position("0")).unwrap();
+        assert_eq!((first.link, second.link), (one, other));
+        catch_up.lost(other);
+        assert_eq!((catch_up.deadline(), catch_up.is_under_way()), (None, false));
+    }
+
+    #[test]
+    fn what_is_missing_in_front_of_what_came_by_is_asked_for_at_once() {
+        let (mut catch_up, one, _) = catch_up();
+        catch_up.told(one, position("0"), &position("0"));
+        catch_up.jumped(one, &position("1-3"));
+        assert_eq!(catch_up.next(at(0), &position("0+4")).unwrap().wanted, position("1-3"));
+    }
+}

@@ -1,0 +1,271 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::core::log::Log;
+
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// Deliveries of a log of ten-byte frames.
+struct Bench {
+    deliveries: Deliveries,
+    log: Log,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Bench { deliveries: Deliveries::new(PATIENCE), log: Log::new(1 << 20) }
+    }
+
+    fn append(&mut self, millis: u64, session: u128, seq: u64, attached: u64) {
+        self.log.append_line(b"123456789\n");
+        self.deliveries.appended(at(millis), SessionId(session), Seq(seq), attached, self.log.end());
+    }
+
+    /// What is counted now, as `session:first-last succ/client`.
+    fn look(&mut self, millis: u64, readers: &[Reader]) -> String {
+        let counts = self.deliveries.look(at(millis), readers.iter().copied());
+        self.deliveries.assert_bounds();
+        let text = |count: &DeliveryCount| {
+            let DeliveryCount { session, first, last, client_count, succ_count } = count;
+            format!("{}:{first}-{last} {succ_count}/{client_count}", session.0)
+        };
+        counts.iter().map(text).collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn at(millis: u64) -> Time {
+    Time::ZERO + Duration::from_millis(millis)
+}
+
+fn acknowledged(from: u64, below: u64) -> Reader {
+    Reader { from: Ordinal(from), has: Has::Acknowledged(Ordinal(below)) }
+}
+
+fn written(from: u64, bytes: usize) -> Reader {
+    Reader { from: Ordinal(from), has: Has::Written(Log::new(1).end().plus(bytes)) }
+}
+
+#[test]
+fn what_everybody_has_is_counted_at_the_next_look() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.deliveries.deadline(), None);
+    for seq in 1..=3 {
+        bench.append(0, 7, seq, 2);
+    }
+    assert_eq!(bench.deliveries.deadline(), Some(at(5)));
+    assert_eq!(bench.look(5, &[acknowledged(0, 3), written(0, 30)]), "7:1-3 2/2");
+    assert_eq!(bench.deliveries.deadline(), None);
+}
+
+#[test]
+fn a_classic_client_has_a_frame_when_its_last_byte_is_written() {
+    let mut bench = Bench::new();
+    bench.append(0, 7, 1, 1);
+    bench.append(0, 7, 2, 1);
+    assert_eq!(bench.look(5, &[written(0, 9)]), "");
+    assert_eq!(bench.look(15, &[written(0, 19)]), "7:1-1 1/1");
+    assert_eq!(bench.look(20, &[written(0, 20)]), "7:2-2 1/1");
+}
+
+#[test]
+fn a_client_that_dies_unread_failed_to_receive_what_it_lacked_and_nothing_else() {
+    let mut bench = Bench::new();
+    bench.append(0, 7, 1, 2);
+    bench.append(0, 7, 2, 2);
+    bench.deliveries.left(acknowledged(0, 1));
+    bench.append(1, 7, 3, 1);
+    assert_eq!(bench.look(5, &[acknowledged(0, 3)]), "7:1-1 2/2, 7:2-2 1/2, 7:3-3 1/1");
+}
+
+#[test]
+fn one_that_attaches_later_is_neither_counted_nor_waited_for() {
+    let mut bench = Bench::new();
+    bench.append(0, 7, 1, 1);
+    let from = bench.deliveries.next_ordinal();
+    assert_eq!(from, Ordinal(1));
+    // It is still being sent what it had missed.
+    let later = Reader { from, has: Has::Acknowledged(Ordinal(0)) };
+    assert_eq!(bench.look(5, &[acknowledged(0, 1), later]), "7:1-1 1/1");
+    bench.append(6, 7, 2, 2);
+    assert_eq!(bench.look(11, &[acknowledged(0, 2), later]), "");
+    bench.deliveries.left(later);
+    assert_eq!(bench.look(20, &[acknowledged(0, 2)]), "7:2-2 1/2");
+}
+
+#[test]
+fn a_slow_one_is_waited_for_and_then_counted_as_it_stands() {
+    let mut bench = Bench::new();
+    bench.append(0, 7, 1, 2);
+    bench.append(0, 7, 2, 2);
+    bench.append(100, 7, 3, 2);
+    let slow = [acknowledged(0, 3), acknowledged(0, 1)];
+    assert_eq!(bench.look(200, &slow), "7:1-1 2/2");
+    assert_eq!(bench.look(3_999, &slow), "");
+    assert_eq!(bench.look(4_000, &slow), "7:2-2 1/2");
+    // What it acknowledges too late changes nothing; what it leaves behind is counted once.
+    bench.deliveries.left(acknowledged(0, 1));
+    assert_eq!(bench.look(4_005, &slow[..1]), "7:3-3 1/2");
+}
+
+#[test]
+fn while_somebody_is_waited_for_looks_become_rarer() {
+    let mut bench = Bench::new();
+    bench.append(0, 7, 1, 1);
+    let mut looks = 0;
+    while let Some(next) = bench.deliveries.deadline() {
+        bench.look((next.as_micros()) / 1_000, &[acknowledged(0, 0)]);
+        looks += 1;
+    }
+    assert!((80..90).contains(&looks), "{looks} looks in four seconds");
+    bench.append(5_000, 7, 2, 1);
+    assert_eq!(bench.deliveries.deadline(), Some(at(5_005)));
+}
+
+#[test]
+fn the_runs_of_those_who_publish_at_once_are_joined_each() {
+    let mut bench = Bench::new();
+    for seq in 1..=50 {
+        bench.append(0, 7, seq, 1);
+        bench.append(0, 8, seq, 1);
+    }
+    assert_eq!(bench.look(5, &[acknowledged(0, 100)]), "7:1-50 1/1, 8:1-50 1/1");
+}
+
+#[test]
+fn more_than_may_wait_is_counted_as_it_stands() {
+    let mut bench = Bench::new();
+    for seq in 1..=UNCOUNTED as u64 + 3 {
+        bench.append(0, 7, seq, 2);
+    }
+    assert_eq!(bench.look(5, &[acknowledged(0, 2), acknowledged(0, 9)]), "7:1-2 2/2, 7:3-3 1/2");
+}
+
+#[test]
+fn one_that_acknowledges_what_was_never_sent_has_no_more_than_there_is() {
+    let mut bench = Bench::new();
+    bench.append(0, 7, 1, 1);
+    let forward = acknowledged(0, u64::MAX);
+    assert_eq!(bench.look(5, &[forward]), "7:1-1 1/1");
+    bench.deliveries.left(forward);
+    bench.append(6, 7, 2, 0);
+    assert_eq!(bench.look(11, &[]), "7:2-2 0/0");
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Attach { can_acknowledge: bool },
+    Leave(usize),
+    Append { session: u8 },
+    Receive { reader: usize, bytes: usize },
+    Look,
+    Wait(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        2 => any::<bool>().prop_map(|can_acknowledge| Step::Attach { can_acknowledge }),
+        1 => any::<usize>().prop_map(Step::Leave),
+        6 => (0..3u8).prop_map(|session| Step::Append { session }),
+        6 => (any::<usize>(), 0..45usize).prop_map(|(reader, bytes)| Step::Receive { reader, bytes }),
+        2 => Just(Step::Look),
+        2 => (0..2_500u64).prop_map(Step::Wait),
+    ];
+    proptest::collection::vec(step, 0..80)
+}
+
+/// A reader as one would count it by hand: how many bytes from which frame on.
+#[derive(Clone, Debug)]
+struct Client {
+    name: usize,
+    can_acknowledge: bool,
+    from: usize,
+    bytes: usize,
+}
+
+impl Client {
+    fn has(&self, frame: usize) -> bool {
+        frame < self.from + self.bytes / 10
+    }
+
+    fn reader(&self) -> Reader {
+        match self.can_acknowledge {
+            true => acknowledged(self.from as u64, (self.from + self.bytes / 10) as u64),
+            false => written(self.from as u64, self.from * 10 + self.bytes),
+        }
+    }
+}
+
+/// An activity as one would count it by hand: what has become of it with each client that was attached.
+#[derive(Debug)]
+struct Frame {
+    key: (SessionId, Seq),
+    appended: u64,
+    /// None: still attached.
+    clients: BTreeMap<usize, Option<bool>>,
+    counted: bool,
+}
+
+proptest! {
+    #[test]
+    fn it_counts_what_one_would_count_by_hand(steps in steps()) {
+        let (mut bench, mut millis) = (Bench::new(), 0);
+        let (mut clients, mut frames, mut seqs) = (Vec::<Client>::new(), Vec::<Frame>::new(), [0; 3]);
+        for (name, step) in steps.into_iter().enumerate() {
+            match step {
+                Step::Attach { can_acknowledge } => {
+                    clients.push(Client { name, can_acknowledge, from: frames.len(), bytes: 0 });
+                }
+                Step::Leave(index) if !clients.is_empty() => {
+                    let client = clients.swap_remove(index % clients.len());
+                    bench.deliveries.left(client.reader());
+                    for (index, frame) in frames.iter_mut().enumerate() {
+                        frame.clients.entry(client.name).and_modify(|fate| *fate = Some(client.has(index)));
+                    }
+                }
+                Step::Append { session } => {
+                    let seq = &mut seqs[usize::from(session)];
+                    *seq += 1;
+                    let attached = clients.iter().map(|client| (client.name, None)).collect();
+                    let key = (SessionId(session.into()), Seq(*seq));
+                    frames.push(Frame { key, appended: millis, clients: attached, counted: false });
+                    bench.append(millis, session.into(), *seq, clients.len() as u64);
+                }
+                Step::Receive { reader, bytes } if !clients.is_empty() => {
+                    let index = reader % clients.len();
+                    let client = &mut clients[index];
+                    client.bytes = (client.bytes + bytes).min((frames.len() - client.from) * 10);
+                }
+                Step::Look => {
+                    let counts =
+                        bench.deliveries.look(at(millis), clients.iter().map(Client::reader));
+                    bench.deliveries.assert_bounds();
+                    let mut counted = BTreeMap::new();
+                    for count in counts {
+                        for seq in count.first.0..=count.last.0 {
+                            let counts = (count.client_count, count.succ_count);
+                            prop_assert_eq!(counted.insert((count.session, Seq(seq)), counts), None);
+                        }
+                    }
+                    let mut expected = BTreeMap::new();
+                    for (index, frame) in frames.iter_mut().enumerate().filter(|(_, frame)| !frame.counted) {
+                        let has = |name: &usize| {
+                            clients.iter().any(|client| client.name == *name && client.has(index))
+                        };
+                        let fates: Vec<_> =
+                            frame.clients.iter().map(|(name, fate)| fate.or(has(name).then_some(true))).collect();
+                        if frame.appended + 4_000 <= millis || fates.iter().all(Option::is_some) {
+                            frame.counted = true;
+                            let have = fates.iter().filter(|fate| **fate == Some(true)).count();
+                            expected.insert(frame.key, (fates.len() as u64, have as u64));
+                        }
+                    }
+                    prop_assert_eq!(counted, expected);
+                }
+                Step::Wait(pause) => millis += pause,
+                Step::Leave(_) | Step::Receive { .. } => {}
+            }
+        }
+    }
+}

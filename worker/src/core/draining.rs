@@ -1,0 +1,197 @@
+//! How a worker leaves: it hands its clients to other workers, and goes when nothing of theirs is left with it.
+//!
+//! The coordinator and the other workers are told first, so that nobody is sent here any more. Then clients leave, a portion at a time and
+//! spread over the other workers: a capable one is told QUIT with where to go, and closes when it has acknowledged what it has; a classic
+//! one is sent on with REDIRECT when it has taken what was published. Last go the counts of what they received, and the links to the other
+//! workers.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use common::id::LinkId;
+use common::machine::Action;
+use common::time::{Now, Time};
+use common::wire::{Address, Message, MoveClients, Quit, Redirect};
+
+use super::log::Offset;
+use super::{Actions, Link, Worker};
+
+/// How often a portion of the clients is told to leave, and into how many portions they are divided.
+const PORTION: (Duration, usize) = (Duration::from_millis(20), 50);
+
+/// A worker on its way out.
+#[derive(Debug)]
+pub(super) enum Drain {
+    /// Clients are leaving.
+    Moving(Moving),
+    /// The last counts and activities are on their way to the other workers. Who has not taken them by then is left behind.
+    Flushing { until: Time },
+    /// Nothing is left to do.
+    Done,
+}
+
+/// Who is yet to be told, who is yet to leave, and where to.
+#[derive(Debug)]
+pub(super) struct Moving {
+    /// Who has not taken what it is to have by then is left behind.
+    until: Time,
+    next_portion: Time,
+    portion: usize,
+    untold: Vec<LinkId>,
+    /// Those that leave as soon as they have taken the log up to there, and where they are sent then.
+    leaving: BTreeMap<LinkId, (Offset, Option<Address>)>,
+    destinations: Vec<Address>,
+    told: usize,
+}
+
+impl Worker {
+    pub(super) fn start_drain(&mut self, now: Now, out: &mut Actions) {
+        if self.drain.is_some() {
+            return;
+        }
+        let established = self.neighbours.established_ids();
+        let is_linked = |(id, address)| established.contains(id).then_some(address);
+        let mut destinations: Vec<Address> = self.roster.reachable().filter_map(is_linked).cloned().collect();
+        self.rng.shuffle(&mut destinations);
+        let mut untold: Vec<LinkId> = self.client_links().collect();
+        self.rng.shuffle(&mut untold);
+        tracing::info!(clients = untold.len(), workers = destinations.len(), "leaving");
+        out.push(Action::StopAccepting);
+        self.drain = Some(Drain::Moving(Moving {
+            until: now.time + self.config.limits.drain,
+            next_portion: now.time,
+            portion: untold.len().div_ceil(PORTION.1).max(1),
+            untold,
+            leaving: BTreeMap::new(),
+            destinations,
+            told: 0,
+        }));
+        if let Some(link) = self.upstream.link() {
+            self.close(now, link, Some(Quit::default().into()), out);
+        }
+        let quit = self.encode(Quit::default());
+        self.tell_all_neighbours(now, &quit, out);
+    }
+
+    pub(super) fn drain_deadline(&self) -> Option<Time> {
+        match self.drain.as_ref()? {
+            Drain::Moving(moving) if moving.untold.is_empty() => Some(moving.until),
+            Drain::Moving(moving) => Some(moving.next_portion),
+            Drain::Flushing { until } => Some(*until),
+            Drain::Done => None,
+        }
+    }
+
+    /// Goes on with the drain after an event. `wrote_to`: that was all that happened, so only this link may be done.
+    pub(super) fn continue_drain(&mut self, now: Now, wrote_to: Option<LinkId>, out: &mut Actions) {
+        self.tell_portion(now, out);
+        self.let_go(now, wrote_to, out);
+        match &self.drain {
+            Some(Drain::Moving(_)) if self.clients() == 0 => {
+                self.count_the_rest(now, out);
+                self.drain = Some(Drain::Flushing { until: now.time + self.config.limits.drain });
+                self.end_drain(now, out);
+            }
+            Some(Drain::Flushing { .. }) => self.end_drain(now, out),
+            _ => {}
+        }
+    }
+
+    /// Tells some of the clients to leave, if it is time.
+    fn tell_portion(&mut self, now: Now, out: &mut Actions) {
+        loop {
+            let end = self.log.end();
+            let Some(Drain::Moving(moving)) = &mut self.drain else { return };
+            if moving.untold.is_empty() || moving.next_portion > now.time {
+                return;
+            }
+            moving.next_portion = moving.next_portion + PORTION.0;
+            let rest = moving.untold.len().saturating_sub(moving.portion);
+            for link in moving.untold.split_off(rest) {
+                let Some(Drain::Moving(moving)) = &mut self.drain else { return };
+                let target = moving.destinations.get(moving.told % moving.destinations.len().max(1)).cloned();
+                moving.told += 1;
+                let Some(Link::Client(session)) = self.links.get(link) else { continue };
+                let is_capable = session.attachment().is_some_and(|attachment| attachment.is_capable());
+                match target {
+                    Some(address) if is_capable => {
+                        let token = self.token_for(now, link);
+                        self.reply(now, link, Quit::to(address, token), out);
+                    }
+                    target => {
+                        let target = target.filter(|_| session.is_logged_in());
+                        moving.leaving.insert(link, (end, target));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Closes the connections of those who leave and have what they are to have; of all, when the time is over.
+    fn let_go(&mut self, now: Now, wrote_to: Option<LinkId>, out: &mut Actions) {
+        let Some(Drain::Moving(moving)) = &mut self.drain else { return };
+        let is_over = moving.until <= now.time;
+        let done = |link: LinkId, end: Offset| match self.links.get(link) {
+            Some(Link::Client(session)) => is_over || session.is_flushed(end),
+            _ => true,
+        };
+        let mut gone: Vec<(LinkId, Option<Address>)> = match wrote_to {
+            Some(link) => {
+                let leaves = moving.leaving.get(&link).filter(|(end, _)| done(link, *end));
+                leaves.map(|(_, target)| (link, target.clone())).into_iter().collect()
+            }
+            None => {
+                let leaves = moving.leaving.iter().filter(|(link, (end, _))| done(**link, *end));
+                leaves.map(|(link, (_, target))| (*link, target.clone())).collect()
+            }
+        };
+        gone.iter().for_each(|(link, _)| drop(moving.leaving.remove(link)));
+        if is_over {
+            gone.extend(self.client_links().map(|link| (link, None)));
+        }
+        for (link, target) in gone {
+            let last = target.map(|address| {
+                let token = self.token_for(now, link);
+                Message::from(Redirect { address, token })
+            });
+            self.close(now, link, last, out);
+        }
+    }
+
+    /// Goes when the other workers have taken everything.
+    fn end_drain(&mut self, now: Now, out: &mut Actions) {
+        let Some(Drain::Flushing { until }) = self.drain else { return };
+        if self.neighbours.longest_queue() > 0 && now.time < until {
+            return;
+        }
+        self.drain = Some(Drain::Done);
+        for link in self.neighbours.all() {
+            self.close(now, link, None, out);
+        }
+        out.push(Action::Exit(Ok(())));
+    }
+
+    /// The coordinator has found that another worker has fewer clients: some go there, of those that have not moved lately.
+    pub(super) fn move_clients(&mut self, now: Now, order: &MoveClients, out: &mut Actions) {
+        let Some(address) = self.roster.address(&order.to).cloned().filter(|_| self.drain.is_none()) else {
+            return;
+        };
+        let settled = |(link, party): (LinkId, &Link)| match party {
+            Link::Client(session) => session.attachment()?.may_move(now.time).then_some(link),
+            Link::Upstream | Link::Neighbour => None,
+        };
+        let mut settled: Vec<LinkId> = self.links.iter().filter_map(settled).collect();
+        self.rng.shuffle(&mut settled);
+        settled.truncate(usize::try_from(order.count).unwrap_or(usize::MAX));
+        tracing::info!(clients = settled.len(), to = %order.to, "sending clients to another worker");
+        for link in settled {
+            self.session(link).attachment_mut().expect("it is logged in").told_to_move();
+            let token = self.token_for(now, link);
+            self.reply(now, link, Quit::to(address.clone(), token), out);
+        }
+    }
+
+    fn client_links(&self) -> impl Iterator<Item = LinkId> + '_ {
+        self.links.iter().filter(|(_, party)| matches!(party, Link::Client(_))).map(|(link, _)| link)
+    }
+}

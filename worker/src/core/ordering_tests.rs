@@ -1,0 +1,137 @@
+use super::*;
+
+const PERIOD: Duration = Duration::from_millis(500);
+
+/// What has been delivered, by number; negative where it was late, and with what was missing before it.
+struct Delivery {
+    ordering: Ordering,
+    delivered: Vec<String>,
+}
+
+impl Delivery {
+    fn new(sessions: usize, waiting_bytes: usize) -> Self {
+        Delivery { ordering: Ordering::new(Limits { sessions, waiting_bytes }), delivered: Vec::new() }
+    }
+
+    fn offer(&mut self, millis: u64, session: u128, seq: u64) -> Turn {
+        let id = id(seq);
+        let turn = self.ordering.offer(at(millis), SessionId(session), Seq(seq), &id, &frame(seq));
+        match turn {
+            Turn::Now => self.delivered.push(seq.to_string()),
+            Turn::Late => self.delivered.push(format!("{seq} late")),
+            Turn::Known | Turn::Early => {}
+        }
+        self.take_ready();
+        turn
+    }
+
+    fn give_up(&mut self, millis: u64) {
+        self.ordering.give_up(at(millis), PERIOD);
+        self.take_ready();
+    }
+
+    fn take_ready(&mut self) {
+        while let Some(ready) = self.ordering.next_ready() {
+            assert_eq!((&ready.id, &ready.frame), (&id(ready.seq.0), &frame(ready.seq.0)));
+            self.delivered.push(match ready.missing_from {
+                Some(first) => format!("{} without {first}", ready.seq),
+                None => ready.seq.to_string(),
+            });
+        }
+        self.ordering.assert_bounds();
+    }
+}
+
+fn id(seq: u64) -> ActivityId {
+    format!("w/0000000000000001/{seq}").parse().unwrap()
+}
+
+fn frame(seq: u64) -> Vec<u8> {
+    format!("{seq:09}\n").into_bytes()
+}
+
+fn at(millis: u64) -> Time {
+    Time::ZERO + Duration::from_millis(millis)
+}
+
+#[test]
+fn whatever_the_order_of_arrival_each_is_delivered_once_and_in_order() {
+    let mut rng = fastrand::Rng::with_seed(1);
+    for _ in 0..100 {
+        let mut delivery = Delivery::new(10, 10_000);
+        let mut arrivals: Vec<u64> = (1..30).chain(1..30).collect();
+        rng.shuffle(&mut arrivals);
+        let known = arrivals.iter().filter(|seq| delivery.offer(0, 7, **seq) == Turn::Known).count();
+        let expected: Vec<_> = (1..30).map(|seq: u64| seq.to_string()).collect();
+        assert_eq!((known, &delivery.delivered), (29, &expected));
+        assert_eq!(delivery.ordering.waits_since(), None);
+    }
+}
+
+#[test]
+fn what_is_not_there_in_time_is_announced_and_late_when_it_comes() {
+    let mut delivery = Delivery::new(10, 10_000);
+    for (millis, seq) in [(0, 1), (10, 4), (20, 5), (30, 8)] {
+        delivery.offer(millis, 7, seq);
+    }
+    assert_eq!(delivery.ordering.waiting().to_string(), "w/0000000000000001/4-5+8");
+    delivery.give_up(509);
+    assert_eq!(delivery.delivered, ["1"]);
+    delivery.give_up(510);
+    assert_eq!(delivery.delivered, ["1", "4 without 2", "5"], "the first gap took 5 with it");
+    assert_eq!(delivery.ordering.waits_since(), Some(at(30)));
+    assert_eq!(delivery.offer(520, 7, 3), Turn::Late);
+    assert_eq!(delivery.offer(520, 7, 3), Turn::Known);
+    delivery.give_up(530);
+    assert_eq!(delivery.delivered[3..], ["3 late", "8 without 6"]);
+    assert_eq!(delivery.ordering.gaps(), 2);
+}
+
+#[test]
+fn a_session_that_is_new_here_in_the_middle_waits_for_its_beginning_and_misses_nothing() {
+    let mut delivery = Delivery::new(10, 10_000);
+    assert_eq!(delivery.offer(0, 7, 41), Turn::Early);
+    delivery.give_up(500);
+    assert_eq!(delivery.offer(500, 7, 42), Turn::Now);
+    assert_eq!(delivery.delivered, ["41", "42"]);
+    assert_eq!(delivery.offer(600, 7, 40), Turn::Late, "others may have it, and tell us in the end");
+}
+
+#[test]
+fn the_sessions_that_have_been_silent_for_longest_are_forgotten_and_none_that_waits() {
+    let mut delivery = Delivery::new(10, 10_000);
+    delivery.offer(0, 1, 2);
+    for session in 2..40 {
+        delivery.offer(0, session, 1);
+        assert_eq!(delivery.offer(0, 39, 1), if session == 2 { Turn::Now } else { Turn::Known });
+    }
+    assert_eq!(delivery.offer(0, 2, 1), Turn::Now, "it is forgotten");
+    assert_eq!(delivery.offer(0, 1, 1), Turn::Now);
+    assert_eq!(delivery.delivered.last().unwrap(), "2", "it has waited all the time");
+}
+
+#[test]
+fn when_too_much_waits_those_that_wait_longest_go_on_without() {
+    let mut delivery = Delivery::new(10, 25);
+    for (session, seq) in [(1, 1), (2, 1), (1, 3), (2, 3)] {
+        delivery.offer(0, session, seq);
+    }
+    delivery.offer(1, 2, 5);
+    assert_eq!(delivery.delivered, ["1", "1", "3 without 2"]);
+    delivery.offer(1, 2, u64::from(u32::MAX));
+    assert!(delivery.ordering.waits_since().is_some());
+}
+
+#[test]
+fn ten_million_activities_of_a_thousand_sessions_cost_less_than_half_a_megabyte() {
+    let mut ordering = Ordering::new(Limits { sessions: 65_536, waiting_bytes: 1 << 20 });
+    for session in 0..1_000 {
+        // As if the first ten thousand of each had come.
+        ordering.remember(SessionId(session));
+        ordering.young.get_mut(&SessionId(session)).unwrap().delivered.add(1, 9_999);
+        let id = id(10_000);
+        assert_eq!(ordering.offer(at(0), SessionId(session), Seq(10_000), &id, b"x\n"), Turn::Now);
+    }
+    let each = size_of::<(SessionId, Numbers)>() + size_of::<(u64, u64)>() * 4;
+    assert!(ordering.young.len() * each * 2 < 500_000, "{each} bytes a session");
+}

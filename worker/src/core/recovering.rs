@@ -1,0 +1,78 @@
+//! A worker that starts asks others for what it missed before it takes clients. The wait is bounded, so that workers that all start at
+//! once do not wait for each other for ever.
+
+use std::time::Duration;
+
+use common::machine::Action;
+use common::time::{Now, Time};
+use common::wire::ServerLoad;
+
+use super::config::Limits;
+use super::{Actions, Worker};
+
+/// How long workers that the coordinator lists have to connect, or to be connected to. One that is gone is not worth waiting for.
+const LINKS: Duration = Duration::from_secs(1);
+
+/// What a worker that starts waits for.
+#[derive(Debug)]
+pub(super) struct Recovery {
+    /// When it takes clients whatever is missing.
+    until: Time,
+    /// Since when it knows the other workers.
+    listed: Option<Time>,
+}
+
+impl Recovery {
+    /// A worker starts now.
+    pub(super) fn new(now: Time, limits: &Limits) -> Self {
+        Recovery { until: now + limits.recovery, listed: None }
+    }
+
+    /// A coordinator has said who the other workers are.
+    pub(super) fn listed(&mut self, now: Time) {
+        self.listed.get_or_insert(now);
+    }
+
+    /// When to look again at the latest.
+    pub(super) fn deadline(&self) -> Time {
+        self.listed.map_or(self.until, |listed| (listed + LINKS).min(self.until))
+    }
+
+    /// Whether it is over. `all_linked`: a link to every worker stands; `under_way`: somebody still has something for us.
+    fn is_over(&self, now: Time, all_linked: bool, under_way: bool) -> bool {
+        let settled = self.listed.is_some_and(|listed| all_linked || listed + LINKS <= now);
+        now >= self.until || (settled && !under_way)
+    }
+}
+
+impl Worker {
+    /// Whether this worker takes clients.
+    pub(super) fn is_recovering(&self) -> bool {
+        self.recovery.is_some()
+    }
+
+    /// Ends the recovery when its time has come, and tells the coordinator. Says whether it did.
+    pub(super) fn see_to_recovery(&mut self, now: Now, out: &mut Actions) -> bool {
+        let all_linked = || self.roster.all_linked();
+        let over =
+            |recovery: &mut Recovery| recovery.is_over(now.time, all_linked(), self.catch_up.is_under_way());
+        let ends = self.recovery.take_if(over).is_some();
+        if ends {
+            self.flood.caught_up();
+            self.give_up_waiting(now.time);
+            tracing::info!(holds = self.log.holds().len(), "caught up; taking clients");
+            self.tell_load(now, out);
+            if std::mem::take(&mut self.flush_all) {
+                out.push(Action::FlushAll);
+            }
+        }
+        ends
+    }
+
+    /// Tells the coordinator how we are.
+    pub(super) fn tell_load(&mut self, now: Now, out: &mut Actions) {
+        let movable = self.sessions.len() as u64;
+        let load = ServerLoad { load: self.load, movable, recovering: self.is_recovering() };
+        self.tell_coordinator(now, load, out);
+    }
+}

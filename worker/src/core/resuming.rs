@@ -1,0 +1,199 @@
+//! How a client gets what it missed: from our log, and before that from other workers' logs what ours does not reach back to.
+//!
+//! What is replayed goes through the client's outbox, a little ahead of what it has taken; when the end of the log is reached it hears
+//! RESUMED and is a cursor in the log like all the others. What is published meanwhile comes at the end of the replay.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use common::id::LinkId;
+use common::machine::Action;
+use common::position::{After, Position};
+use common::time::{Now, Time};
+use common::wire::{ActivityRetrieve, ActivityRetrieved, Message, Resumed};
+
+use super::log::Offset;
+use super::{Actions, Link, Worker};
+
+/// How far a replay is ahead of what its client has taken, in bytes.
+pub(super) const AHEAD: usize = 64 << 10;
+
+/// How long other workers are asked for what one client missed. Then it is told of a gap.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// A replay that is under way.
+#[derive(Debug)]
+pub(super) struct Replay {
+    /// What the client had.
+    has: Position,
+    /// What it lacks of all that there was when the replay began.
+    owed: Position,
+    /// What of that other workers are to be asked for.
+    elsewhere: Position,
+    /// Who was asked for it in vain.
+    asked: BTreeSet<LinkId>,
+    /// Whose answer is waited for, and to which request.
+    waits_for: Option<(LinkId, u64)>,
+    /// When others are asked no longer.
+    until: Time,
+    /// How far our log has been replayed.
+    at: Offset,
+    /// Activities that were replayed.
+    pub(super) count: u64,
+}
+
+impl Replay {
+    /// Of everything in the log from `at` on.
+    pub(super) fn latest(now: Time, at: Offset) -> Self {
+        Replay::of(now, Position::default(), Position::default(), Position::default(), at)
+    }
+
+    fn of(now: Time, has: Position, owed: Position, elsewhere: Position, at: Offset) -> Self {
+        Replay {
+            has,
+            owed,
+            elsewhere,
+            asked: BTreeSet::new(),
+            waits_for: None,
+            until: now + PATIENCE,
+            at,
+            count: 0,
+        }
+    }
+}
+
+impl Worker {
+    /// The replay for a client that has `has`.
+    pub(super) fn replay_after(&self, now: Time, has: Position) -> Replay {
+        let owed = self.flood.owed(&has, &self.ordering.waiting());
+        let elsewhere = owed.without(self.log.holds());
+        Replay::of(now, has, owed, elsewhere, self.log.start())
+    }
+
+    /// Goes on with the replay of the client on `link`, if there is one, as far as it is to go for now.
+    pub(super) fn continue_replay(&mut self, now: Now, link: LinkId, out: &mut Actions) {
+        if self.ask_elsewhere(now, link, out) {
+            return;
+        }
+        let Some(Link::Client(session)) = self.links.get_mut(link) else { return };
+        let Some((replay, outbox)) = session.replay() else { return };
+        let mut progressed = false;
+        let mut reached_end = true;
+        for frame in self.log.missing(&replay.has, replay.at.max(self.log.start())) {
+            if outbox.len() >= AHEAD {
+                reached_end = false;
+                break;
+            }
+            outbox.push_beyond(now.time, frame.bytes);
+            replay.owed.subtract(&Position::single(&frame.id));
+            replay.at = frame.end();
+            replay.count += 1;
+            progressed = true;
+        }
+        if progressed {
+            out.push(Action::Flush(link));
+        }
+        if reached_end {
+            self.end_replay(now, link, out);
+        }
+    }
+
+    /// Replays that wait for an answer which does not come go on without it.
+    pub(super) fn replays_overdue(&mut self, now: Now, out: &mut Actions) {
+        let overdue = |(link, party): (LinkId, &mut Link)| {
+            let Link::Client(session) = party else { return None };
+            let (replay, _) = session.replay()?;
+            replay.waits_for.filter(|_| replay.until <= now.time)?;
+            replay.waits_for = None;
+            Some(link)
+        };
+        let overdue: Vec<_> = self.links.iter_mut().filter_map(overdue).collect();
+        for link in overdue {
+            self.continue_replay(now, link, out);
+        }
+    }
+
+    /// Another worker answers a question that was asked for a client, which may be gone.
+    pub(super) fn resume_with(
+        &mut self,
+        now: Now,
+        from: LinkId,
+        answer: ActivityRetrieved,
+        out: &mut Actions,
+    ) {
+        let waits = |(link, party): (LinkId, &mut Link)| {
+            let Link::Client(session) = party else { return None };
+            let (replay, _) = session.replay()?;
+            (replay.waits_for == Some((from, answer.request))).then_some(link)
+        };
+        let Some(link) = self.links.iter_mut().find_map(waits) else { return };
+        let (replay, outbox) = self.session(link).replay().expect("it was just found");
+        replay.waits_for = None;
+        for activity in answer.activities {
+            let Some(id) = activity.id.clone() else { continue };
+            let id = Position::single(&id);
+            if id.is_within(&replay.elsewhere) {
+                replay.elsewhere.subtract(&id);
+                replay.owed.subtract(&id);
+                replay.count += 1;
+                outbox.push_beyond(now.time, &Message::from(activity).encode());
+            }
+        }
+        if answer.done {
+            replay.asked.insert(from);
+        }
+        out.push(Action::Flush(link));
+        self.continue_replay(now, link, out);
+    }
+
+    /// A link to another worker is gone: nothing is waited for that was asked there.
+    pub(super) fn replays_lost(&mut self, now: Now, from: LinkId, out: &mut Actions) {
+        let waits = |(link, party): (LinkId, &mut Link)| {
+            let Link::Client(session) = party else { return None };
+            let (replay, _) = session.replay()?;
+            replay.waits_for.take_if(|(asked, _)| *asked == from)?;
+            replay.asked.insert(from);
+            Some(link)
+        };
+        let waiting: Vec<_> = self.links.iter_mut().filter_map(waits).collect();
+        for link in waiting {
+            self.continue_replay(now, link, out);
+        }
+    }
+
+    /// Asks another worker for what our log does not reach back to. Says whether the replay has to wait: for the answer, or for its client
+    /// to take what it has been sent.
+    fn ask_elsewhere(&mut self, now: Now, link: LinkId, out: &mut Actions) -> bool {
+        let Some(Link::Client(session)) = self.links.get_mut(link) else { return true };
+        let Some((replay, outbox)) = session.replay() else { return true };
+        if replay.waits_for.is_some() || outbox.len() >= AHEAD {
+            return true;
+        }
+        if replay.elsewhere.is_empty() || now.time >= replay.until {
+            return false;
+        }
+        let holder = self.neighbours.all().into_iter().find_map(|holder| {
+            let common = self.catch_up.holds(holder)?.common(&replay.elsewhere);
+            (!replay.asked.contains(&holder) && !common.is_empty()).then_some((holder, common))
+        });
+        let Some((holder, within)) = holder else { return false };
+        let request = self.catch_up.number();
+        replay.waits_for = Some((holder, request));
+        replay.until = replay.until.max(now.time + PATIENCE);
+        let after = After::Position(Position::default());
+        let ask = self.encode(ActivityRetrieve { after, request, within, need_reply: false });
+        self.tell_neighbour(now, holder, &ask, out);
+        true
+    }
+
+    /// The end of the log is reached: from here on the client reads it as all the others do.
+    fn end_replay(&mut self, now: Now, link: LinkId, out: &mut Actions) {
+        let past = self.flood.past(&self.ordering.waiting());
+        let replay = self.go_live(link).expect("a replay ends");
+        let mut position = past;
+        position.extend(&replay.has);
+        let gaps = replay.owed;
+        let resumed = Resumed { recovered: gaps.is_empty(), gaps, position };
+        self.reply(now, link, resumed, out);
+    }
+}

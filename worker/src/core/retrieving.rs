@@ -1,0 +1,111 @@
+//! Asking other workers for what was missed, and answering them.
+//!
+//! A question is answered with one piece of bounded size, and whoever wants more asks again: nothing is remembered of a question, and what is
+//! live is never far behind an answer.
+
+use common::id::LinkId;
+use common::limits::RETRIEVED_BYTES;
+use common::position::{After, Position};
+use common::time::Now;
+use common::wire::{ActivityBroadcast, ActivityRetrieve, ActivityRetrieved, Message};
+
+use super::log::Frame;
+use super::{Actions, Worker};
+
+impl Worker {
+    /// The worker on `link` says what it holds.
+    pub(super) fn neighbour_holds(&mut self, now: Now, link: LinkId, holds: Position, out: &mut Actions) {
+        self.catch_up.told(link, holds, self.flood.seen());
+        self.ask_on(now, out);
+    }
+
+    /// Asks the next question, if there is one.
+    pub(super) fn ask_on(&mut self, now: Now, out: &mut Actions) {
+        if self.drain.is_some() {
+            return;
+        }
+        if let Some(question) = self.catch_up.next(now.time, self.flood.seen()) {
+            tracing::debug!(wanted = %question.wanted, "asking another worker for what was missed");
+            let ask = ActivityRetrieve {
+                after: After::Position(Position::default()),
+                request: question.request,
+                within: question.wanted,
+                need_reply: false,
+            };
+            let ask = self.encode(ask);
+            self.tell_neighbour(now, question.link, &ask, out);
+        }
+    }
+
+    /// Another worker asks for what it misses.
+    pub(super) fn neighbour_asks(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        ask: ActivityRetrieve,
+        out: &mut Actions,
+    ) {
+        let need_reply = ask.need_reply;
+        let answer = self.encode(self.answer(ask));
+        self.tell_neighbour(now, link, &answer, out);
+        if need_reply && let Some(holds) = self.catch_up.holds(link) {
+            let missing = holds.without(self.flood.seen());
+            self.catch_up.jumped(link, &missing);
+            self.ask_on(now, out);
+        }
+    }
+
+    /// A piece of what we hold and somebody misses.
+    pub(super) fn answer(&self, ask: ActivityRetrieve) -> ActivityRetrieved {
+        let after = Position::from(ask.after);
+        let wanted = |frame: &Frame<'_>| ask.within.is_empty() || ask.within.contains(&frame.id);
+        let mut bytes = 0;
+        let mut activities = Vec::new();
+        let mut done = true;
+        // What is not wanted is what there is besides: chunks that hold none of it are passed over.
+        let mut has = after;
+        if !ask.within.is_empty() {
+            has.extend(&self.log.holds().without(&ask.within));
+        }
+        for frame in self.log.missing(&has, self.log.start()).filter(wanted) {
+            bytes += frame.bytes.len();
+            if bytes > RETRIEVED_BYTES && !activities.is_empty() {
+                done = false;
+                break;
+            }
+            activities.push(broadcast(frame.bytes));
+        }
+        ActivityRetrieved { request: ask.request, activities, done }
+    }
+
+    /// A piece of what was asked for: by ourselves, or for a client that resumes here.
+    pub(super) fn neighbour_answers(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        answer: ActivityRetrieved,
+        out: &mut Actions,
+    ) {
+        if self.catch_up.answered(link, answer.request, answer.done) {
+            for activity in answer.activities {
+                self.take_from_worker(now, link, activity, out);
+                if !self.links.contains_key(link) {
+                    return;
+                }
+            }
+            self.ask_on(now, out);
+        } else {
+            self.resume_with(now, link, answer, out);
+        }
+    }
+}
+
+/// The activity in a frame of the log, without what was noted on it here.
+fn broadcast(frame: &[u8]) -> ActivityBroadcast {
+    let Ok(Message::ActivityBroadcast(mut broadcast)) = Message::decode(frame.trim_ascii_end()) else {
+        unreachable!("the log holds broadcasts")
+    };
+    broadcast.missing_from = None;
+    broadcast.late = false;
+    broadcast
+}
