@@ -81,6 +81,7 @@ pub(crate) fn all() -> Vec<(&'static str, String)> {
         ("REPORT_TIMEOUT", time(limits::REPORT_TIMEOUT)),
         ("DIGEST", time(limits::DIGEST)),
         ("RECOVERY", time(limits::RECOVERY)),
+        ("DRAIN_TIMEOUT", time(limits::DRAIN_TIMEOUT)),
         ("RETRIEVED_BYTES", bytes(limits::RETRIEVED_BYTES)),
     ]
 }
