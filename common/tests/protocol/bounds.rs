@@ -8,6 +8,7 @@ use common::limits;
 pub(crate) fn all() -> Vec<(&'static str, String)> {
     fn bytes(bytes: usize) -> String {
         match bytes {
+            bytes if bytes.is_multiple_of(1 << 30) => format!("{} GiB", bytes >> 30),
             bytes if bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
             bytes if bytes.is_multiple_of(1 << 10) => format!("{} KiB", bytes >> 10),
             bytes => format!("{bytes} bytes"),
