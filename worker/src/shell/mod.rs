@@ -34,6 +34,8 @@ pub async fn run(config: Config) -> Result<(), String> {
     let (inputs, results) = mpsc::unbounded_channel();
     let limits = Limits {
         failure_timeout: config.failure_timeout,
+        ordering_period: config.ordering_period,
+        drain: config.drain_timeout,
         retain_bytes: config.retain_bytes,
         retain_age: config.retain_age,
         ..Limits::default()
