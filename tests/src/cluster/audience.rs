@@ -1,6 +1,6 @@
 //! Sessions of our own client that publish and write down everything they are told, and what must hold of what they wrote down.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -27,14 +27,22 @@ struct Tag {
 #[derive(Debug, Default)]
 struct Diary {
     received: Vec<(Tag, bool)>,
-    /// From publication to arrival, in microseconds.
-    latencies: Vec<(Instant, u64)>,
+    /// Whose activity took how long from publication to arrival, in microseconds.
+    latencies: Vec<(usize, u64)>,
     reports: Vec<(Instant, Report)>,
     gaps: Vec<String>,
     lost_at: Option<Instant>,
     /// How long it was away, each time, and since when.
     absences: Vec<(Instant, Duration)>,
     workers: Vec<String>,
+}
+
+/// Where sessions are.
+pub struct Place {
+    /// The coordinators that they know, in order.
+    pub coordinators: Vec<Address>,
+    /// What brings a thread there.
+    pub enter: Box<dyn FnOnce() + Send>,
 }
 
 /// Sessions, the first of which publish.
@@ -45,8 +53,8 @@ pub struct Audience {
     published: Arc<Mutex<BTreeMap<(usize, u64), Instant>>>,
     stop: Arc<AtomicBool>,
     hush: Arc<AtomicBool>,
-    runtime: tokio::runtime::Handle,
-    end: Arc<tokio::sync::Notify>,
+    /// One a place, with what ends it.
+    runtimes: Vec<(tokio::runtime::Handle, Arc<tokio::sync::Notify>)>,
     began: Instant,
 }
 
@@ -65,73 +73,110 @@ pub struct Findings {
     pub local: u64,
     /// How long sessions were away, sorted.
     pub absences: Vec<Duration>,
-    /// From publication to arrival, sorted.
+    /// From publication to arrival at sessions of the same place, sorted.
     pub latencies: Vec<Duration>,
     /// From publication to report, the longest.
     pub slowest_report: Duration,
 }
 
 impl Audience {
-    /// Opens `size` sessions at the coordinators, and waits until all of them are live. The first `publishers` will publish `rate`
-    /// activities a second, all together, from [`publish`](Self::publish) on.
+    /// Opens `size` sessions at the coordinators, and waits until all of them are live. The first `publishers` of them publish.
     ///
     /// # Panics
     /// When one cannot be opened.
     pub fn open(coordinators: &[Address], size: usize, publishers: usize) -> Self {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
-        let (handle, end) = (runtime.handle().clone(), Arc::new(tokio::sync::Notify::new()));
-        let until = end.clone();
-        std::thread::spawn(move || {
-            runtime.block_on(until.notified());
-            runtime.shutdown_background();
-        });
+        Audience::open_at(
+            vec![Place { coordinators: coordinators.to_vec(), enter: Box::new(|| ()) }],
+            size,
+            publishers,
+        )
+    }
+
+    /// The same, with the sessions at these places in turn.
+    ///
+    /// # Panics
+    /// When one cannot be opened.
+    pub fn open_at(places: Vec<Place>, size: usize, publishers: usize) -> Self {
         let diaries: Vec<Arc<Mutex<Diary>>> = (0..size).map(|_| Arc::default()).collect();
-        let audience = Audience {
+        let mut audience = Audience {
             diaries,
             publishers,
             published: Arc::default(),
             stop: Arc::default(),
             hush: Arc::new(AtomicBool::new(true)),
             began: Instant::now(),
-            runtime: handle,
-            end,
+            runtimes: Vec::new(),
         };
-        audience.start(coordinators);
+        let live = Arc::new(Mutex::new(0));
+        let count = places.len();
+        for (number, place) in places.into_iter().enumerate() {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
+            let (handle, end) = (runtime.handle().clone(), Arc::new(tokio::sync::Notify::new()));
+            let until = end.clone();
+            std::thread::spawn(move || {
+                (place.enter)();
+                runtime.block_on(until.notified());
+                runtime.shutdown_background();
+            });
+            for seat in (number..size).step_by(count) {
+                audience.seat(&handle, seat, &place.coordinators, live.clone());
+            }
+            audience.runtimes.push((handle, end));
+        }
+        eventually("all sessions are live", || *live.lock().unwrap() == size);
         audience
     }
 
-    fn start(&self, coordinators: &[Address]) {
-        let runtime = &self.runtime;
-        let live = Arc::new(Mutex::new(0));
-        for (place, diary) in self.diaries.iter().enumerate() {
-            let mut options = Options::new(coordinators[0].clone());
-            for other in &coordinators[1..] {
-                options = options.or_at(other.clone());
-            }
-            let (diary, stop, live, began) = (diary.clone(), self.stop.clone(), live.clone(), self.began);
-            runtime.spawn(async move {
-                let mut client = Client::connect(options).await.expect("a session opens");
-                *live.lock().unwrap() += 1;
-                let publisher = client.publisher();
-                diary.lock().unwrap().workers.push("first".to_owned());
-                PUBLISHERS.lock().unwrap().push((began, place, publisher));
-                while let Some(event) = client.event().await {
-                    diary.lock().unwrap().note(event, began);
-                    if stop.load(Relaxed) {
-                        break;
-                    }
-                }
-                drop(client);
-            });
+    fn seat(
+        &self,
+        runtime: &tokio::runtime::Handle,
+        seat: usize,
+        coordinators: &[Address],
+        live: Arc<Mutex<usize>>,
+    ) {
+        let mut options = Options::new(coordinators[0].clone());
+        for other in &coordinators[1..] {
+            options = options.or_at(other.clone());
         }
-        eventually("all sessions are live", || *live.lock().unwrap() == self.diaries.len());
+        let (diary, stop, began) = (self.diaries[seat].clone(), self.stop.clone(), self.began);
+        runtime.spawn(async move {
+            let mut client = Client::connect(options).await.expect("a session opens");
+            PUBLISHERS.lock().unwrap().push((began, seat, client.publisher()));
+            *live.lock().unwrap() += 1;
+            while let Some(event) = client.event().await {
+                diary.lock().unwrap().note(event, began);
+                if stop.load(Relaxed) {
+                    break;
+                }
+            }
+        });
+    }
+
+    /// Waits until everybody has received all that was published before `moment`, and says how long that took.
+    pub fn await_all_before(&self, moment: Instant) -> Duration {
+        let began = Instant::now();
+        let before: BTreeSet<(usize, u64)> = self
+            .published
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|(_, at)| **at < moment)
+            .map(|(tag, _)| *tag)
+            .collect();
+        eventually("everybody has received what was published before", || {
+            self.diaries.iter().all(|diary| {
+                let diary = diary.lock().unwrap();
+                let received: BTreeSet<_> = diary.received.iter().map(|(tag, _)| (tag.p, tag.n)).collect();
+                before.is_subset(&received)
+            })
+        });
+        began.elapsed()
     }
 
     /// Publishes `rate` activities a second, all publishers together, while `story` goes on.
     pub fn publish<T>(&self, rate: u64, story: impl FnOnce() -> T) -> T {
         self.hush.store(false, Relaxed);
-        let runtime = &self.runtime;
         let each = Duration::from_secs(self.publishers as u64).div_f64(rate as f64);
         for (began, place, publisher) in PUBLISHERS.lock().unwrap().iter() {
             if *began != self.began || *place >= self.publishers {
@@ -140,6 +185,7 @@ impl Audience {
             let (p, publisher, hush, published) =
                 (*place, publisher.clone(), self.hush.clone(), self.published.clone());
             let began = self.began;
+            let (runtime, _) = &self.runtimes[p % self.runtimes.len()];
             runtime.spawn(async move {
                 let mut ticks = tokio::time::interval(each);
                 for n in 1.. {
@@ -159,11 +205,12 @@ impl Audience {
         told
     }
 
-    /// Waits until everything that was published has been reported and received, and says what was seen.
+    /// Waits until everything that was published has been reported and received, and says what was seen. At most `guests` others received
+    /// it too. `healthy`: nothing went wrong meanwhile, so that reports are exact.
     ///
     /// # Panics
     /// When something came twice or out of order, is missing, or was reported falsely.
-    pub fn conclude(self, healthy: bool) -> Findings {
+    pub fn conclude(self, healthy: bool, guests: u64) -> Findings {
         let published = self.published.lock().unwrap().clone();
         let reported = |diary: &Diary| -> u64 {
             diary.reports.iter().map(|(_, report)| report.last.0 - report.first.0 + 1).sum()
@@ -178,7 +225,7 @@ impl Audience {
         let (reports, least) = complete();
         self.stop.store(true, Relaxed);
         PUBLISHERS.lock().unwrap().retain(|(began, _, _)| *began != self.began);
-        self.end.notify_one();
+        self.runtimes.iter().for_each(|(_, end)| end.notify_one());
         let mut findings = Findings {
             published: all,
             deliveries: 0,
@@ -193,7 +240,7 @@ impl Audience {
         for (place, diary) in self.diaries.iter().enumerate() {
             let diary = diary.lock().unwrap();
             let mut last: BTreeMap<usize, u64> = BTreeMap::new();
-            let mut seen = std::collections::BTreeSet::new();
+            let mut seen = BTreeSet::new();
             for (tag, late) in &diary.received {
                 assert!(seen.insert((tag.p, tag.n)), "session {place} received {tag:?} twice");
                 *holders.entry((tag.p, tag.n)).or_default() += 1;
@@ -210,9 +257,9 @@ impl Audience {
             );
             findings.deliveries += diary.received.len() as u64;
             findings.absences.extend(diary.absences.iter().map(|(_, away)| *away));
-            findings
-                .latencies
-                .extend(diary.latencies.iter().map(|(_, micros)| Duration::from_micros(*micros)));
+            let places = self.runtimes.len();
+            let near = diary.latencies.iter().filter(|(p, _)| p % places == place % places);
+            findings.latencies.extend(near.map(|(_, micros)| Duration::from_micros(*micros)));
         }
         assert!(done, "{reports} of {all} were reported, and some session has {least}");
         for (place, diary) in self.diaries.iter().enumerate() {
@@ -222,7 +269,7 @@ impl Audience {
                 findings.local += if report.durability == Durability::Local { count } else { 0 };
                 assert_eq!(report.client_count, report.succ_count + report.fail_count, "{report:?}");
                 for n in report.first.0..=report.last.0 {
-                    let has = holders.get(&(place, n)).copied().unwrap_or_default();
+                    let has = guests + holders.get(&(place, n)).copied().unwrap_or_default();
                     assert!(report.succ_count <= has, "{report:?} claims more than the {has} that have {n}");
                     assert!(!healthy || report.succ_count == self.diaries.len() as u64, "{report:?}");
                     let took = at.saturating_duration_since(published[&(place, n)]);
@@ -256,7 +303,7 @@ impl Diary {
             Event::Activity(broadcast) => {
                 let tag: Tag = serde_json::from_str(broadcast.activity.get()).expect("it is one of ours");
                 let t = began.elapsed().as_micros() as u64;
-                self.latencies.push((now, t.saturating_sub(tag.t)));
+                self.latencies.push((tag.p, t.saturating_sub(tag.t)));
                 self.received.push((tag, broadcast.late));
             }
             Event::Report(report) => self.reports.push((now, report)),

@@ -125,6 +125,7 @@ impl Cast {
             secret: Secret::new(NETWORK_SECRET),
             coordinators,
             remembered,
+            kept: None,
             incarnation: Incarnation(seed),
             seed,
             limits,
