@@ -41,7 +41,7 @@ fn a_worker_that_joins_gets_its_share_while_activities_flow_and_nobody_misses_an
         println!("even {:?} after the third worker had started: {:?}", joined.elapsed(), loads(&cluster));
     });
     let moved = moved(&cluster);
-    let findings = audience.conclude(false);
+    let findings = audience.conclude(false, 0);
     println!(
         "the slowest report took {:?}, the slowest delivery {:?}",
         findings.slowest_report,
