@@ -139,6 +139,7 @@ pub struct Worker {
 
 /// Whose connection it is.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are clients")]
 enum Link {
     /// Everybody who connected and has not authenticated as a worker.
     Client(Session),
