@@ -98,6 +98,10 @@ pub const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long a server may be silent before it is taken for gone (seed `001`: 20 seconds).
 pub const SERVER_SILENCE: Duration = Duration::from_secs(20);
 
+/// How long a worker may be silent before its link to another one is given up and made anew. They tell each other every second what they
+/// hold ([`DIGEST`]).
+pub const WORKER_SILENCE: Duration = Duration::from_secs(6);
+
 /// How often coordinators tell each other, and the main one its workers, that they live (`--heartbeat`).
 pub const PULSE: Duration = Duration::from_millis(500);
 

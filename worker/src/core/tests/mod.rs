@@ -6,6 +6,7 @@ mod epochs;
 mod lists;
 mod mesh;
 mod servers;
+mod sessions;
 mod slow;
 mod takeover;
 mod users;
