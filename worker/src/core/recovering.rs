@@ -8,7 +8,7 @@ use common::time::{Now, Time};
 use common::wire::ServerLoad;
 
 use super::config::Limits;
-use super::{Actions, Worker};
+use super::{Actions, Link, Worker};
 
 /// How long workers that the coordinator lists have to connect, or to be connected to. One that is gone is not worth waiting for.
 const LINKS: Duration = Duration::from_secs(1);
@@ -71,7 +71,11 @@ impl Worker {
 
     /// Tells the coordinator how we are.
     pub(super) fn tell_load(&mut self, now: Now, out: &mut Actions) {
-        let movable = self.sessions.len() as u64;
+        let may_move = |link: &&Link| match link {
+            Link::Client(session) => session.attachment().is_some_and(|client| client.may_move(now.time)),
+            Link::Upstream | Link::Neighbour => false,
+        };
+        let movable = self.links.values().filter(may_move).count() as u64;
         let load = ServerLoad { load: self.load, movable, recovering: self.is_recovering() };
         self.tell_coordinator(now, load, out);
     }
