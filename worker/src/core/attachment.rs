@@ -31,6 +31,8 @@ pub(super) struct Attachment {
     pub(super) from: Option<Ordinal>,
     /// What it is being replayed.
     pub(super) replay: Option<Box<Replay>>,
+    /// Before when nothing more is read from it, because it has asked for much.
+    pub(super) quiet_until: Time,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +50,7 @@ struct Capable {
 impl Attachment {
     /// A session that lasts as long as the connection.
     pub(super) fn classic(session: SessionId) -> Self {
-        Attachment { session, last: None, capable: None, from: None, replay: None }
+        Attachment { session, last: None, capable: None, from: None, replay: None, quiet_until: Time::ZERO }
     }
 
     /// A session of a client that numbers and acknowledges.

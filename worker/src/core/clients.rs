@@ -1,6 +1,8 @@
 //! The conversation with clients: what they may say when, what they publish, and how they leave. A coordinator that only asks whom we hear
 //! is one of them.
 
+use std::time::Duration;
+
 use common::epoch::Epoch;
 use common::id::LinkId;
 use common::machine::Action;
@@ -127,8 +129,13 @@ impl Worker {
             }
             Some(_) if !session.took_replies() => "ACTIVITY_RETRIEVE before the last one's answer was taken",
             Some(_) => {
-                let answer = self.answer(ask).into();
-                self.session(link).answer(now.time, &answer);
+                let answer = Message::from(self.answer(ask)).encode();
+                // Who asks without end gets no more than all others together publish.
+                let share = answer.len() as f64 / self.config.limits.intake_bytes as f64;
+                let session = self.session(link);
+                session.answer(now.time, &answer);
+                let attachment = session.attachment_mut().expect("it has a session");
+                attachment.quiet_until = now.time + Duration::from_secs_f64(share);
                 return out.push(Action::Flush(link));
             }
             None => "log in first: ACTIVITY_RETRIEVE comes after LOGIN_SUCCESS",

@@ -402,9 +402,12 @@ impl Machine for Worker {
 
     fn read_after(&self, link: LinkId) -> Option<Time> {
         match self.links.get(link)? {
-            Link::Client(session) if session.is_logged_in() => self.intake.clients_after(),
+            Link::Client(session) => {
+                let attachment = session.attachment()?;
+                self.intake.clients_after().max(Some(attachment.quiet_until))
+            }
             Link::Neighbour => self.intake.worker_after(link),
-            Link::Client(_) | Link::Upstream => None,
+            Link::Upstream => None,
         }
     }
 }

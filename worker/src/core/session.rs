@@ -172,8 +172,9 @@ impl Session {
     }
 
     /// Queues an answer that may be long. It is to be asked whether the client has taken what it was sent before.
-    pub(super) fn answer(&mut self, now: Time, message: &Message) {
-        self.outbox.push_beyond(now, &message.encode());
+    pub(super) fn answer(&mut self, now: Time, answer: &[u8]) {
+        self.outbox.set_limit(self.outbox_bytes + REPLAY_BYTES);
+        self.outbox.push_beyond(now, answer);
     }
 
     /// It has logged in. What it gets begins with [`go_live`](Self::go_live), or with a replay.

@@ -223,3 +223,26 @@ fn a_drain_hands_clients_to_other_workers_and_classic_ones_are_redirected() {
     mesh.run();
     assert_eq!(mesh.nodes[0].exit, Some(Ok(())));
 }
+
+#[test]
+fn who_asks_for_everything_again_and_again_gets_it_at_a_bounded_pace() {
+    let mut node = Node::with("w1", Limits { intake_bytes: 10_000, ..Limits::default() });
+    let (sender, greedy) = (node.capable(KEY), node.capable("another-session-key"));
+    for number in 1..=10 {
+        node.publish_numbered(sender, number, number);
+    }
+    node.hear(greedy);
+    let ask = r#"{"command":"ACTIVITY_RETRIEVE","after":""}"#;
+    node.say(greedy, ask);
+    let after = node.worker.read_after(greedy).expect("there is a pace");
+    assert!(after > node.now.time + Duration::from_millis(50), "{after:?}");
+    assert_eq!(node.hear(greedy), ["ACTIVITY_RETRIEVED"]);
+    assert!(node.worker.read_after(sender) <= Some(node.now.time), "nobody else waits for that");
+    node.say(greedy, ask);
+    node.say(greedy, ask);
+    let heard = node.hear(greedy);
+    assert_eq!(
+        heard[heard.len() - 2..],
+        ["INVALID_MESSAGE ACTIVITY_RETRIEVE before the last one's answer was taken", "(closed)"]
+    );
+}
