@@ -34,6 +34,9 @@ impl Scenario {
             Effect::Coordinator(OfCoordinator::Persist { job, change }) => {
                 return self.write(at, job, change);
             }
+            Effect::Coordinator(OfCoordinator::Cancel { job }) | Effect::Worker(OfWorker::Cancel { job }) => {
+                return self.cancel(at, job);
+            }
             Effect::Coordinator(OfCoordinator::Hash { job, secret }) => {
                 Input::Coordinator(ToCoordinator::Hashed { job, hash: self.hash(&secret) })
             }
@@ -50,6 +53,18 @@ impl Scenario {
         let after = if self.plan.instant { 0 } else { self.rng.u64(3..40) };
         let after = Duration::from_millis(after);
         self.own.push(self.world.now() + after, Own::Answer { to: at, run: self.world[at].run, input });
+    }
+
+    /// By lot, what is cancelled has begun, and is answered all the same.
+    fn cancel(&mut self, at: ProcessId, job: JobId) {
+        let run_of_it = self.world[at].run;
+        if !self.plan.instant && self.rng.bool() {
+            self.coverage.add("hashes cancelled before they began", 1);
+            self.own.retain(|own| {
+                !matches!(own, Own::Answer { to, run, input }
+                    if (*to, *run) == (at, run_of_it) && hash_job(input) == Some(job))
+            });
+        }
     }
 
     fn hash(&mut self, secret: &Secret) -> PasswordHash {
@@ -152,5 +167,16 @@ impl Scenario {
                 format!("{} has upstream: {}, neighbours: {neighbours:?}", process.name, worker.upstream())
             })
         })
+    }
+}
+
+/// Which hash or verification this is the answer to.
+fn hash_job(input: &Input) -> Option<JobId> {
+    use coordinator::core::Input as ToCoordinator;
+    use worker::core::Input as ToWorker;
+    match input {
+        Input::Coordinator(ToCoordinator::Hashed { job, .. } | ToCoordinator::Verified { job, .. })
+        | Input::Worker(ToWorker::Hashed { job, .. } | ToWorker::Verified { job, .. }) => Some(*job),
+        _ => None,
     }
 }

@@ -78,7 +78,7 @@ impl Worker {
             Phase::LoggedIn { .. } => {
                 format!("{command} after LOGIN_SUCCESS: this connection is logged in already")
             }
-            Phase::Asking { attempt: Attempt { purpose, .. }, .. } | Phase::Verifying { purpose }
+            Phase::Asking { attempt: Attempt { purpose, .. }, .. } | Phase::Verifying { purpose, .. }
                 if *purpose == Purpose::LogIn =>
             {
                 format!("{command} before LOGIN was answered")
@@ -211,8 +211,13 @@ impl Worker {
                     }
                 }
             }
-            Phase::Registering { username, .. } => self.registrations.abandoned(username, link),
-            Phase::Fresh { .. } | Phase::Verifying { .. } | Phase::Coordinator { .. } => {}
+            Phase::Registering { username, .. } => {
+                if let Some(job) = self.registrations.abandoned(username, link) {
+                    self.cancel_job(job, out);
+                }
+            }
+            Phase::Verifying { job, .. } => self.cancel_job(*job, out),
+            Phase::Fresh { .. } | Phase::Coordinator { .. } => {}
         }
         session.farewell(&self.log, self.config.limits.client_outbox_bytes, last)
     }

@@ -197,6 +197,12 @@ pub enum Effect {
         /// What it is to match.
         hash: PasswordHash,
     },
+    /// Nobody waits for this hash or verification any more: where it has not begun, it is not to be done, and not answered. An answer
+    /// that comes all the same is ignored.
+    Cancel {
+        /// Which.
+        job: JobId,
+    },
     /// Keep this for the next run, in place of what was to be kept before. There is no answer: nothing waits for it.
     Remember(Remembered),
 }

@@ -6,7 +6,7 @@ use common::password;
 use common::position::Position;
 use common::session::{SessionId, SessionKey};
 use common::time::Now;
-use common::user::{Stamp, Username};
+use common::user::{PasswordHash, Stamp, Username};
 use common::users;
 use common::wire::{InvalidMessage, Login, LoginFailed, LoginSuccess, NewClient, UserQuery};
 
@@ -70,7 +70,7 @@ impl Wish {
 /// What is being verified.
 #[derive(Debug)]
 pub(super) struct Verification {
-    /// Who waits for it; it may be gone by now.
+    /// Who waits for it.
     link: LinkId,
     attempt: Attempt,
     /// When the user's record had last changed; `None` where there is no such user.
@@ -190,21 +190,17 @@ impl Worker {
         let user = self.users.get(&attempt.username);
         let hash = user.and_then(|user| user.secret.clone()).unwrap_or_else(password::decoy);
         let changed = user.map(|user| user.changed.clone());
-        self.session(link).enter(Phase::Verifying { purpose: attempt.purpose });
-        let secret = attempt.secret.clone();
-        let job =
-            self.start_job(Job::Verification(Verification { link, attempt, changed, record, tried: 0 }));
-        out.push(Action::Effect(Effect::Verify { job, secret, hash }));
+        self.start_verification(Verification { link, attempt, changed, record, tried: 0 }, hash, out);
     }
 
     pub(super) fn verified(&mut self, now: Now, job: JobId, matches: bool, out: &mut Actions) {
-        let Some(Job::Verification(verification)) = self.jobs.remove(&job) else {
-            panic!("{job:?} verifies nothing")
+        let verification = match self.jobs.remove(&job) {
+            Some(Job::Verification(verification)) => verification,
+            Some(Job::Registration(_)) => unreachable!("what is hashed is not verified"),
+            // It was cancelled.
+            None => return,
         };
         let Verification { link, attempt, changed, record, tried } = verification;
-        if !self.links.contains_key(link) {
-            return;
-        }
         if tried > 0 {
             return if matches {
                 self.deny_login(now, link, users::lost_name(&attempt.username), false, out)
@@ -265,15 +261,15 @@ impl Worker {
             return self.deny_login(now, link, WRONG, false, out);
         };
         let (attempt, changed) = (attempt.clone(), Some(record.changed.clone()));
-        let secret = attempt.secret.clone();
-        self.session(link).enter(Phase::Verifying { purpose: attempt.purpose });
-        let job = self.start_job(Job::Verification(Verification {
-            link,
-            attempt,
-            changed,
-            record: Record::Answered,
-            tried,
-        }));
+        let record = Record::Answered;
+        self.start_verification(Verification { link, attempt, changed, record, tried }, hash, out);
+    }
+
+    fn start_verification(&mut self, verification: Verification, hash: PasswordHash, out: &mut Actions) {
+        let (link, purpose) = (verification.link, verification.attempt.purpose);
+        let secret = verification.attempt.secret.clone();
+        let job = self.start_job(Job::Verification(verification));
+        self.session(link).enter(Phase::Verifying { job, purpose });
         out.push(Action::Effect(Effect::Verify { job, secret, hash }));
     }
 

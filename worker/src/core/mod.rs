@@ -336,6 +336,12 @@ impl Worker {
         id
     }
 
+    /// Whoever waited for it is gone: in an overload, the time is better spent on those who still wait.
+    fn cancel_job(&mut self, job: JobId, out: &mut Actions) {
+        self.jobs.remove(&job);
+        out.push(Action::Effect(Effect::Cancel { job }));
+    }
+
     /// Log-ins that wait for an answer or a hash, and registrations that wait for a hash.
     fn pending_logins(&self) -> usize {
         self.jobs.len() + self.queries.values().map(Vec::len).sum::<usize>()

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use common::epoch::Epoch;
 use common::limits::{ENVELOPE_BYTES, LINE_BYTES, RETRIEVED_BYTES};
+use common::machine::JobId;
 use common::outbox::{Outbox, OutboxFull};
 use common::time::Time;
 use common::user::{Secret, Stamp, Username};
@@ -68,6 +69,8 @@ pub(super) enum Phase {
     },
     /// Its secret is being verified.
     Verifying {
+        /// By this.
+        job: JobId,
         /// What for.
         purpose: Purpose,
     },

@@ -16,7 +16,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use common::id::{Incarnation, LinkId};
-use common::machine::{Action, DialError, DialId, Event, Machine};
+use common::machine::{Action, DialError, DialId, Event, JobId, Machine};
 use common::time::{Now, Time, WallMillis};
 use common::token::TokenKey;
 use common::user::{PasswordHash, Secret};
@@ -35,6 +35,8 @@ struct Node {
     links: SlotMap<LinkId, ()>,
     dials: Vec<(DialId, Address)>,
     effects: Vec<Effect>,
+    /// Hashes and verifications that are not wanted any more. All had begun, and are answered still.
+    cancelled: Vec<JobId>,
     /// What is to be kept for the next run.
     remembered: Remembered,
     /// The log's files, where there is a disk for them.
@@ -86,6 +88,7 @@ impl Node {
             links: SlotMap::with_key(),
             dials: Vec::new(),
             effects: Vec::new(),
+            cancelled: Vec::new(),
             remembered,
             disk,
             closed: BTreeMap::new(),
@@ -119,6 +122,7 @@ impl Node {
                 Action::StopAccepting => self.accepting = false,
                 Action::Exit(outcome) => self.exit = Some(outcome),
                 Action::Effect(Effect::Remember(remembered)) => self.remembered = remembered,
+                Action::Effect(Effect::Cancel { job }) => self.cancelled.push(job),
                 Action::Effect(Effect::Segment(request)) => self.ask_disk(request),
                 Action::Effect(effect) => self.effects.push(effect),
                 Action::Flush(_) | Action::FlushAll => {}
@@ -228,7 +232,7 @@ impl Node {
                 Effect::Verify { job, secret, hash } => {
                     Input::Verified { job, matches: hash == hash_of(secret.expose()) }
                 }
-                Effect::Remember(_) => unreachable!("it was put aside"),
+                Effect::Remember(_) | Effect::Cancel { .. } => unreachable!("it was put aside"),
                 Effect::Segment(_) => unreachable!("it is hashed before anything is read"),
             }));
         }
