@@ -162,6 +162,16 @@ pub const KEEPALIVE_PROBES: u32 = 3;
 /// Bytes of the log that a worker keeps in memory. A client that falls further behind is dropped.
 pub const LOG_BYTES: usize = 32 << 20;
 
+/// Bytes of the log that a worker with a data directory keeps on disk. At a thousand activities a second and 250 bytes each it is more
+/// than an hour.
+pub const RETAIN_BYTES: usize = 1 << 30;
+
+/// How long activities are kept on disk.
+pub const RETAIN_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Bytes of the log that may wait for a worker's disk. What comes beyond is not written.
+pub const UNWRITTEN_BYTES: usize = 32 << 20;
+
 /// Bytes of activities a second that a worker takes in, from its clients together and from each other worker, where a client is further
 /// behind than a quarter of [`LOG_BYTES`] that takes as much. More than that waits at its senders. Who takes less is slow: nobody
 /// waits for it. It is thousands of activities a second, and a third of what a 100 Mbit/s line carries.

@@ -30,6 +30,7 @@ impl Scenario {
                 self.cast.remembered.insert(at, remembered);
                 return;
             }
+            Effect::Worker(OfWorker::Segment(_)) => unreachable!("workers have no disk here"),
             Effect::Coordinator(OfCoordinator::Persist { job, change }) => {
                 return self.write(at, job, change);
             }

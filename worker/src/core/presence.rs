@@ -298,8 +298,10 @@ impl Presence {
             table.change = answer.change;
         }
         table.unknown_after = next;
-        let range = (Excluded(asked.after), Included(next.unwrap_or(u64::MAX)));
-        let mut before: BTreeMap<u64, Client> = table.clients.extract_if(range, |_, _| true).collect();
+        let mut before = split_behind(&mut table.clients, asked.after);
+        if let Some(next) = next {
+            table.clients.append(&mut split_behind(&mut before, next));
+        }
         self.count -= before.len();
         for client in answer.clients {
             let (attachment, client) = Client::of(client);
@@ -440,6 +442,11 @@ impl Client {
     fn bytes(&self) -> usize {
         120 + self.username.as_str().len()
     }
+}
+
+/// The clients behind this attachment.
+fn split_behind(clients: &mut BTreeMap<u64, Client>, attachment: u64) -> BTreeMap<u64, Client> {
+    attachment.checked_add(1).map_or_else(BTreeMap::new, |first| clients.split_off(&first))
 }
 
 fn place(run: &Run, attachment: u64) -> Place {

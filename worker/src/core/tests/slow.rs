@@ -5,6 +5,8 @@ const LITTLE: Limits = Limits {
     login_deadline: Duration::from_secs(10),
     activity_bytes: 1_000,
     log_bytes: 2_000,
+    retain_bytes: common::limits::RETAIN_BYTES,
+    retain_age: common::limits::RETAIN_AGE,
     intake_bytes: 1_000_000,
     client_outbox_bytes: 400,
     server_outbox_bytes: 4_000,
