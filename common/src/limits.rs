@@ -207,6 +207,12 @@ pub const UNREPORTED: usize = 8_192;
 /// How long the sender of an activity waits for its report at most. Who has not answered by then is named as unreachable.
 pub const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Clients of other workers that a worker knows to be online. Beyond: those that come later are not shown. At some 200 bytes each, 50 MB.
+pub const PRESENT: usize = 1 << 18;
+
+/// Bytes of one WHO_ANSWER, about. A client that asks may leave three of them unread.
+pub const WHO_BYTES: usize = 16 << 10;
+
 /// How often workers tell each other what they hold.
 pub const DIGEST: Duration = Duration::from_secs(1);
 

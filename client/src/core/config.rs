@@ -10,6 +10,7 @@ use common::user::{Secret, Username};
 use common::wire::{Activity, ActivityBroadcast, Address, BackupEntry, Durability};
 
 use super::position::Position;
+use super::presence::Presence;
 
 /// Who wants a session, and where.
 #[derive(Clone, Debug)]
@@ -30,6 +31,8 @@ pub struct Config {
     pub start: Start,
     /// Whether to receive what was published while there was no connection. Who wants no activities can do without.
     pub resume: bool,
+    /// Whether to be told who else is online.
+    pub presence: bool,
     /// Seed of what the client draws at random: its pauses, and the key of a new session.
     pub seed: u64,
     /// Bounds.
@@ -172,6 +175,8 @@ pub enum Effect {
         /// What was received by now, or never will be; `None` where the server did not say of which network it is.
         position: Option<Position>,
     },
+    /// Who else is online, where that is wanted; everybody first, whenever the session is live.
+    Presence(Presence),
     /// What became of activities that were published. Each is reported once, in their order but where a worker died in between.
     Report(Report),
     /// These were written, in full or in part, to a server that gives no reports.

@@ -19,6 +19,9 @@ use super::{Action, Client, Effect, Limits, State, login};
 /// Bytes of acknowledgements that wait together at most: one follows another only when that has been taken, or many activities later.
 const ACK_BYTES: usize = 4 << 10;
 
+/// Bytes of a question who is online. One waits at a time.
+const QUESTION_BYTES: usize = 1 << 10;
+
 /// The connection to the worker.
 #[derive(Debug)]
 pub(super) struct Live {
@@ -85,7 +88,7 @@ impl Client {
         let leaving = self.leaving.then(|| now + self.config.limits.farewell);
         self.state = State::Live(Live {
             link,
-            outbox: Outbox::new(AHEAD_BYTES + FRAME_BYTES + ACK_BYTES),
+            outbox: Outbox::new(AHEAD_BYTES + FRAME_BYTES + ACK_BYTES + QUESTION_BYTES),
             knows_sessions,
             acks: Acks::default(),
             midway: false,
@@ -93,6 +96,9 @@ impl Client {
             heard: None,
         });
         actions.push(Action::Effect(Effect::LoggedIn { server, address, after }));
+        if knows_sessions {
+            self.begin_presence(now, actions);
+        }
         self.say_on(now, actions);
     }
 
@@ -111,6 +117,10 @@ impl Client {
             Message::ActivitySendingReport(report) if knows_sessions => self.reported(now, report, actions),
             Message::Resumed(resumed) if knows_sessions => self.resumed(resumed, actions),
             Message::Quit(quit) if knows_sessions => self.sent_away(now, link, quit, actions),
+            Message::NewClient(came) if self.config.presence => self.somebody_came(came, actions),
+            Message::ClientDisconnect(left) if self.config.presence => self.somebody_left(left, actions),
+            Message::WhoAnswer(answer) if self.config.presence => self.who_answered(now, answer, actions),
+            Message::PresenceMissed(_) if self.config.presence => self.presence_missed(now, actions),
             Message::Redirect(redirect) => self.move_on(now, link, redirect, actions),
             Message::InvalidMessage(invalid) => self.hang_up(now, login::reason(invalid.info), actions),
             Message::AuthenticationFail(failed) => self.hang_up(now, login::reason(failed.info), actions),

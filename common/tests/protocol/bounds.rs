@@ -81,6 +81,8 @@ pub(crate) fn all() -> Vec<(&'static str, String)> {
         ("GAPS", limits::GAPS.to_string()),
         ("UNREPORTED", limits::UNREPORTED.to_string()),
         ("REPORT_TIMEOUT", time(limits::REPORT_TIMEOUT)),
+        ("PRESENT", limits::PRESENT.to_string()),
+        ("WHO_BYTES", bytes(limits::WHO_BYTES)),
         ("DIGEST", time(limits::DIGEST)),
         ("RECOVERY", time(limits::RECOVERY)),
         ("DRAIN_TIMEOUT", time(limits::DRAIN_TIMEOUT)),

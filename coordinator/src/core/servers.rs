@@ -94,7 +94,9 @@ impl Coordinator {
         match message {
             Message::NewClient(arrived) => {
                 self.placement.arrived(id, &arrived.username);
-                self.placement.set_load(id, arrived.load);
+                if let Some(load) = arrived.load {
+                    self.placement.set_load(id, load);
+                }
             }
             Message::DeLoad(load) => self.placement.set_load(id, load.load),
             Message::ServerLoad(load) => self.placement.take_load(id, &load),

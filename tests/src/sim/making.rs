@@ -51,6 +51,7 @@ impl Cast {
                     session: None,
                     start: Default::default(),
                     resume: true,
+                    presence: false,
                     seed,
                     limits: Default::default(),
                 };

@@ -36,6 +36,7 @@ impl Worker {
             Message::ActivityMessage(message) => self.publish(now, link, &message, out),
             Message::ActivityAck(ack) => self.acknowledged(now, link, &ack, out),
             Message::ActivityRetrieve(ask) => self.client_asks(now, link, ask, out),
+            Message::Who(who) => self.client_asks_who(now, link, &who, out),
             Message::Logout(_) => self.close(now, link, None, out),
             Message::Authenticate(authenticate) => {
                 self.admit_neighbour(now, link, authenticate, epoch, out);
@@ -195,12 +196,15 @@ impl Worker {
         match session.phase() {
             Phase::LoggedIn { .. } => {
                 self.stops_reading(&session);
-                let name = session.attachment().expect("it is logged in").session();
+                let attachment = session.attachment().expect("it is logged in");
+                let (name, attachment) = (attachment.session(), attachment.attachment());
                 if self.sessions.get(&name) == Some(&link) {
                     self.sessions.remove(&name);
                     self.reports.detached(name);
                 }
                 self.load -= 1;
+                self.watchers.remove(&link);
+                self.goes(now, attachment, out);
                 self.tell_coordinator(now, DeLoad { load: self.load }, out);
             }
             Phase::Asking { attempt: Attempt { username, .. }, .. } => {

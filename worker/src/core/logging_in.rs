@@ -29,6 +29,9 @@ const UNKNOWN: &str = "this server does not know you yet, and no coordinator ans
 /// The capability of a client that numbers what it publishes, acknowledges what it receives, and can be moved.
 const SESSION: &str = "session";
 
+/// The capability of a client that wants to be told who comes and goes.
+const PRESENCE: &str = "presence";
+
 /// What is said to who comes before this worker has caught up with the others.
 const CATCHING_UP: &str = "this server has just started and is catching up; try again in a moment";
 
@@ -111,9 +114,13 @@ impl Worker {
             Ok(wish) => self.session(link).wishes(wish),
             Err(info) => return self.deny_login(now, link, info, false, out),
         }
-        if login.capabilities.iter().any(|capability| capability == BACKUP_LIST) {
+        let is_capable = |of: &str| login.capabilities.iter().any(|capability| capability == of);
+        if is_capable(BACKUP_LIST) {
             let again = now.time + self.config.limits.heartbeat;
             self.session(link).wants_list(again);
+        }
+        if is_capable(PRESENCE) {
+            self.session(link).wants_presence();
         }
         if username.is_anonymous() {
             return self.welcome(now, link, username, None, None, out);
@@ -295,6 +302,9 @@ impl Worker {
         let (is_capable, replays) = (attachment.is_capable(), attachment.replay.is_some());
         self.session(link).log_in(username.clone(), registration, digest, attachment);
         self.load += 1;
+        if self.session(link).is_watcher() {
+            self.watchers.insert(link);
+        }
         tracing::debug!(?link, %username, load = self.load, "logged in");
         let welcome = LoginSuccess {
             info: format!("logged in as {username}"),
@@ -302,7 +312,7 @@ impl Worker {
             position: (is_capable && !replays).then(|| self.flood.past(&self.ordering.waiting())),
             network: self.users.network().filter(|_| is_capable).cloned(),
         };
-        self.tell_coordinator(now, NewClient { username, load: self.load }, out);
+        self.tell_coordinator(now, NewClient { username, load: Some(self.load), at: None }, out);
         self.reply(now, link, welcome, out);
         if replays {
             self.continue_replay(now, link, out);
@@ -317,7 +327,8 @@ impl Worker {
     /// The attachment that a client has wished for. Where its session is attached by an older connection, that is closed.
     fn attach(&mut self, now: Now, link: LinkId, username: &Username, out: &mut Actions) -> Attachment {
         let Some(wish) = self.session(link).take_wish() else {
-            return Attachment::classic(SessionId(self.rng.u128(..)));
+            let session = SessionId(self.rng.u128(..));
+            return Attachment::classic(session, self.comes(now, username, session, out));
         };
         let session = wish.session.session(username);
         if let Some(old) = self.sessions.get(&session).copied() {
@@ -325,7 +336,8 @@ impl Worker {
             self.close(now, old, Some(InvalidMessage { info }.into()), out);
         }
         self.sessions.insert(session, link);
-        let mut attachment = Attachment::capable(session, now.time);
+        let number = self.comes(now, username, session, out);
+        let mut attachment = Attachment::capable(session, number, now.time);
         attachment.replay = match (wish.resume, wish.last) {
             (Some(position), _) => Some(Box::new(self.replay_after(now.time, position))),
             (None, Some(last)) => {

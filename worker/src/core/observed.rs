@@ -51,6 +51,8 @@ impl Worker {
         self.ordering.assert_bounds();
         self.deliveries.assert_bounds();
         self.reports.assert_bounds();
+        let own = usize::try_from(self.load).expect("they are connections");
+        self.presence.assert_bounds(own);
         self.neighbours.assert_bounds();
         self.upstream.assert_bounds();
     }

@@ -7,7 +7,7 @@ pub(super) struct Mesh {
     pub(super) nodes: Vec<Node>,
     wires: Vec<[(usize, LinkId); 2]>,
     /// Pairs that cannot reach each other.
-    cut: BTreeSet<(usize, usize)>,
+    pub(super) cut: BTreeSet<(usize, usize)>,
     /// ACTIVITY_BROADCASTs that went over wires.
     copies: usize,
 }
@@ -89,7 +89,7 @@ impl Mesh {
     }
 
     /// Breaks the wire between two workers, for good.
-    fn cut(&mut self, one: usize, other: usize) {
+    pub(super) fn cut(&mut self, one: usize, other: usize) {
         self.cut.insert((one.min(other), one.max(other)));
         for wire in self.wires.clone() {
             if [wire[0].0, wire[1].0] == [one, other] || [wire[0].0, wire[1].0] == [other, one] {

@@ -5,6 +5,7 @@ mod disk;
 mod epochs;
 mod lists;
 mod mesh;
+mod presence;
 mod servers;
 mod sessions;
 mod slow;
@@ -319,7 +320,10 @@ fn tell(line: &str) -> String {
             let told = |entry: &common::wire::BackupEntry| format!("{:?}@{}", entry.role, entry.address);
             format!("{command} {}", it.servers.iter().map(told).collect::<Vec<_>>().join(" "))
         }
-        Message::NewClient(it) => format!("{command} {} {}", it.username, it.load),
+        Message::NewClient(it) => {
+            let load = it.load.map_or(String::new(), |load| format!(" {load}"));
+            format!("{command} {}{load}", it.username)
+        }
         Message::DeLoad(it) => format!("{command} {}", it.load),
         Message::ServerLoad(it) => format!("{command} {}", it.load),
         Message::UserQuery(it) => format!("{command} {}", it.username),
