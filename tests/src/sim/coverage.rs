@@ -36,6 +36,7 @@ pub const MINIMA: &[(&str, u64)] = &[
     ("failures of the disk", 50),
     ("forged or misplaced messages refused", 500),
     ("gaps given up", 50),
+    ("hashes cancelled before they began", 40),
     ("log-ins put off because the name was being registered", 40),
     ("log-ins refused for a token out of date", 20),
     ("log-outs", 400),
