@@ -259,6 +259,14 @@ impl Seen {
         }
     }
 
+    /// What is known to whoever knows both.
+    #[must_use]
+    pub fn joined_with(&self, other: &Seen) -> Seen {
+        let mut both = self.clone();
+        both.merge(other);
+        both
+    }
+
     /// Whether this record of a change is known.
     pub fn covers(&self, stamp: &Stamp) -> bool {
         self.0.get(&stamp.coordinator).is_some_and(|known| *known >= (stamp.wall, stamp.counter))

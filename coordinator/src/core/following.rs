@@ -41,8 +41,9 @@ pub(super) struct Following {
     known_there: Seen,
     uploaded: bool,
     /// Writers of whom there are proposals here that were never settled. What the main one claims to have told of them may not include
-    /// these, which only this coordinator knows: it is believed when the main one has them.
-    unsettled: BTreeSet<ServerId>,
+    /// these, which only this coordinator knows: it is believed when the main one has them. `None` while some may still be on their way
+    /// to the disk: then nothing is believed.
+    unsettled: Option<BTreeSet<ServerId>>,
     /// What is to be believed then.
     claimed: Seen,
 }
@@ -51,7 +52,7 @@ impl Following {
     pub(super) fn new(main: PeerId) -> Self {
         Following {
             main,
-            unsettled: BTreeSet::new(),
+            unsettled: None,
             claimed: Seen::default(),
             taken: 0,
             done: 0,
@@ -131,16 +132,19 @@ impl Coordinator {
         if let Some(group) = &change {
             self.group = group.clone();
         }
-        let then = Then::Confirm { link, update: addresses.update };
+        let then = Then::Upload { link, update: addresses.update, known_there: addresses.seen };
         self.write(turn, Write { group: change, ..Write::nothing(then) });
-        if let Reigning::Backup(following) = &mut self.reigning
-            && following.upload.is_none()
-        {
+    }
+
+    /// Begins to tell the main coordinator what it lacks, unless that is done already.
+    pub(super) fn begin_upload(&mut self, turn: &mut Turn<'_>, link: LinkId, known_there: Seen) {
+        let Reigning::Backup(following) = &mut self.reigning else { return };
+        if self.peers.link(following.main) == Some(link) && following.upload.is_none() {
             // What we know and were never told for certain is said too: nobody else may know it.
-            let certain = addresses.seen.meet(self.registry.seen());
+            let certain = known_there.meet(self.registry.seen());
             following.upload = Some(Cursor::starting_after(certain));
-            following.known_there = addresses.seen;
-            following.unsettled = self.registry.unsettled();
+            following.known_there = known_there;
+            following.unsettled = Some(self.registry.unsettled());
         }
         self.upload(turn);
     }
@@ -151,7 +155,8 @@ impl Coordinator {
         }
         let Some(users) = self.plausible(turn, link, store.users.into_iter().collect()) else { return };
         let Reigning::Backup(following) = &mut self.reigning else { return };
-        let (seen, later) = store.seen.split(|writer| !following.unsettled.contains(writer));
+        let unsettled = following.unsettled.as_ref();
+        let (seen, later) = store.seen.split(|writer| unsettled.is_some_and(|some| !some.contains(writer)));
         following.claimed.merge(&later);
         let then = Then::Confirm { link, update: store.update };
         self.write(turn, Write { users, seen, ..Write::nothing(then) });
@@ -163,7 +168,7 @@ impl Coordinator {
         if !following.uploaded {
             return;
         }
-        following.unsettled.clear();
+        following.unsettled = Some(BTreeSet::new());
         let seen = std::mem::take(&mut following.claimed);
         if !seen.is_empty() {
             self.write(turn, Write { seen, ..Write::nothing(Then::Nothing) });

@@ -8,6 +8,7 @@ use common::users::Seen;
 
 use super::refusals::Refusal;
 use super::reign::Reigning;
+use super::writing::{Then, Write};
 use super::{Coordinator, Turn};
 
 impl Coordinator {
@@ -42,7 +43,7 @@ impl Coordinator {
     pub(super) fn expect_from_worker(&mut self, turn: &Turn<'_>, seen: &Seen) {
         let until = turn.now.time + self.config.limits.sync_timeout;
         let Reigning::Main(main) = &mut self.reigning else { return };
-        if !self.registry.seen().covers_all(seen) {
+        if !self.registry.seen().joined_with(&main.claimed).covers_all(seen) {
             main.known_to_workers.merge(seen);
             main.merging = Some(until);
         }
@@ -51,10 +52,21 @@ impl Coordinator {
     /// Ends the time of merging, where it is over.
     pub(super) fn end_merging(&mut self, turn: &mut Turn<'_>) {
         let Reigning::Main(main) = &mut self.reigning else { return };
-        let over = self.standbys.have_uploaded() && self.registry.seen().covers_all(&main.known_to_workers);
+        let known = self.registry.seen().joined_with(&main.claimed);
+        let over = self.standbys.have_uploaded() && known.covers_all(&main.known_to_workers);
         if main.merging.is_some_and(|until| until <= turn.now.time || over) {
             main.merging = None;
             self.propose_next(turn);
+        }
+    }
+
+    /// Believes what was claimed, once all is adopted that it may not include.
+    pub(super) fn believe_claimed(&mut self, turn: &mut Turn<'_>) {
+        let Reigning::Main(main) = &mut self.reigning else { return };
+        main.unadopted.retain(|entry| self.registry.is_latest(entry));
+        if main.unadopted.is_empty() && !main.claimed.is_empty() {
+            let seen = std::mem::take(&mut main.claimed);
+            self.write(turn, Write { seen, ..Write::nothing(Then::Nothing) });
         }
     }
 

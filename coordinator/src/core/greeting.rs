@@ -291,6 +291,8 @@ impl Coordinator {
                 Reigning::Backup(following) if following.main == number => {
                     self.follow_update(turn, link, message);
                 }
+                // It hands over, and what it says was on its way; or it has not heard yet that it is not followed any more.
+                Reigning::Seeking(_) => debug!(command = message.command(), "no longer followed"),
                 _ => self.invalid(
                     turn,
                     link,

@@ -47,7 +47,8 @@ impl Coordinator {
         let reigning = match &self.reigning {
             Reigning::Seeking(seeking) => seeking.deadline().filter(|_| !self.draining),
             Reigning::Main(main) => {
-                let handover = main.handover.as_ref().map(|handover| handover.deadline(self.attended));
+                let handover = main.handover.as_ref().filter(|_| !self.draining);
+                let handover = handover.map(|handover| handover.deadline(self.attended));
                 [main.gathering, main.merging, handover].into_iter().flatten().min()
             }
             Reigning::Backup(_) => None,

@@ -143,6 +143,17 @@ impl Links {
         self.table.values().filter(|link| matches!(link.party, Party::Parked { .. })).count()
     }
 
+    /// Those whose request is kept, whoever waits longest first.
+    pub(super) fn parked_in_order(&self) -> Vec<LinkId> {
+        let parked = self.table.iter().filter_map(|(id, link)| match link.party {
+            Party::Parked { deadline, .. } => Some((deadline, id)),
+            _ => None,
+        });
+        let mut parked: Vec<_> = parked.collect();
+        parked.sort_unstable();
+        parked.into_iter().map(|(_, id)| id).collect()
+    }
+
     pub(super) fn get(&self, link: LinkId) -> Option<&Link> {
         self.table.get(link)
     }

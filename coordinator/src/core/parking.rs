@@ -6,7 +6,6 @@
 use common::id::LinkId;
 use common::wire::{AuthenticationFail, Message, Redirect};
 
-use super::links::Party;
 use super::refusals::{Asked, Refusal};
 use super::reign::Reigning;
 use super::{Coordinator, Turn};
@@ -61,9 +60,9 @@ impl Coordinator {
         }
     }
 
-    /// It is known who reigns: whoever waited is answered, in the order of their connections.
+    /// It is known who reigns: whoever waited is answered, in the order in which they came.
     pub(super) fn unpark(&mut self, turn: &mut Turn<'_>) {
-        for link in self.links.which(|party| matches!(party, Party::Parked { .. })) {
+        for link in self.links.parked_in_order() {
             let message = self.links.get_mut(link).and_then(|known| known.unpark());
             if let Some(message) = message {
                 self.hear_stranger(turn, link, message, None);

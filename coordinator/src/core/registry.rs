@@ -86,7 +86,7 @@ pub(super) struct Done {
 }
 
 /// A name and what is kept of it.
-type Entry = (Username, UserRecord);
+pub(super) type Entry = (Username, UserRecord);
 
 /// A change that is to be stamped.
 #[derive(Debug)]
@@ -261,6 +261,19 @@ impl Registry {
         known.is_none_or(|known| !self.seen.covers(known.written()) || record.supersedes(known))
     }
 
+    /// When a reign begins that comes after another of ours: later than all that is known, and than that one. Stamps of that reign may be
+    /// with others alone, and must not be used again, whatever our clock shows.
+    pub(super) fn beginning(&self, wall: WallMillis, before: Option<WallMillis>) -> WallMillis {
+        let known = self.latest.as_ref().map(|latest| latest.wall).max(before);
+        known.map_or(wall, |known| wall.max(WallMillis(known.0 + 1)))
+    }
+
+    /// A reign begins: all its stamps lie above this.
+    pub(super) fn begin(&mut self, since: WallMillis) {
+        let first = Stamp { wall: since, counter: 0, coordinator: self.me.clone() };
+        self.latest = self.latest.take().max(Some(first));
+    }
+
     /// Has a record that was proposed written again under a stamp of ours, unless it is known already as it is.
     pub(super) fn adopt(&mut self, username: Username, record: UserRecord) {
         if self.is_news(&username, &record) {
@@ -269,13 +282,17 @@ impl Registry {
         }
     }
 
-    /// Adopts everything that was proposed and never settled. Returns how much that is.
-    pub(super) fn adopt_all(&mut self) -> usize {
+    /// Adopts everything that was proposed and never settled. Returns it.
+    pub(super) fn adopt_all(&mut self) -> Vec<Entry> {
         let proposed: Vec<Entry> =
             self.beyond(&self.seen).map(|(name, record)| (name.clone(), record.clone())).collect();
-        let count = proposed.len();
-        proposed.into_iter().for_each(|(name, record)| self.adopt(name, record));
-        count
+        proposed.iter().for_each(|(name, record)| self.adopt(name.clone(), record.clone()));
+        proposed
+    }
+
+    /// Whether this is all that is known of the registration: nobody has written it anew.
+    pub(super) fn is_latest(&self, (username, record): &Entry) -> bool {
+        self.users.registration(username, &record.registration) == Some(record)
     }
 
     /// The next batch of at most `limit` records, stamped, one of each name; empty where one is under way or nothing waits. Beside it

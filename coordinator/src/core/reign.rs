@@ -23,6 +23,7 @@ use super::inquiry::Inquiry;
 use super::links::Party;
 use super::peers::PeerId;
 use super::refusals::Refusal;
+use super::registry::Entry;
 use super::writing::{Then, Write};
 use super::{Coordinator, Turn};
 
@@ -78,6 +79,10 @@ pub(super) struct Main {
     pub(super) merging: Option<Time>,
     /// What workers have said that they know.
     pub(super) known_to_workers: Seen,
+    /// What was proposed to this one, never settled, and is not adopted yet.
+    pub(super) unadopted: Vec<Entry>,
+    /// What others claim to know of the writers of these. Their claims may not include them: they are believed when all are adopted.
+    pub(super) claimed: Seen,
     /// Workers that are still to come back: those that can be reached, as far as is known.
     pub(super) expected: BTreeSet<ServerId>,
     /// The members whose users have been taken over in this reign.
@@ -258,18 +263,21 @@ impl Coordinator {
     }
 
     pub(super) fn rise(&mut self, turn: &mut Turn<'_>) {
+        let Reigning::Seeking(seeking) = &mut self.reigning else { return };
+        seeking.next = None;
         if self.writing.is_failing() {
+            // It is asked again when the disk takes something.
             return;
         }
-        let Reigning::Seeking(seeking) = &mut self.reigning else { return };
         let epoch = Epoch::after(self.group.epoch.as_ref().max(self.epoch.as_ref()), &self.config.id);
         let why = seeking.lost.sentence();
         info!(%epoch, why, "taking over");
         seeking.rising = Some(epoch.clone());
-        seeking.next = None;
         let after = self.group.epoch.as_ref().map(|epoch| epoch.coordinator.clone());
+        let reigns = self.group.history.iter().filter(|reign| reign.epoch.coordinator == self.config.id);
+        let since = self.registry.beginning(turn.now.wall, reigns.map(|reign| reign.since).max());
         self.group.epoch = Some(epoch.clone());
-        self.group.remember(vec![Reign { epoch: epoch.clone(), since: turn.now.wall, after, why }]);
+        self.group.remember(vec![Reign { epoch: epoch.clone(), since, after, why }]);
         self.group.include(self.me());
         let group = Some(self.group.clone());
         self.write(turn, Write { group, ..Write::nothing(Then::Reign(epoch)) });
@@ -296,16 +304,20 @@ impl Coordinator {
         let others = self.peers.up().next().is_some();
         let gathering = (others || !self.placement.is_empty()).then(|| now + self.config.limits.sync_timeout);
         let merged = BTreeSet::from([self.config.id.clone()]);
+        let begun = self.group.history.iter().find(|reign| reign.epoch == epoch);
+        self.registry.begin(begun.map_or(turn.now.wall, |reign| reign.since));
+        let adopted = self.registry.adopt_all();
+        info!(%epoch, adopted = adopted.len(), "this is the main coordinator");
         self.reigning = Reigning::Main(Main {
             gathering,
             merging: None,
             known_to_workers: Seen::default(),
+            unadopted: adopted,
+            claimed: Seen::default(),
             expected,
             merged,
             handover: None,
         });
-        let adopted = self.registry.adopt_all();
-        info!(%epoch, adopted, "this is the main coordinator");
         self.announce_standing(turn);
         self.tell_list(turn);
         self.unpark(turn);
@@ -318,6 +330,8 @@ impl Coordinator {
         info!(main = self.peers.name(main), "following the main coordinator");
         self.end_inquiry(turn);
         self.rank = None;
+        // It may be the same as before, whose updates are numbered anew.
+        self.writing.forget(link);
         self.reigning = Reigning::Backup(Following::new(main));
         self.announce_standing(turn);
         self.ask_for_updates(turn, link);

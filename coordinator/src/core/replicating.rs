@@ -4,6 +4,8 @@
 //! confirmed it, it goes to our own disk; then it counts, and is acknowledged. In this order, a main coordinator that dies leaves nothing
 //! on its own disk that a listed backup lacks; what it leaves with a backup alone was never acknowledged, and is adopted there.
 
+use std::collections::BTreeSet;
+
 use common::id::{LinkId, ServerId};
 use common::wire::{
     Message, SyncUser, SynchroniseServerAddresses, SynchroniseServerLoad, SynchroniseUserStore, Synchronised,
@@ -34,6 +36,7 @@ impl Coordinator {
         let SyncUser { seen, members, .. } = request;
         self.include(turn, members);
         self.registry.observe(turn.now.wall, &seen);
+        self.writing.forget(link);
         self.standbys.follow(id.clone(), link, Cursor::starting_after(seen));
         if let Reigning::Main(main) = &mut self.reigning {
             main.merging = Some(turn.now.time + self.config.limits.sync_timeout);
@@ -260,8 +263,14 @@ impl Coordinator {
         for (username, record) in proposed {
             self.registry.adopt(username, record);
         }
-        if !certain.is_empty() || !self.registry.seen().covers_all(&upload.seen) {
-            self.write(turn, Write { users: certain, seen: upload.seen, ..Write::nothing(Then::Nothing) });
+        let Reigning::Main(main) = &mut self.reigning else { return };
+        main.unadopted.retain(|entry| self.registry.is_latest(entry));
+        let unadopted: BTreeSet<&ServerId> =
+            main.unadopted.iter().map(|(_, record)| &record.written().coordinator).collect();
+        let (seen, later) = upload.seen.split(|writer| !unadopted.contains(writer));
+        main.claimed.merge(&later);
+        if !certain.is_empty() || !self.registry.seen().covers_all(&seen) {
+            self.write(turn, Write { users: certain, seen, ..Write::nothing(Then::Nothing) });
         }
         self.propose_next(turn);
     }

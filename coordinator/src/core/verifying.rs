@@ -12,7 +12,7 @@ use tracing::debug;
 use super::config::Effect;
 use super::jobs::{HashJob, Verification};
 use super::links::{Party, Proven, Purpose};
-use super::refusals::Refusal;
+use super::refusals::{Asked, Refusal};
 use super::secrets::Digest;
 use super::{Coordinator, Turn};
 
@@ -57,6 +57,8 @@ impl Coordinator {
         let refusal = match () {
             () if !self.is_main() => Refusal::SteppedDown,
             () if matches && tried > 0 => Refusal::Conflict { name: username },
+            // What the secret was compared with is not what there is by now: the verdict says nothing.
+            () if user.map(|user| &user.changed) != changed.as_ref() => Refusal::Changed(username),
             // An unknown name fails whatever the decoy says.
             () if changed.is_none() || !matches => match purpose {
                 Purpose::Register(_) => {
@@ -69,7 +71,6 @@ impl Coordinator {
                 }
                 Purpose::LogIn | Purpose::ChangeSecret(_) => Refusal::Wrong,
             },
-            () if user.map(|user| &user.changed) != changed.as_ref() => Refusal::Changed(username),
             () => {
                 let user = user.expect("it is the one that was verified").clone();
                 return self.proven(turn, link, username, user, purpose);
@@ -105,6 +106,10 @@ impl Coordinator {
         match purpose {
             Purpose::LogIn => self.admit(turn, link, username, Some(user.registration)),
             Purpose::Register(digest) => {
+                // Backups may have been lost since it asked.
+                if let Err(refusal) = self.may_change() {
+                    return self.refuse(turn, link, Asked::Register, &refusal);
+                }
                 debug!(%username, "registered again, with the same secret");
                 self.confirm_registration(turn, link, username, user.changed, digest, true);
             }

@@ -41,6 +41,13 @@ pub(super) enum Then {
         link: LinkId,
         update: u64,
     },
+    /// What was on its way to the disk when this coordinator began to follow is known: now it can be said what the main one lacks, which
+    /// knows this much.
+    Upload {
+        link: LinkId,
+        update: u64,
+        known_there: Seen,
+    },
     /// All that this backup knew and we did not is written.
     Uploaded {
         link: LinkId,
@@ -87,6 +94,23 @@ impl Writing {
     pub(super) fn mentions(&self, username: &Username) -> bool {
         let outstanding = self.outstanding.iter().flat_map(|(_, writes)| writes);
         outstanding.chain(&self.waiting).any(|write| write.users.iter().any(|(name, _)| name == username))
+    }
+
+    /// The peer at the other end of this link begins anew: what it was to hear of what went before is not said any more.
+    pub(super) fn forget(&mut self, link: LinkId) {
+        let outstanding = self.outstanding.iter_mut().flat_map(|(_, writes)| writes);
+        for write in outstanding.chain(&mut self.waiting) {
+            match write.then {
+                Then::Confirm { link: of, .. }
+                | Then::Upload { link: of, .. }
+                | Then::Uploaded { link: of }
+                    if of == link =>
+                {
+                    write.then = Then::Nothing;
+                }
+                _ => {}
+            }
+        }
     }
 
     /// When to try again.
@@ -174,11 +198,16 @@ impl Coordinator {
                 Then::Nothing => {}
                 Then::Settle => self.settled(turn),
                 Then::Confirm { link, update } => self.update_done(turn, link, update),
+                Then::Upload { link, update, known_there } => {
+                    self.begin_upload(turn, link, known_there);
+                    self.update_done(turn, link, update);
+                }
                 Then::Uploaded { link } => self.uploaded(turn, link),
                 Then::Reign(epoch) => self.reign(turn, epoch),
                 Then::Forgotten { link, id } => self.forgotten(turn, link, &id),
             }
         }
+        self.believe_claimed(turn);
         self.write_waiting(turn);
         self.propose_next(turn);
         self.finish_drain(turn);

@@ -17,7 +17,7 @@ use crate::sim::{ProcessId, Seen};
 
 /// How long a backup may take to be listed when nothing is wrong between it and the main coordinator: to notice each other, to
 /// connect again, to catch up.
-const LISTED_WITHIN: Duration = Duration::from_secs(15);
+pub(super) const LISTED_WITHIN: Duration = Duration::from_secs(15);
 
 /// How long a new main coordinator may answer before its backups have caught up.
 const BEGUN_WITHIN: Duration = Duration::from_secs(4);
@@ -109,7 +109,7 @@ impl Check for Durability {
 /// Whether what a coordinator has written as the main one comes to its own disk after those of all backups that it lists: else it would leave
 /// behind, should it die, what the next one does not know. One that gave way meanwhile may still try again what its disk had refused.
 fn backups_first(scene: &Scene<'_>, main: ProcessId, users: &[(Username, UserRecord)]) -> Verdict {
-    if scene.coordinator(main).is_none_or(|coordinator| coordinator.status(false).role != Role::Main) {
+    if scene.role_of(main) != Some(Role::Main) {
         return Ok(());
     }
     let me = scene.cast.server_id(main);
@@ -140,7 +140,7 @@ fn says_what_is_on_disk(ack: &Ack, request: Option<&Request>) -> bool {
 }
 
 /// Whether a disk holds what was acknowledged, or what became of it.
-fn has(disk: &Disk, ack: &Ack) -> bool {
+pub(super) fn has(disk: &Disk, ack: &Ack) -> bool {
     ack.record.as_ref().is_none_or(|record| holds(disk, &ack.username, record))
 }
 

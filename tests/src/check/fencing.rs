@@ -1,5 +1,5 @@
 //! Once a coordinator has heard of a higher epoch, it acknowledges nothing in its own; and nobody confirms an update of a lower epoch than it
-//! knows.
+//! knows. Its sender was right when it said so: it is told of the higher epoch, and not told off.
 
 use std::collections::BTreeMap;
 
@@ -89,6 +89,12 @@ impl Check for Fencing {
                     | Message::RemoveUserSuccess(_)),
                 ..
             } => self.acknowledges(scene, *by, message.command()),
+            Seen::Said { by, to, message: Message::InvalidMessage(invalid), .. }
+                if scene.is_coordinator(*to) =>
+            {
+                let (by, to) = (scene.name(*by), scene.name(*to));
+                Err(format!("{by} tells {to} off instead of saying what it has heard of: {}", invalid.info))
+            }
             Seen::Said { by, conn, message: Message::Synchronised(confirmed), .. } => {
                 match self.stale.get(conn) {
                     Some(stale) if confirmed.update >= *stale => {

@@ -20,6 +20,7 @@
 //! | [`epochs`] | an epoch is on disk before anything is said in it, and is never used twice |
 //! | [`fencing`] | nothing is acknowledged, and no update confirmed, at a lower epoch than one that was heard of |
 //! | [`durability`] | `replicated` is on every listed disk, `local` is said only without a healthy backup, and nothing acknowledged is lost |
+//! | [`quorum`] | with `--require-backups N`, N others hold what is acknowledged, nobody is refused while they are well, and no name is given twice |
 //! | [`listing`] | a backup enters the BACKUP_LIST with all that was acknowledged |
 //! | [`removal`] | what is removed stays so, new secrets hold, and nothing older is ever written over something newer |
 //! | [`repeats`] | nobody's repetition of a registration is refused because it is registered |
@@ -48,6 +49,7 @@ mod order;
 mod past;
 mod patience;
 mod placement;
+mod quorum;
 mod refusals;
 mod registration;
 mod removal;
@@ -205,8 +207,9 @@ impl Watch {
             ("epochs", Box::<epochs::Epochs>::default()),
             ("fencing", Box::<fencing::Fencing>::default()),
             ("durability", Box::<durability::Durability>::default()),
+            ("quorum", Box::new(quorum::Quorum::new(plan.require_backups))),
             ("listing", Box::<listing::Listing>::default()),
-            ("removal", Box::<removal::Removal>::default()),
+            ("removal", Box::new(removal::Removal::new(plan.clocks_agree()))),
             ("repeats", Box::<repeats::Repeats>::default()),
             ("messages", Box::<messages::Messages>::default()),
         ];

@@ -15,8 +15,10 @@ use crate::sim::coverage::Coverage;
 use crate::sim::disk::matches;
 use crate::sim::node::Effect;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Removal {
+    /// Whether the coordinators' clocks tell which of two changes was the later, where they were made apart.
+    clocks_agree: bool,
     /// The secrets that were wanted for each account, and when first and last.
     wanted: BTreeMap<Username, Vec<Wanted>>,
 }
@@ -30,6 +32,10 @@ struct Wanted {
 }
 
 impl Removal {
+    pub(super) fn new(clocks_agree: bool) -> Self {
+        Removal { clocks_agree, wanted: BTreeMap::new() }
+    }
+
     fn wants(&mut self, name: Username, secret: &Secret, now: Time) -> &mut Wanted {
         let wanted = self.wanted.entry(name).or_default();
         let at = wanted.iter().position(|wanted| wanted.secret == *secret).unwrap_or_else(|| {
@@ -98,7 +104,7 @@ impl Check for Removal {
     }
 
     fn finish(&mut self, scene: &Scene<'_>, _: &Ledger) -> Verdict {
-        for (name, wanted) in &self.wanted {
+        for (name, wanted) in self.wanted.iter().filter(|_| self.clocks_agree) {
             let Some(acknowledged) =
                 wanted.iter().filter(|wanted| wanted.acknowledged).max_by_key(|wanted| wanted.first)
             else {

@@ -6,6 +6,7 @@ use super::disk::Interrupted;
 
 /// What must have happened, and how often at least in [`PER_SEEDS`] seeds.
 pub const MINIMA: &[(&str, u64)] = &[
+    ("acknowledgements that require backups", 500),
     ("acknowledgements that say local", 1_500),
     ("acknowledgements that say replicated", 2_000),
     ("activities delivered", 600_000),
@@ -13,6 +14,7 @@ pub const MINIMA: &[(&str, u64)] = &[
     ("activities relayed around a missing link", 3_000),
     ("backups listed", 500),
     ("backups that left the list", 100),
+    ("changes refused for want of backups", 300),
     ("clients cut off", 60),
     ("clients dropped for falling behind", 10),
     ("clients dropped for stalling", 2),
@@ -29,6 +31,7 @@ pub const MINIMA: &[(&str, u64)] = &[
     ("coordinators killed all at once", 80),
     ("coordinators that went for long", 15),
     ("coordinators told to leave all at once", 80),
+    ("coordinators with a loose contact", 60),
     ("duplicates that arrived at a worker", 500),
     ("failures of the disk", 50),
     ("forged or misplaced messages refused", 500),

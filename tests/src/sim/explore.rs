@@ -295,6 +295,7 @@ impl Plan {
             races: 0,
             weather: instantly,
             faults: Vec::new(),
+            require_backups: 0,
             instant: true,
             feed: None,
             ..Plan::draw(&mut rng)

@@ -39,6 +39,8 @@ pub enum Kind {
     CoordinatorsCutOneWay,
     /// The way between two coordinators comes and goes.
     LinkFlaps,
+    /// The way between a coordinator and all servers but one at most comes and goes.
+    LooseContact,
     /// The network falls into parts, with clients and workers in each.
     Partition,
     CoordinatorClockJumps,
@@ -65,7 +67,7 @@ impl Kind {
     ];
 
     /// Those that it takes several coordinators for, and some that are worse with them.
-    pub const OF_GROUP: [Kind; 11] = [
+    pub const OF_GROUP: [Kind; 12] = [
         Kind::CoordinatorDies,
         Kind::CoordinatorPauses,
         Kind::Handover,
@@ -75,6 +77,7 @@ impl Kind {
         Kind::CoordinatorsCutOff,
         Kind::CoordinatorsCutOneWay,
         Kind::LinkFlaps,
+        Kind::LooseContact,
         Kind::Partition,
         Kind::CoordinatorClockJumps,
     ];
@@ -164,6 +167,11 @@ impl Scenario {
                     self.flap(coordinator, other, times);
                 }
             }
+            Kind::LooseContact => {
+                let (spared, times) = (self.cast.any_coordinator(), self.rng.u32(2..12));
+                self.coverage.add("coordinators with a loose contact", 1);
+                self.loosen(coordinator, spared, times);
+            }
             Kind::Partition => self.divide(),
         }
     }
@@ -204,6 +212,7 @@ impl Scenario {
 
     /// Starts a process that is down.
     pub(super) fn start(&mut self, id: ProcessId) {
+        self.ways.trouble_with(id, self.world.now());
         self.cast.start(&mut self.world, id, &self.disks);
     }
 

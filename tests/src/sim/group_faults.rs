@@ -48,6 +48,32 @@ impl Scenario {
         }
     }
 
+    /// A coordinator's ways to all servers but `spared` (to all, where that is itself) are cut or mended together, now and `times` more.
+    pub(super) fn loosen(&mut self, one: ProcessId, spared: ProcessId, times: u32) {
+        let now = self.world.now();
+        let servers = self.cast.coordinators.iter().chain(&self.cast.workers);
+        let others: Vec<ProcessId> = servers.copied().filter(|&id| id != one && id != spared).collect();
+        let noticed = Duration::from_millis(self.rng.u64(0..3_000));
+        let cuts = times > 0 && others.first().is_some_and(|&other| !self.world.is_cut(one, other));
+        for other in others {
+            if cuts {
+                self.world.cut(one, other, noticed);
+                self.ways.trouble_between(one, other, now + noticed);
+            } else {
+                self.world.mend(one, other);
+                self.ways.trouble_between(one, other, now);
+            }
+        }
+        self.world
+            .trace
+            .note(now, format_args!("{one:?} has a loose contact, {times} times more; it keeps {spared:?}"));
+        if times > 0 {
+            let most = if self.rng.bool() { 300 } else { 3_500 };
+            let next = now + Duration::from_millis(self.rng.u64(10..most));
+            self.own.push(next, Own::Loosen(one, spared, times - 1));
+        }
+    }
+
     /// The network falls into two or three parts. Coordinators are spread over them; somebody on each side wants the same name.
     pub(super) fn divide(&mut self) {
         if self.world.sides().is_some() {

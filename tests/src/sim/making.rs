@@ -98,7 +98,7 @@ impl Cast {
             address,
             secret: Secret::new(NETWORK_SECRET),
             backups,
-            require_backups: 0,
+            require_backups: self.plan.require_backups,
             incarnation: Incarnation(seed),
             seed,
             limits,

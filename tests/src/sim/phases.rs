@@ -262,6 +262,7 @@ impl Scenario {
             }
         };
         self.register_a_few();
+        let patience = if self.plan.can_spare_one() { patience } else { PATIENCE };
         self.wait_for(
             "registrations at the next main coordinator",
             patience,

@@ -15,6 +15,8 @@ pub struct Plan {
     pub namings: Vec<(usize, usize)>,
     /// Whether they start one after the other; else all at once.
     pub staggered: bool,
+    /// How many backups must hold a change before it is acknowledged (`--require-backups`).
+    pub require_backups: usize,
     /// How far the coordinators' clocks are off, in milliseconds.
     pub clocks: Vec<i64>,
     /// The mean time between two errands: registrations, changes and removals that somebody insists on.
@@ -65,6 +67,9 @@ const CALM: u8 = 4;
 /// Coordinators in a run, at the most.
 const COORDINATORS: usize = 3;
 
+/// One seed in this many with several coordinators is of a group that requires backups.
+const REQUIRING: u8 = 4;
+
 /// One seed in this many has coordinators whose clocks are hours apart.
 const CLOCKS_APART: u8 = 5;
 
@@ -87,6 +92,7 @@ impl Plan {
             coordinators,
             namings: draw_namings(coordinators, rng),
             staggered: rng.bool(),
+            require_backups: draw_required(coordinators, rng),
             clocks: draw_clocks(coordinators, calm, rng),
             between_errands: Duration::from_millis(rng.u64(400..4_000)),
             workers,
@@ -111,6 +117,12 @@ impl Plan {
         }
     }
 
+    /// Whether changes are acknowledged while one coordinator is gone: enough are left to hold them, and to know what was acknowledged before.
+    pub fn can_spare_one(&self) -> bool {
+        let (all, required) = (self.coordinators, self.require_backups);
+        required == 0 || all - 2 >= required.max(all - required - 1)
+    }
+
     /// Whether nothing goes wrong.
     pub fn is_calm(&self) -> bool {
         self.faults.is_empty()
@@ -119,6 +131,11 @@ impl Plan {
     /// Whether the coordinators' clocks are hours apart.
     pub fn has_clocks_apart(&self) -> bool {
         self.clocks.iter().any(|&millis| millis != 0)
+    }
+
+    /// Whether the coordinators' clocks are right, to a few seconds, from beginning to end.
+    pub fn clocks_agree(&self) -> bool {
+        !self.has_clocks_apart() && !self.faults.contains(&Kind::CoordinatorClockJumps)
     }
 }
 
@@ -149,6 +166,11 @@ fn draw_namings(coordinators: usize, rng: &mut fastrand::Rng) -> Vec<(usize, usi
         }
     }
     namings
+}
+
+/// How many backups must hold a change.
+fn draw_required(coordinators: usize, rng: &mut fastrand::Rng) -> usize {
+    if coordinators > 1 && rng.u8(..REQUIRING) == 0 { rng.usize(1..coordinators) } else { 0 }
 }
 
 /// How far each coordinator's clock is off.

@@ -77,6 +77,8 @@ pub(super) enum Own {
     DieWriting(ProcessId, u32),
     /// The way between two coordinators is cut or mended, so many times more.
     Flap(ProcessId, ProcessId, u32),
+    /// The ways of a coordinator to all servers but one are cut or mended, so many times more.
+    Loosen(ProcessId, ProcessId, u32),
     /// The checkers look at the whole.
     Glance,
     Repair(Repair),
@@ -283,12 +285,18 @@ impl Scenario {
             }
             Own::DieWriting(id, run) if self.world[id].run == run => self.kill(id, "coordinators killed"),
             Own::Flap(one, other, times) if going => self.flap(one, other, times),
+            Own::Loosen(one, spared, times) if going => self.loosen(one, spared, times),
             Own::Glance => {
                 let scene = Scene::new(&self.world, &self.cast, &self.disks, &self.ways, self.health);
                 self.glance_failure = self.watch.glance(&scene, &mut self.coverage).err();
                 self.own.push(now + GLANCE, Own::Glance);
             }
-            Own::DieWriting(..) | Own::Flap(..) | Own::Publish(_) | Own::PublishOnce | Own::Misbehave => {}
+            Own::DieWriting(..)
+            | Own::Flap(..)
+            | Own::Loosen(..)
+            | Own::Publish(_)
+            | Own::PublishOnce
+            | Own::Misbehave => {}
             Own::Leave | Own::Newcomer | Own::Errand | Own::Fault => {}
         }
     }

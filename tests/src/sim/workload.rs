@@ -9,7 +9,6 @@ use serde_json::json;
 use super::ProcessId;
 use super::cast::{NETWORK_SECRET, TOKEN_LIFE};
 use super::errand::{Outcome, Wish};
-use super::faults::Kind;
 use super::mischief;
 use super::node::{Input, Node};
 use super::scenario::{Account, Own, Scenario};
@@ -137,7 +136,7 @@ impl Scenario {
     }
 
     fn has_wild_clocks(&self) -> bool {
-        self.plan.has_clocks_apart() || self.plan.faults.contains(&Kind::CoordinatorClockJumps)
+        !self.plan.clocks_agree()
     }
 
     /// Somebody wants an account registered, changed or removed, and insists.

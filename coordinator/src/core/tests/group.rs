@@ -258,6 +258,21 @@ fn a_request_that_meets_a_takeover_waits_for_it() {
 }
 
 #[test]
+fn requests_that_wait_for_a_takeover_are_answered_in_the_order_in_which_they_came() {
+    let mut town = Town::in_step(2);
+    town.stall_disk(1);
+    town.kill(0);
+    let late = town.connect(1);
+    let first = town.register(1, "ann", "s");
+    town.pass(Duration::from_millis(10));
+    town.say(late, r#"{"command":"REGISTER","username":"ann","secret":"another"}"#);
+    town.free_disk(1);
+    town.pass(seconds(2));
+    assert_eq!(town.answer(first), "local");
+    assert_eq!(town.answer(late), "failed: ann is being registered");
+}
+
+#[test]
 fn a_backup_sends_clients_and_workers_to_the_main_coordinator() {
     let mut town = Town::in_step(2);
     let client = town.register(1, "ann", "s");

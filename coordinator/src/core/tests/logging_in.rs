@@ -227,3 +227,26 @@ fn a_verification_that_does_not_come_is_given_up_and_ignored_when_it_does() {
     net.answer();
     assert_eq!(net.workers()[0].1, 0, "nobody is expected who has been refused");
 }
+
+#[test]
+fn who_was_unknown_when_its_secret_was_verified_and_has_become_known_tries_again() {
+    let mut net = Net::new();
+    let worker = net.worker("w1");
+    net.hold_effects();
+    let link = net.connect();
+    net.login(link, "ann", "s");
+    let verify = net.effects.pop_back().unwrap();
+    let hash = super::fake_hash(&common::user::Secret::new("s"));
+    net.say(
+        worker,
+        &format!(
+            r#"{{"command":"SYNC_USER","users":{{"ann":{{"registration":"5.0@c9","changed":"5.0@c9","secret":"{}"}}}},"seen":["5.0@c9"]}}"#,
+            hash.text()
+        ),
+    );
+    net.answer();
+    net.effects.push_back(verify);
+    net.answer();
+    let (command, _, retry) = net.refusal(link);
+    assert_eq!((command, retry), ("LOGIN_FAILED", true), "the worker has told of it meanwhile");
+}

@@ -1,9 +1,11 @@
 use std::time::Duration;
 
+use common::time::WallMillis;
 use common::wire::{Durability, Message};
 
 use super::{Net, newcomer};
 use crate::core::Limits;
+use crate::core::registry::Registry;
 
 #[test]
 fn a_registered_user_is_on_disk_before_anybody_hears_of_it() {
@@ -286,4 +288,19 @@ fn a_registration_again_that_cannot_be_verified_in_time_is_told_to_come_back() {
     let (command, _, retry) = net.refusal(again);
     assert_eq!((command, retry), ("REGISTER_FAILED", true));
     net.answer();
+}
+
+#[test]
+fn a_reign_begins_above_all_stamps_of_the_one_before_whatever_the_clock_shows() {
+    let limits = Limits::default();
+    let fresh = || {
+        let (users, seen) = Default::default();
+        Registry::new("c1".parse().unwrap(), WallMillis(100), users, seen, &limits)
+    };
+    assert_eq!(fresh().beginning(WallMillis(100), None), WallMillis(100));
+    let mut first = fresh();
+    first.begin(WallMillis(100));
+    assert_eq!(first.beginning(WallMillis(50), Some(WallMillis(100))), WallMillis(101));
+    // It dies with what it proposed; nothing of that is on its own disk.
+    assert_eq!(fresh().beginning(WallMillis(50), Some(WallMillis(100))), WallMillis(101));
 }
