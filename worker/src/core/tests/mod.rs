@@ -6,6 +6,7 @@ mod lists;
 mod mesh;
 mod servers;
 mod slow;
+mod stream;
 mod takeover;
 mod users;
 
@@ -51,6 +52,12 @@ impl Node {
 
     /// A worker that an earlier run has left this.
     fn remembering(id: &str, limits: Limits, remembered: Remembered) -> Self {
+        // Most stories begin when it has caught up.
+        Node::starting(id, Limits { recovery: Duration::ZERO, ..limits }, remembered)
+    }
+
+    /// A worker that takes clients when it has caught up.
+    fn starting(id: &str, limits: Limits, remembered: Remembered) -> Self {
         let number: u64 = id.trim_start_matches(char::is_alphabetic).parse().unwrap();
         let now = Now { time: Time::ZERO, wall: WallMillis(1_000_000) };
         let config = Config {
@@ -61,8 +68,7 @@ impl Node {
             remembered: remembered.clone(),
             incarnation: Incarnation(number),
             seed: number,
-            // Most stories begin when it has caught up.
-            limits: Limits { recovery: Duration::ZERO, ..limits },
+            limits,
         };
         let mut node = Node {
             worker: Worker::new(now, config),
