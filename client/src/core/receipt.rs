@@ -54,6 +54,8 @@ pub(super) struct Receipt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arrival {
     New,
+    /// Others of its session that come after it came before: at another worker, to which it was late or to which this worker was cut off.
+    Late,
     /// It came before, under this very id.
     Duplicate,
     /// It came before under another id.
@@ -175,12 +177,17 @@ impl Receipt {
         let mark =
             self.sessions.entry(session).or_insert_with(|| Mark { numbers: Ranges::default(), heard: 0 });
         mark.heard = self.heard;
+        let is_late = mark.numbers.last().is_some_and(|last| last > number.0);
         let is_new = mark.numbers.insert(number.0);
         mark.numbers.bound(limits::GAPS);
         if self.sessions.len() > SESSIONS {
             self.forget();
         }
-        if is_new { Arrival::New } else { Arrival::Repeated }
+        match (is_new, is_late) {
+            (false, _) => Arrival::Repeated,
+            (true, true) => Arrival::Late,
+            (true, false) => Arrival::New,
+        }
     }
 
     /// An activity came that nobody wants handed up.
@@ -280,11 +287,17 @@ mod tests {
     }
 
     #[test]
-    fn one_that_comes_late_is_new_and_one_without_any_name_always_is() {
+    fn one_that_comes_after_later_ones_is_late_and_one_without_any_name_is_always_new() {
+        // Its sender moved across a cut: the later ones were heard at a worker to which this one could not get, and this one after that at
+        // another worker, where all came in order.
         let mut receipt = Receipt::new(Start::Now, true);
-        for number in [1, 2, 5, 3, 4] {
+        for number in [1, 2, 5] {
             assert_eq!(receipt.take(&broadcast(None, 1, number)), Arrival::New, "{number}");
         }
+        for number in [3, 4] {
+            assert_eq!(receipt.take(&broadcast(None, 1, number)), Arrival::Late, "{number}");
+        }
+        assert_eq!(receipt.take(&broadcast(None, 1, 6)), Arrival::New);
         let nameless = ActivityBroadcast::from(Activity::parse("{}").unwrap());
         assert_eq!([receipt.take(&nameless), receipt.take(&nameless)], [Arrival::New; 2]);
     }
@@ -376,7 +389,7 @@ mod tests {
             receipt.take(&broadcast(None, 1, 2 * number));
         }
         assert_eq!(receipt.sessions[&SessionId(1)].numbers.len(), limits::GAPS);
-        assert_eq!(receipt.take(&broadcast(None, 1, 2 * 9_999 - 1)), Arrival::New);
+        assert_eq!(receipt.take(&broadcast(None, 1, 2 * 9_999 - 1)), Arrival::Late);
         assert_eq!(receipt.take(&broadcast(None, 1, 1)), Arrival::Repeated);
     }
 
