@@ -52,7 +52,7 @@ impl Scenario {
             Node::Classic(classic) => classic.is_live(),
             _ => false,
         };
-        if !room || self.world[id].is_paused() {
+        if !room || self.world[id].is_paused() || self.cast.users[&id].away {
             return None;
         }
         self.published += 1;
@@ -74,6 +74,7 @@ impl Scenario {
         let input = match self.world[id].machine {
             Some(Node::Classic(_)) => Input::Classic(classic::Input::Publish(text)),
             _ => {
+                self.watch.ledger.stream.published((id, self.world[id].run), tag.clone());
                 Input::Client(client::core::Input::Publish(Activity::parse(&text).expect("it is an object")))
             }
         };

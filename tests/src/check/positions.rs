@@ -1,0 +1,43 @@
+//! Positions only grow: where a client asks to go on from, it has never been further. (No run here has so many workers that streams are forgotten.)
+
+use std::collections::BTreeMap;
+
+use common::position::Position;
+use common::wire::Message;
+
+use super::stream::Life;
+use super::{Check, Ledger, Scene, Verdict};
+use crate::sim::Seen;
+use crate::sim::cast::Role;
+use crate::sim::coverage::Coverage;
+use crate::sim::node::Effect;
+
+#[derive(Debug, Default)]
+pub(super) struct Positions {
+    last: BTreeMap<Life, Position>,
+}
+
+impl Positions {
+    fn is_at(&mut self, scene: &Scene<'_>, life: Life, position: &Position) -> Verdict {
+        match self.last.insert(life, position.clone()) {
+            Some(last) if !last.is_within(position) => {
+                Err(format!("{} was at {last} and goes back to {position}", scene.name(life.0)))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Check for Positions {
+    fn observe(&mut self, scene: &Scene<'_>, _: &Ledger, seen: &Seen<Effect>, _: &mut Coverage) -> Verdict {
+        match seen {
+            Seen::Received { at, from, message: Message::Login(login), .. }
+                if scene.role(*from) == Role::Client && scene.role(*at) == Role::Worker =>
+            {
+                let Some(position) = &login.resume else { return Ok(()) };
+                self.is_at(scene, (*from, scene.world[*from].run), position)
+            }
+            _ => Ok(()),
+        }
+    }
+}
