@@ -1,8 +1,9 @@
-//! A few hundred seeds of the simulator. `FRESHET_SEEDS=20000` runs more of them, `FRESHET_SEED=17` replays one with all its events.
+//! A few hundred seeds of the simulator. `FRESHET_SEEDS=20000` runs more of them, `FRESHET_SEED=17` replays one with all its events,
+//! `FRESHET_FAILURES=20` goes on until so many have failed.
 
 use tests::sim::coverage::PER_SEEDS;
 use tests::sim::explore::explore;
-use tests::sim::run::{run, run_many};
+use tests::sim::run::{run, run_many, survey};
 
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
@@ -21,7 +22,16 @@ fn what_is_promised_holds_in_all_seeds_and_enough_happens_in_them() {
     }
     let seeds = number("FRESHET_SEEDS").unwrap_or(PER_SEEDS);
     let first = number("FRESHET_FIRST_SEED").unwrap_or(0);
-    let coverage = run_many(first, seeds).unwrap_or_else(|failure| panic!("{failure}"));
+    let coverage = match number("FRESHET_FAILURES") {
+        None => run_many(first, seeds).unwrap_or_else(|failure| panic!("{failure}")),
+        Some(most) => {
+            let (coverage, failures) = survey(first, seeds, most as usize);
+            failures.iter().for_each(|failure| println!("{}", failure.headline()));
+            println!("{}", coverage.table());
+            assert!(failures.is_empty(), "{} seeds failed", failures.len());
+            coverage
+        }
+    };
     println!("{}", coverage.table());
     let missing = coverage.missing(seeds);
     assert!(

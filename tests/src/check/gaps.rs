@@ -11,6 +11,9 @@ use crate::sim::coverage::Coverage;
 use crate::sim::node::{Effect, Node};
 use crate::sim::{ProcessId, Seen};
 
+/// What is younger may be in nobody's digest yet.
+const KNOWN: Duration = Duration::from_secs(3);
+
 /// Who has been well for so long can be asked.
 const WELL: Duration = Duration::from_secs(15);
 
@@ -32,7 +35,9 @@ impl Gaps {
             let clear = worker == from && scene.ways.is_well(scene.world, from, WELL)
                 || scene.ways.are_clear(scene.world, worker, from, WELL);
             let Some(machine) = machine.filter(|_| clear) else { continue };
-            let common: Position = machine.holds().common(&resumed.gaps);
+            let mut common: Position = machine.holds().common(&resumed.gaps);
+            let young = ledger.stream.holdings.values().filter(|holding| holding.since + KNOWN > scene.now);
+            young.flat_map(|holding| &holding.ids).for_each(|id| common.subtract(&Position::single(id)));
             if !common.is_empty() {
                 return Err(format!("{name} is told that {common} is lost, and {} has it", scene.name(worker)));
             }

@@ -67,7 +67,7 @@ mod reports;
 mod stream;
 mod takeovers;
 
-pub use balance::{evenness, loads};
+pub use balance::{evenness, loads, loads_but_for_expected};
 pub use convergence::whole;
 pub use ledger::{Ledger, Session, Tag};
 pub use logs::logs;

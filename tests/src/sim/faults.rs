@@ -213,6 +213,9 @@ impl Scenario {
     /// Starts a process that is down.
     pub(super) fn start(&mut self, id: ProcessId) {
         self.ways.trouble_with(id, self.world.now());
+        if let Some(user) = self.cast.users.get_mut(&id) {
+            user.away = false;
+        }
         self.cast.start(&mut self.world, id, &self.disks);
     }
 

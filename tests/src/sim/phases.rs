@@ -8,7 +8,7 @@ use super::faults::Repair;
 use super::node::Node;
 use super::scenario::{GLANCE, Own, Scenario};
 use super::{ConnId, ProcessId};
-use crate::check::{Health, Tag, evenness, logs, loads, whole};
+use crate::check::{Health, Tag, evenness, loads, loads_but_for_expected, logs, whole};
 
 /// How long the network may take to come up, or to come back after everything has healed: longer than any time-out and pause.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -164,7 +164,9 @@ impl Scenario {
             self.logs_out(id);
             self.advance(GLANCE)?;
         }
-        self.wait_for("the coordinator to hear that somebody left", AT_ONCE, Self::loads_are_wrong)
+        self.wait_for("the coordinator to hear that somebody left", AT_ONCE, |this| {
+            loads_but_for_expected(&this.scene(), &this.watch.ledger, u64::MAX).err()
+        })
     }
 
     /// The coordinator dies, and nobody notices: sessions go on, and every registered user can log in at any worker.

@@ -11,7 +11,7 @@ use super::cast::{NETWORK_SECRET, TOKEN_LIFE};
 use super::errand::{Outcome, Wish};
 use super::mischief;
 use super::node::{Input, Node};
-use super::scenario::{Account, Own, Scenario};
+use super::scenario::{Account, GLANCE, Own, Scenario};
 use crate::check::Tag;
 use crate::sim::classic;
 
@@ -111,8 +111,11 @@ impl Scenario {
         true
     }
 
-    /// A client that had logged out is back.
+    /// A client that had logged out is back, as soon as it has gone: it waits for its reports first.
     pub(super) fn returns(&mut self, id: ProcessId) {
+        if self.world[id].is_up() && self.cast.users[&id].away {
+            return self.own.push(self.world.now() + GLANCE, Own::Return(id));
+        }
         self.cast.users.get_mut(&id).expect("it is a user").away = false;
         if !self.world[id].is_up() {
             self.start(id);
