@@ -82,17 +82,20 @@ impl Stream {
     /// Writes down what has just happened.
     pub(super) fn observe(&mut self, scene: &Scene<'_>, seen: &Seen<Effect>, coverage: &mut Coverage) {
         match seen {
-            Seen::Received { at, from, conn, message, .. } if scene.role(*at) == Role::Worker => {
-                self.worker_heard(scene, (*at, *from, *conn), message, coverage);
+            Seen::Received { at, from, message, .. } if scene.role(*at) == Role::Worker => {
+                self.worker_heard(scene, *at, *from, message, coverage);
             }
             Seen::Received { at, conn, message, .. } if scene.role(*at).is_honest_client() => {
                 self.client_heard(scene, *at, *conn, message, coverage);
             }
-            Seen::Closed { by: at, conn, .. } | Seen::Lost { at, conn, .. } => {
-                if scene.role(*at) == Role::Worker {
+            Seen::Closed { by: at, to: peer, conn } | Seen::Lost { at, from: peer, conn, .. } => {
+                let (at, peer) = (scene.role(*at), scene.role(*peer));
+                if at == Role::Worker {
                     self.server_ends.entry(*conn).or_insert(scene.now);
                 }
-                self.last_change = scene.now;
+                if at == Role::Worker || peer == Role::Worker {
+                    self.last_change = scene.now;
+                }
             }
             Seen::Effect { at, effect: Effect::Client(effect) } => {
                 self.told((*at, scene.world[*at].run), effect, scene.now);
@@ -104,7 +107,8 @@ impl Stream {
     fn worker_heard(
         &mut self,
         scene: &Scene<'_>,
-        (at, from, conn): (ProcessId, ProcessId, ConnId),
+        at: ProcessId,
+        from: ProcessId,
         message: &Message,
         coverage: &mut Coverage,
     ) {
@@ -125,7 +129,6 @@ impl Stream {
                     coverage.add("activities sent again after a death", u64::from(again.is_some_and(died)));
                     self.hold(worker, tag, None, scene.now);
                 }
-                self.last_change = self.last_change.max(self.server_ends.get(&conn).copied().unwrap_or_default());
             }
             Message::ActivityBroadcast(broadcast) => self.hold_broadcast(worker, broadcast, scene.now),
             Message::ActivityRetrieved(retrieved) => {

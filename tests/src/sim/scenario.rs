@@ -79,6 +79,8 @@ pub(super) enum Own {
     Flap(ProcessId, ProcessId, u32),
     /// The ways of a coordinator to all servers but one are cut or mended, so many times more.
     Loosen(ProcessId, ProcessId, u32),
+    /// The worker of this number is told to leave, when those before it are back.
+    Roll(usize),
     /// The checkers look at the whole.
     Glance,
     Repair(Repair),
@@ -283,6 +285,7 @@ impl Scenario {
             Own::DieWriting(id, run) if self.world[id].run == run => self.kill(id, "coordinators killed"),
             Own::Flap(one, other, times) if going => self.flap(one, other, times),
             Own::Loosen(one, spared, times) if going => self.loosen(one, spared, times),
+            Own::Roll(number) if going => self.roll(number),
             Own::Glance => {
                 let scene = Scene::new(&self.world, &self.cast, &self.disks, &self.ways, self.health);
                 self.glance_failure = self.watch.glance(&scene, &mut self.coverage).err();
@@ -290,6 +293,7 @@ impl Scenario {
             }
             Own::DieWriting(..)
             | Own::Flap(..)
+            | Own::Roll(_)
             | Own::Loosen(..)
             | Own::Publish(_)
             | Own::PublishOnce
