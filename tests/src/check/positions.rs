@@ -7,20 +7,24 @@ use common::wire::Message;
 
 use super::stream::Life;
 use super::{Check, Ledger, Scene, Verdict};
-use crate::sim::Seen;
 use crate::sim::cast::Role;
 use crate::sim::coverage::Coverage;
 use crate::sim::node::Effect;
+use crate::sim::{ConnId, Seen};
 
 #[derive(Debug, Default)]
 pub(super) struct Positions {
-    last: BTreeMap<Life, Position>,
+    last: BTreeMap<Life, (ConnId, Position)>,
 }
 
 impl Positions {
-    fn is_at(&mut self, scene: &Scene<'_>, life: Life, position: &Position) -> Verdict {
-        match self.last.insert(life, position.clone()) {
-            Some(last) if !last.is_within(position) => {
+    fn is_at(&mut self, scene: &Scene<'_>, life: Life, conn: ConnId, position: &Position) -> Verdict {
+        // A worker that was stopped may hear now what was said over an older connection.
+        if self.last.get(&life).is_some_and(|(last, _)| *last > conn) {
+            return Ok(());
+        }
+        match self.last.insert(life, (conn, position.clone())) {
+            Some((_, last)) if !last.is_within(position) => {
                 Err(format!("{} was at {last} and goes back to {position}", scene.name(life.0)))
             }
             _ => Ok(()),
@@ -31,11 +35,11 @@ impl Positions {
 impl Check for Positions {
     fn observe(&mut self, scene: &Scene<'_>, _: &Ledger, seen: &Seen<Effect>, _: &mut Coverage) -> Verdict {
         match seen {
-            Seen::Received { at, from, message: Message::Login(login), .. }
+            Seen::Received { at, from, conn, message: Message::Login(login), .. }
                 if scene.role(*from) == Role::Client && scene.role(*at) == Role::Worker =>
             {
                 let Some(position) = &login.resume else { return Ok(()) };
-                self.is_at(scene, (*from, scene.world[*from].run), position)
+                self.is_at(scene, (*from, scene.world[*from].run), *conn, position)
             }
             _ => Ok(()),
         }
