@@ -98,6 +98,10 @@ pub const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long a server may be silent before it is taken for gone (seed `001`: 20 seconds).
 pub const SERVER_SILENCE: Duration = Duration::from_secs(20);
 
+/// How long a worker may be silent before its link to another one is given up and made anew. They tell each other every second what they
+/// hold ([`DIGEST`]).
+pub const WORKER_SILENCE: Duration = Duration::from_secs(6);
+
 /// How often coordinators tell each other, and the main one its workers, that they live (`--heartbeat`).
 pub const PULSE: Duration = Duration::from_millis(500);
 
@@ -161,6 +165,16 @@ pub const KEEPALIVE_PROBES: u32 = 3;
 
 /// Bytes of the log that a worker keeps in memory. A client that falls further behind is dropped.
 pub const LOG_BYTES: usize = 32 << 20;
+
+/// Bytes of the log that a worker with a data directory keeps on disk. At a thousand activities a second and 250 bytes each it is more
+/// than an hour.
+pub const RETAIN_BYTES: usize = 1 << 30;
+
+/// How long activities are kept on disk.
+pub const RETAIN_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Bytes of the log that may wait for a worker's disk. What comes beyond is not written.
+pub const UNWRITTEN_BYTES: usize = 32 << 20;
 
 /// Bytes of activities a second that a worker takes in, from its clients together and from each other worker, where a client is further
 /// behind than a quarter of [`LOG_BYTES`] that takes as much. More than that waits at its senders. Who takes less is slow: nobody

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use common::boot::{self, LogArgs};
@@ -21,7 +22,7 @@ The network secret, by which servers know each other, comes from --secret-file; 
 else from freshet/secret in your configuration directory (~/.config on Linux), which the first coordinator makes. It must be the \
 coordinator's. Listening on anything but loopback demands one of the first two.
 
-A worker learns of the other coordinators from the main one, and goes to the next when that one fails. What it has learnt it keeps in its data directory, and at its next start tries those coordinators first, then the ones that are named with --coordinator. To move a worker to another network, give it another data directory.
+A worker learns of the other coordinators from the main one, and goes to the next when that one fails. What it has learnt it keeps in its data directory, and at its next start tries those coordinators first, then the ones that are named with --coordinator. It keeps activities there, too, for clients and workers that missed them: a worker that is restarted still has them. It writes them behind, and synchronises once a second: a machine that loses power may lose the last second of them, which the other workers have. To move a worker to another network, give it another data directory.
 
 While no coordinator can be reached, a worker keeps trying and serves the clients that it has. SIGTERM and Ctrl-C end it when its \
 clients have received what was published.";
@@ -46,10 +47,18 @@ pub struct Args {
     #[arg(long, value_name = "ID")]
     pub id: Option<ServerId>,
 
-    /// Where to remember the coordinators [default: with --id, freshet/worker-ID in your data directory, ~/.local/share on Linux; without,
+    /// Where to remember the coordinators and to keep activities for those who missed them [default: with --id, freshet/worker-ID in your data directory, ~/.local/share on Linux; without,
     /// nowhere]
     #[arg(long, value_name = "DIR", env = "FRESHET_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
+
+    /// How many bytes of activities to keep in the data directory, at least 1MiB; what is older comes from other workers, if they have it
+    #[arg(long, value_name = "BYTES", default_value = "1GiB", value_parser = retain_bytes)]
+    pub retain_bytes: ByteSize,
+
+    /// How long to keep activities in the data directory
+    #[arg(long, value_name = "DURATION", default_value = "1day", value_parser = humantime::parse_duration)]
+    pub retain_age: Duration,
 
     /// How long the coordinator may be silent before the next one is asked; longer than the coordinators' --heartbeat
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = humantime::parse_duration)]
@@ -84,6 +93,9 @@ impl Args {
             Some(Address { hostname, .. }) if matches!(hostname.as_str(), "0.0.0.0" | "::") => Err(format!(
                 "{hostname} is no address that others could connect to: give --advertise a name or an address of this machine"
             )),
+            _ if self.retain_age.is_zero() => {
+                Err("--retain-age 0s would keep nothing: give it some minutes".to_owned())
+            }
             _ if self.failure_timeout.is_zero() => {
                 Err("--failure-timeout 0s would give up every coordinator at once: give it some seconds"
                     .to_owned())
@@ -91,6 +103,14 @@ impl Args {
             _ => Ok(()),
         }
     }
+}
+
+/// Reads a number of bytes, with or without a unit.
+fn retain_bytes(text: &str) -> Result<ByteSize, String> {
+    let bytes = text.parse().ok().filter(|bytes| *bytes >= ByteSize::mib(1));
+    bytes.ok_or_else(|| {
+        "not at least 1MiB: write a number of bytes, or one with a unit as in 500MB and 20GiB".to_owned()
+    })
 }
 
 #[cfg(test)]
@@ -127,6 +147,18 @@ mod tests {
         );
         for wrong in ["0s", "2", "soon"] {
             assert!(parse(&format!("worker --failure-timeout {wrong}")).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_in_bytes_and_in_time_and_is_never_nothing() {
+        let args = parse("worker").unwrap();
+        assert_eq!(args.retain_bytes.as_u64(), common::limits::RETAIN_BYTES as u64);
+        assert_eq!(args.retain_age, common::limits::RETAIN_AGE);
+        let args = parse("worker --retain-bytes 20GB --retain-age 90m").unwrap();
+        assert_eq!((args.retain_bytes.as_u64(), args.retain_age.as_secs()), (20_000_000_000, 5_400));
+        for wrong in ["--retain-bytes 0", "--retain-bytes 1000kB", "--retain-bytes much", "--retain-age 0s"] {
+            assert!(parse(&format!("worker {wrong}")).is_err(), "{wrong}");
         }
     }
 

@@ -23,8 +23,12 @@ pub struct Config {
     pub id: ServerId,
     /// The coordinators to try; at least one.
     pub coordinators: Vec<Address>,
-    /// Where it remembers the coordinators; `None` for nowhere.
+    /// Where it remembers the coordinators and keeps its log; `None` for nowhere.
     pub data_dir: Option<PathBuf>,
+    /// How much of the log it keeps there, in bytes.
+    pub retain_bytes: usize,
+    /// For how long.
+    pub retain_age: Duration,
     /// After which silence the coordinator is taken to be gone.
     pub failure_timeout: Duration,
     /// The network secret.
@@ -42,6 +46,8 @@ impl Config {
         let of_its_own = |id: &ServerId| Some(dirs::data_dir()?.join("freshet").join(format!("worker-{id}")));
         Ok(Config {
             data_dir: args.data_dir.or_else(|| of_its_own(args.id.as_ref()?)),
+            retain_bytes: args.retain_bytes.as_u64().try_into().unwrap_or(usize::MAX),
+            retain_age: args.retain_age,
             failure_timeout: args.failure_timeout,
             listen: args.listen,
             advertise: args.advertise,

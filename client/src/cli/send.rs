@@ -199,7 +199,7 @@ mod tests {
             "longer than 1048576 bytes",
             "whatever is in it"
         );
-        let deep = format!("{{\"a\":{}{}}}", "[".repeat(126), "]".repeat(126));
-        assert_eq!(parse(&deep).unwrap_err(), "nests deeper than 126 levels");
+        let deep = format!("{{\"a\":{}{}}}", "[".repeat(124), "]".repeat(124));
+        assert_eq!(parse(&deep).unwrap_err(), "nests deeper than 124 levels");
     }
 }

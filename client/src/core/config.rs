@@ -95,6 +95,9 @@ pub struct Limits {
     pub longest_retry: Duration,
     /// How long a live connection may take nothing of what waits for it. Longer: it is given up.
     pub write_stall: Duration,
+    /// How long a worker may say nothing that tells us every [`limits::HEARTBEAT`] where else to go. Longer: it is gone or cut off, and
+    /// another one is asked.
+    pub silence: Duration,
     /// Activities that may be published ahead of their reports. Beyond: [`Client::has_room`](super::Client::has_room) says no.
     pub unreported_activities: usize,
     /// Bytes of such activities; the last one may exceed it by its own length. At five seconds for the slowest report, it is what
@@ -119,6 +122,7 @@ impl Default for Limits {
             redirects: 4,
             longest_retry: Duration::from_secs(60),
             write_stall: limits::WRITE_STALL,
+            silence: limits::HEARTBEAT * 3,
             unreported_activities: limits::UNREPORTED,
             unreported_bytes: 8 << 20,
             ack_every: 64,

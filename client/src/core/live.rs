@@ -31,13 +31,20 @@ pub(super) struct Live {
     midway: bool,
     /// When to leave although not everything is reported; `None` where nobody wants to leave.
     leaving: Option<Time>,
+    /// When something was heard last from a server that tells us every few seconds where else to go, and so is never silent for long.
+    heard: Option<Time>,
 }
 
 impl Live {
     pub(super) fn deadline(&self, limits: &Limits) -> Option<Time> {
         // Where there is no room for an acknowledgement, it waits until something was taken.
         let ack = self.acks.due().filter(|_| self.has_room());
-        [self.stalls_at(limits), ack, self.leaving].into_iter().flatten().min()
+        [self.stalls_at(limits), self.silent_at(limits), ack, self.leaving].into_iter().flatten().min()
+    }
+
+    /// When the server has been silent for too long.
+    fn silent_at(&self, limits: &Limits) -> Option<Time> {
+        self.heard.map(|heard| heard + limits.silence)
     }
 
     /// When the server has taken nothing for too long.
@@ -83,6 +90,7 @@ impl Client {
             acks: Acks::default(),
             midway: false,
             leaving,
+            heard: None,
         });
         actions.push(Action::Effect(Effect::LoggedIn { server, address, after }));
         self.say_on(now, actions);
@@ -93,6 +101,9 @@ impl Client {
         match message {
             Message::ActivityBroadcast(broadcast) => self.broadcast(now, broadcast, actions),
             Message::BackupList(list) => {
+                if let State::Live(live) = &mut self.state {
+                    live.heard = Some(now);
+                }
                 if let Some(servers) = self.route.learn(now, list) {
                     actions.push(Action::Effect(Effect::Servers(servers.to_vec())));
                 }
@@ -125,6 +136,9 @@ impl Client {
     pub(super) fn count(&mut self, now: Time, actions: &mut Vec<Action>) {
         let limits = &self.config.limits;
         let State::Live(live) = &mut self.state else { return };
+        if let Some(heard) = &mut live.heard {
+            *heard = now;
+        }
         if live.knows_sessions {
             live.acks.received(now, limits.ack_after);
             if live.acks.wanted(now, limits.ack_every) {
@@ -282,6 +296,9 @@ impl Client {
         }
         if live.stalls_at(&self.config.limits).is_some_and(|stalled| stalled <= now) {
             return self.hang_up(now, "the server takes nothing any more".to_owned(), actions);
+        }
+        if live.silent_at(&self.config.limits).is_some_and(|silent| silent <= now) {
+            return self.hang_up(now, "the server went silent".to_owned(), actions);
         }
         self.say_on(now, actions);
     }

@@ -174,19 +174,16 @@ pub enum Unfit {
     /// More bytes than an activity may have.
     #[error("longer than {max} bytes", max = limits::LINE_BYTES)]
     TooLong,
-    /// More levels than an activity may have: the message around it is one, too.
-    #[error("nests deeper than {max} levels", max = LEVELS)]
+    /// More levels than an activity may have.
+    #[error("nests deeper than {max} levels", max = limits::ACTIVITY_NESTING)]
     TooDeep,
 }
-
-/// Levels that an activity's arrays and objects may nest, its own included.
-const LEVELS: usize = limits::NESTING - 1;
 
 /// Whether a line can carry an activity.
 pub(super) fn check(activity: &Activity) -> Result<(), Unfit> {
     match () {
         () if activity.get().len() > limits::LINE_BYTES => Err(Unfit::TooLong),
-        () if !activity.nests_within(LEVELS) => Err(Unfit::TooDeep),
+        () if !activity.nests_within(limits::ACTIVITY_NESTING) => Err(Unfit::TooDeep),
         () => Ok(()),
     }
 }

@@ -151,10 +151,10 @@ fn the_deepest_acceptable_activity_makes_a_line_that_servers_accept() {
         let inner = format!("{}{}", "[".repeat(levels - 1), "]".repeat(levels - 1));
         activity(&format!("{{\"a\":{inner}}}"))
     };
-    let deepest = activity(limits::NESTING - 1);
+    let deepest = activity(limits::ACTIVITY_NESTING);
     assert_eq!(check(&deepest), Ok(()));
     assert!(Message::decode(frame(Seq::MAX, deepest).trim_ascii_end()).is_ok());
-    assert_eq!(check(&activity(limits::NESTING)), Err(Unfit::TooDeep));
+    assert_eq!(check(&activity(limits::ACTIVITY_NESTING + 1)), Err(Unfit::TooDeep));
 }
 
 #[test]

@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_position_has_a_text_that_reads_back() {
-        for text in ["n1@", "n1@w/00000000000000ff/0-41+43", "a@b@w/00000000000000ff/7"] {
+        for text in ["n1@", "n1@w/00000000000000ff/0-41+43", "a@b@w/00000000000000ff/7-7"] {
             let position: Position = text.parse().unwrap();
             assert_eq!(position.to_string(), text);
             assert_eq!(format!(" {text}\n").parse(), Ok(position));

@@ -10,9 +10,10 @@
 //! What is *not* here: any decision about where to go and when (`core`).
 
 mod filter;
+mod reports;
 mod socket;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::future::{pending, poll_fn};
 use std::io;
 use std::ops::ControlFlow;
@@ -22,7 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Poll, ready};
 
 use common::boot::Clock;
-use common::id::{LinkId, Seq};
+use common::id::LinkId;
 use common::limits;
 use common::machine::{self, DialError, DialId, Event, Machine};
 use common::time::Time;
@@ -37,6 +38,7 @@ use crate::core::{Client, Config, Effect, Input, Report};
 use crate::memory::Memory;
 pub use filter::Receive;
 use filter::{Filter, id, is_broadcast};
+use reports::AwaitedReports;
 
 type Action = machine::Action<Effect>;
 type Dialling = Pin<Box<dyn Future<Output = (DialId, Result<TcpStream, DialError>)> + Send>>;
@@ -140,8 +142,7 @@ struct Session {
     actions: Vec<Action>,
     /// What could not be handed up yet: at most what one read brings.
     notices: VecDeque<Effect>,
-    /// Who waits for the report on which activity.
-    waiting: BTreeMap<Seq, oneshot::Sender<Option<Report>>>,
+    awaited: AwaitedReports,
     filter: Filter,
     received: Arc<AtomicU64>,
     partial_budget: PartialBudget,
@@ -176,7 +177,7 @@ impl Session {
             connection: None,
             dialling: None,
             farewells: JoinSet::new(),
-            waiting: BTreeMap::new(),
+            awaited: AwaitedReports::default(),
             actions: Vec::new(),
             notices: VecDeque::new(),
             received: options.received,
@@ -216,10 +217,8 @@ impl Session {
                         Effect::Servers(servers) => {
                             self.memory.iter().for_each(|memory| memory.keep(servers))
                         }
-                        Effect::Report(report) => {
-                            answer(&mut self.waiting, report.first, report.last, Some(report));
-                        }
-                        Effect::Unreported { first, last } => answer(&mut self.waiting, *first, *last, None),
+                        Effect::Report(report) => self.awaited.came(report.first, report.last, Some(report)),
+                        Effect::Unreported { first, last } => self.awaited.came(*first, *last, None),
                         _ => {}
                     }
                     self.notices.push_back(effect);
@@ -261,7 +260,7 @@ impl Session {
                 self.tell(Event::Input(Input::Publish(activity)));
                 // A session that is about to end takes nothing more.
                 if let Some(report) = report.filter(|_| self.client.next_number() > number) {
-                    self.waiting.insert(number, report);
+                    self.awaited.insert(number, report);
                 }
             }
             Wish::Logout => self.tell(Event::Input(Input::Logout)),
@@ -346,20 +345,6 @@ impl Session {
                 Err(mpsc::error::TrySendError::Closed(())) => self.notices.clear(),
             }
         }
-    }
-}
-
-/// Tells those who wait for a report on these activities.
-fn answer(
-    waiting: &mut BTreeMap<Seq, oneshot::Sender<Option<Report>>>,
-    first: Seq,
-    last: Seq,
-    report: Option<&Report>,
-) {
-    while let Some((&number, _)) = waiting.range(first..=last).next() {
-        let waits = waiting.remove(&number).expect("it was there a moment ago");
-        // Whoever has stopped waiting does not hear it.
-        let _ = waits.send(report.map(|report| Report { first: number, last: number, ..report.clone() }));
     }
 }
 

@@ -87,14 +87,14 @@ async fn send_names_the_invalid_line_and_sends_the_rest() {
     let listener = tail(&fake, &["--json", "--count", "2"]).await;
     // Without a subcommand and a terminal, standard input is sent.
     // Any server would refuse the third line, close, and forget what came behind it.
-    let too_deep = format!("{{\"n\":{}{}}}", "[".repeat(126), "]".repeat(126));
+    let too_deep = format!("{{\"n\":{}{}}}", "[".repeat(124), "]".repeat(124));
     let input = format!("{{\"n\":1}}\nnonsense\n{too_deep}\n{{\"n\":3}}");
     let sent = run_with_input(&fake, &[], &input).await;
     assert_eq!(sent.status.code(), Some(1));
     let errors: Vec<_> = text(&sent.stderr).lines().filter(|line| !line.starts_with("connected")).collect();
     let [second, third, last] = errors[..] else { panic!("{errors:?}") };
     assert!(second.starts_with("line 2 was not sent: not a JSON object"), "{second}");
-    assert_eq!(third, "line 3 was not sent: nests deeper than 126 levels");
+    assert_eq!(third, "line 3 was not sent: nests deeper than 124 levels");
     assert_eq!(last, "error: 2 invalid, 2 sent");
     assert_eq!(text(&finished(listener).await.stdout).lines().count(), 2);
 }
@@ -254,7 +254,7 @@ async fn tail_goes_on_from_where_it_was_and_begins_with_the_latest_and_tells_wha
     let gone = tail(&fake, &["--after", position, "--json", "--count", "1"]).await;
     send(4).await;
     let lines = text(&finished(gone).await.stdout).to_owned();
-    assert!(lines.starts_with("{\"gaps\":\"worker-a/00000000000000ff/2\"}\n{\"id\":"), "{lines}");
+    assert!(lines.starts_with("{\"gaps\":\"worker-a/00000000000000ff/2-2\"}\n{\"id\":"), "{lines}");
     let stranger = run(&fake, &["tail", "--after", "n2@"]).await;
     assert_eq!(stranger.status.code(), Some(1));
     let error = text(&stranger.stderr);

@@ -221,7 +221,7 @@ async fn what_was_missed_while_a_connection_was_broken_comes_once_and_what_is_go
     let Some(Event::Resumed { recovered: false, gaps, .. }) = next(&mut late).await else {
         panic!("nothing is missing")
     };
-    assert_eq!(gaps.to_string(), "worker-a/00000000000000ff/100");
+    assert_eq!(gaps.to_string(), "worker-a/00000000000000ff/100-100");
 }
 
 #[tokio::test]

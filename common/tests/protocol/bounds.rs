@@ -8,6 +8,7 @@ use common::limits;
 pub(crate) fn all() -> Vec<(&'static str, String)> {
     fn bytes(bytes: usize) -> String {
         match bytes {
+            bytes if bytes.is_multiple_of(1 << 30) => format!("{} GiB", bytes >> 30),
             bytes if bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
             bytes if bytes.is_multiple_of(1 << 10) => format!("{} KiB", bytes >> 10),
             bytes => format!("{bytes} bytes"),
@@ -47,6 +48,7 @@ pub(crate) fn all() -> Vec<(&'static str, String)> {
         ("STAMP_AHEAD", time(limits::STAMP_AHEAD)),
         ("HEARTBEAT", time(limits::HEARTBEAT)),
         ("SERVER_SILENCE", time(limits::SERVER_SILENCE)),
+        ("WORKER_SILENCE", time(limits::WORKER_SILENCE)),
         ("WORKERS", limits::WORKERS.to_string()),
         ("PULSE", time(limits::PULSE)),
         ("FAILURE_TIMEOUT", time(limits::FAILURE_TIMEOUT)),
@@ -64,6 +66,9 @@ pub(crate) fn all() -> Vec<(&'static str, String)> {
         ("RECONNECT", format!("{} to {}", time(limits::RECONNECT.0), time(limits::RECONNECT.1))),
         ("DIAL_TIMEOUT", time(limits::DIAL_TIMEOUT)),
         ("LOG_BYTES", bytes(limits::LOG_BYTES)),
+        ("RETAIN_BYTES", bytes(limits::RETAIN_BYTES)),
+        ("RETAIN_AGE", time(limits::RETAIN_AGE)),
+        ("UNWRITTEN_BYTES", bytes(limits::UNWRITTEN_BYTES)),
         ("INTAKE_BYTES", format!("{} a second", bytes(limits::INTAKE_BYTES))),
         ("ORDERING_PERIOD", time(limits::ORDERING_PERIOD)),
         ("HELD_BYTES", bytes(limits::HELD_BYTES)),
@@ -78,6 +83,7 @@ pub(crate) fn all() -> Vec<(&'static str, String)> {
         ("REPORT_TIMEOUT", time(limits::REPORT_TIMEOUT)),
         ("DIGEST", time(limits::DIGEST)),
         ("RECOVERY", time(limits::RECOVERY)),
+        ("DRAIN_TIMEOUT", time(limits::DRAIN_TIMEOUT)),
         ("RETRIEVED_BYTES", bytes(limits::RETRIEVED_BYTES)),
     ]
 }

@@ -6,6 +6,7 @@
 //! [`Sandbox`] runs single binaries as a person would. What crosses processes (partial writes, the order of closing, fsync) is proved
 //! here; everything else is proved faster in the simulator.
 
+pub mod audience;
 mod caller;
 pub mod crowd;
 mod group;

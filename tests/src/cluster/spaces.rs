@@ -69,9 +69,17 @@ impl Spaces {
     /// # Panics
     /// When the system does not let it.
     pub fn enter(&self, host: &str) {
-        let space = File::open(format!("/run/netns/{}", self.space(host))).expect("the host is there");
-        move_into_link_name_space(std::os::fd::AsFd::as_fd(&space), Some(LinkNameSpaceType::Network))
-            .expect("root may enter it");
+        self.way_in(host)();
+    }
+
+    /// What moves the calling thread to a host, for threads that outlive the borrow of this.
+    pub fn way_in(&self, host: &str) -> impl FnOnce() + Send + use<> {
+        let path = format!("/run/netns/{}", self.space(host));
+        move || {
+            let space = File::open(path).expect("the host is there");
+            move_into_link_name_space(std::os::fd::AsFd::as_fd(&space), Some(LinkNameSpaceType::Network))
+                .expect("root may enter it");
+        }
     }
 
     /// Runs `errand` on a host.

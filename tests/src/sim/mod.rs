@@ -34,6 +34,7 @@ mod process;
 mod queue;
 pub mod run;
 pub mod scenario;
+pub mod segments;
 #[cfg(test)]
 mod tests;
 mod trace;

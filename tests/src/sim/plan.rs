@@ -55,6 +55,8 @@ pub struct Plan {
     pub between_newcomers: Duration,
     /// Bytes of a worker's log, where clients are to fall behind, or history to be lost.
     pub log_bytes: Option<usize>,
+    /// Whether workers keep their logs on disk.
+    pub worker_disks: bool,
     /// How long a worker waits for a client that takes nothing.
     pub write_stall: Option<Duration>,
     /// How many users the coordinator tells a worker of at once, and how much it lets wait for one, where that is to be little.
@@ -122,6 +124,7 @@ impl Plan {
                 true => rng.bool().then(|| rng.usize(32 << 10..96 << 10)),
                 false => forgetful.then(|| rng.usize(16 << 10..64 << 10)),
             },
+            worker_disks: rng.bool(),
             write_stall: slow.then(|| Duration::from_millis(rng.u64(2_000..6_000))),
             feed: rng.bool().then(|| (rng.usize(1..4), rng.usize(100..1_000))),
         }

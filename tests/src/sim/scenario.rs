@@ -64,6 +64,8 @@ pub(super) enum Own {
         run: u32,
         job: JobId,
     },
+    /// The disk of a worker has done what this run of it asked for.
+    SegmentDone(ProcessId, u32),
     Publish(ProcessId),
     /// Somebody publishes one activity more.
     PublishOnce,
@@ -255,6 +257,7 @@ impl Scenario {
         match own {
             Own::Answer { to, run, input } => self.world.input(to, run, input),
             Own::Written { at, run, job } => self.written(at, run, job),
+            Own::SegmentDone(at, run) => self.segment_done(at, run),
             Own::Return(id) => self.returns(id),
             Own::Repair(repair) => self.put_right(repair),
             Own::Publish(id) if going => self.publishes(id),

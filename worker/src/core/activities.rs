@@ -5,7 +5,6 @@ use common::id::{ActivityId, LinkId, Seq};
 use common::limits::CATCH_UP_PATIENCE;
 use common::session::SessionId;
 use common::time::{Now, Time};
-use common::user::Username;
 use common::wire::{Activity, ActivityBroadcast, Message};
 
 use super::ordering::{Ready, Turn};
@@ -15,26 +14,32 @@ use super::{Actions, Worker};
 const ACTIVITY: &[u8] = br#","activity":"#;
 
 impl Worker {
-    /// A client of ours publishes.
+    /// A client of ours publishes; its name is in the activity already.
     pub(super) fn take_from_client(
         &mut self,
         now: Now,
+        link: LinkId,
         session: SessionId,
         seq: Seq,
-        activity: &Activity,
-        author: &Username,
+        activity: Activity,
         out: &mut Actions,
     ) {
+        let checksum = crc32fast::hash(activity.get().as_bytes());
         if self.ordering.knows(&session, seq) {
             // It was sent again, because its sender has not heard what became of it.
+            if self.ordering.contradicts(&session, seq, checksum) {
+                let info = format!("activity_seq {seq} of this session is another activity already");
+                self.refuse(now, link, info, out);
+            }
             return;
         }
+        self.ordering.note_content(session, seq, checksum);
         let id = self.flood.next_id();
         let broadcast = ActivityBroadcast {
             id: Some(id.clone()),
             session: Some(session),
             activity_seq: Some(seq),
-            ..activity.authenticated(author).into()
+            ..activity.into()
         };
         let mut frame = std::mem::take(&mut self.frame);
         frame.clear();
@@ -65,6 +70,7 @@ impl Worker {
         // What was missing or late elsewhere need not be so here.
         broadcast.missing_from = None;
         broadcast.late = false;
+        let checksum = crc32fast::hash(broadcast.activity.get().as_bytes());
         let mut frame = std::mem::take(&mut self.frame);
         frame.clear();
         Message::from(broadcast).encode_into(&mut frame);
@@ -77,6 +83,7 @@ impl Worker {
                 self.catch_up.jumped(link, &missing);
                 self.ask_on(now, out);
             }
+            self.ordering.note_content(session, seq, checksum);
             self.order(now, session, seq, &id, &frame);
         } else {
             self.counters.duplicates += 1;

@@ -114,7 +114,8 @@ impl Worker {
         if is_capable {
             self.reports.owed(now.time, session, seq);
         }
-        self.take_from_client(now, session, seq, &message.activity, &username, out);
+        let activity = message.activity.authenticated(&username);
+        self.take_from_client(now, link, session, seq, activity, out);
     }
 
     /// A client asks for what it misses while it is live. One answer at a time is enough.

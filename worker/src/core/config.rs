@@ -10,6 +10,8 @@ use common::user::{PasswordHash, Secret};
 use common::wire::{Address, BackupEntry};
 use serde::{Deserialize, Serialize};
 
+use super::segment::{Kept, SegmentId, SegmentRequest};
+
 /// Everything that a worker must know to start.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -23,6 +25,8 @@ pub struct Config {
     pub coordinators: Vec<Address>,
     /// What an earlier run learnt of the coordinators; they are tried first.
     pub remembered: Remembered,
+    /// What an earlier run left of its log on disk, in ascending order; `None` where there is no disk for it.
+    pub kept: Option<Vec<Kept>>,
     /// Which start of this worker this is; random.
     pub incarnation: Incarnation,
     /// Seeds all that the worker draws: pauses, and the key of the secrets' digests.
@@ -51,8 +55,12 @@ pub struct Limits {
     pub login_deadline: Duration,
     /// Bytes of an activity as its sender wrote it.
     pub activity_bytes: usize,
-    /// Bytes of the log.
+    /// Bytes of the log in memory.
     pub log_bytes: usize,
+    /// Bytes of the log on disk.
+    pub retain_bytes: usize,
+    /// How long activities are kept on disk.
+    pub retain_age: Duration,
     /// Bytes of activities a second that are taken in where those who receive them cannot keep up.
     pub intake_bytes: usize,
     /// Bytes of private replies that may wait for a client. What a closing client is still sent is bounded by this too.
@@ -71,8 +79,10 @@ pub struct Limits {
     pub retry_after: Duration,
     /// How often servers hear of each other.
     pub heartbeat: Duration,
-    /// After which silence the connection to another worker is closed.
+    /// After which silence a coordinator's question about the main one is taken to be its last.
     pub server_silence: Duration,
+    /// After which silence the connection to another worker is closed.
+    pub worker_silence: Duration,
     /// After which silence the connection to the coordinator is closed, and the next one asked.
     pub failure_timeout: Duration,
     /// How long a server may take to answer AUTHENTICATE or USER_QUERY. Longer: the link is closed and the next one dialled; the user's
@@ -109,6 +119,8 @@ impl Default for Limits {
             login_deadline: limits::LOGIN_DEADLINE,
             activity_bytes: limits::LINE_BYTES,
             log_bytes: limits::LOG_BYTES,
+            retain_bytes: limits::RETAIN_BYTES,
+            retain_age: limits::RETAIN_AGE,
             intake_bytes: limits::INTAKE_BYTES,
             client_outbox_bytes: limits::CLIENT_OUTBOX_BYTES,
             server_outbox_bytes: limits::SERVER_OUTBOX_BYTES,
@@ -119,6 +131,7 @@ impl Default for Limits {
             retry_after: limits::RETRY_AFTER,
             heartbeat: limits::HEARTBEAT,
             server_silence: limits::SERVER_SILENCE,
+            worker_silence: limits::WORKER_SILENCE,
             failure_timeout: limits::FAILURE_TIMEOUT,
             server_answer: Duration::from_secs(5),
             sync_users: limits::SYNC_USERS,
@@ -152,6 +165,13 @@ pub enum Input {
         /// Whether the secret is the one that was hashed.
         matches: bool,
     },
+    /// The result of [`SegmentRequest::Read`].
+    Segment {
+        /// Which.
+        segment: SegmentId,
+        /// What could be read of its frames; nothing, where it could not be read at all.
+        frames: Vec<u8>,
+    },
     /// This process was asked to stop: finish what is under way, then exit.
     Drain,
 }
@@ -166,6 +186,8 @@ pub enum Effect {
         /// The secret.
         secret: Secret,
     },
+    /// Do this with a segment of the log. Asked for where [`Config::kept`] is there.
+    Segment(SegmentRequest),
     /// Verify a secret; answer with [`Input::Verified`].
     Verify {
         /// Which.

@@ -1,5 +1,6 @@
-use common::id::Incarnation;
+use common::id::{Incarnation, Seq};
 use common::position::StreamId;
+use common::session::SessionId;
 use common::wire::{Activity, ActivityBroadcast, Message};
 
 use super::*;
@@ -150,7 +151,7 @@ fn who_lacks_little_gets_just_that_and_no_other_chunk_is_looked_into() {
     // What is not looked into may be anything.
     for (index, chunk) in log.chunks.iter_mut().enumerate() {
         if lacked.iter().all(|(other, _)| *other != index) {
-            chunk.bytes.fill(b'?');
+            chunk.bytes.as_mut().unwrap().fill(b'?');
         }
     }
     assert_eq!(ids(log.missing(&after, Offset(0))), lacked.clone().map(|(_, id)| id.to_string()));
@@ -183,6 +184,23 @@ fn only_what_begins_as_a_frame_has_an_id() {
         r#"{ "command":"ACTIVITY_BROADCAST","id":"w/00000000000000ff/7","activity":{}}"#,
     ] {
         assert_eq!(id_of(wrong.as_bytes()), None, "{wrong}");
+    }
+}
+
+#[test]
+fn whose_a_frame_is_stands_behind_its_id() {
+    let mut broadcast: ActivityBroadcast = Activity::parse(r#"{"a":1}"#).unwrap().into();
+    broadcast.id = "w/00000000000000ff/7".parse().ok();
+    assert_eq!(session_of(&Message::from(broadcast.clone()).encode()), None);
+    broadcast.session = Some(SessionId(9));
+    broadcast.activity_seq = Some(Seq(12));
+    assert_eq!(session_of(&Message::from(broadcast.clone()).encode()), Some((SessionId(9), Seq(12))));
+    (broadcast.missing_from, broadcast.late) = (Some(Seq(3)), true);
+    let frame = Message::from(broadcast).encode();
+    assert_eq!(session_of(&frame), Some((SessionId(9), Seq(12))), "whatever was noted on it");
+    for length in 0..frame.len() {
+        // Cut anywhere.
+        session_of(&frame[..length]);
     }
 }
 

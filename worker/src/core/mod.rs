@@ -38,6 +38,7 @@ mod resuming;
 mod retrieving;
 mod roster;
 mod secrets;
+pub mod segment;
 mod session;
 mod tally;
 mod timers;
@@ -65,7 +66,7 @@ use deliveries::Deliveries;
 use draining::Drain;
 use flood::Flood;
 use intake::{Behind, Intake};
-use log::Log;
+use log::{Log, Retention};
 use logging_in::Verification;
 use neighbours::Neighbours;
 use ordering::Ordering;
@@ -138,6 +139,7 @@ pub struct Worker {
 
 /// Whose connection it is.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are clients")]
 enum Link {
     /// Everybody who connected and has not authenticated as a worker.
     Client(Session),
@@ -159,19 +161,27 @@ enum Dial {
 
 impl Worker {
     /// A worker that starts now: its first deadline is `now`, and then it dials a coordinator.
-    pub fn new(now: Now, config: Config) -> Self {
+    pub fn new(now: Now, mut config: Config) -> Self {
         let mut rng = fastrand::Rng::with_seed(config.seed);
         let limits = &config.limits;
-        let log = Log::new(limits.log_bytes);
+        let retention = Retention { bytes: limits.retain_bytes, age: limits.retain_age };
+        let log = match config.kept.take() {
+            Some(kept) => Log::restored(now.time, limits.log_bytes, retention, kept),
+            None => Log::new(limits.log_bytes),
+        };
+        let mut ordering =
+            Ordering::new(ordering::Limits { sessions: limits.sessions, waiting_bytes: limits.held_bytes });
+        for frame in log.missing(&Position::default(), log.start()) {
+            if let Some((session, seq)) = log::session_of(frame.bytes) {
+                ordering.restore(session, seq);
+            }
+        }
         Worker {
             links: SecondaryMap::new(),
             intake: Intake::new(limits.intake_bytes, limits.log_bytes / 32, log.end()),
+            flood: Flood::new(config.id.clone(), config.incarnation, log.holds().clone()),
             log,
-            flood: Flood::new(config.id.clone(), config.incarnation, Position::default()),
-            ordering: Ordering::new(ordering::Limits {
-                sessions: limits.sessions,
-                waiting_bytes: limits.held_bytes,
-            }),
+            ordering,
             catch_up: CatchUp::new(limits.server_answer),
             deliveries: Deliveries::new(limits.report_timeout - limits.report_timeout / 5),
             reports: Reports::new(config.id.clone(), limits.report_timeout),
@@ -356,12 +366,18 @@ impl Machine for Worker {
             Event::DeadlinePassed => self.deadline_passed(now, actions),
             Event::Input(Input::Hashed { job, hash }) => self.hashed(now, job, hash, actions),
             Event::Input(Input::Verified { job, matches }) => self.verified(now, job, matches, actions),
+            Event::Input(Input::Segment { segment, frames }) => {
+                self.segment_was_read(now, segment, &frames, actions);
+            }
             Event::Input(Input::Drain) => self.start_drain(now, actions),
         }
         if self.intake.is_due(now.time, self.log.end()) {
             self.look_after_readers(now);
         }
         self.see_to_recovery(now, actions);
+        while let Some(request) = self.log.next_request() {
+            actions.push(Action::Effect(Effect::Segment(request)));
+        }
         self.spread_epoch(now, actions);
         if std::mem::take(&mut self.flush_all) {
             actions.push(Action::FlushAll);

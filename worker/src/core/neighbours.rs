@@ -190,7 +190,7 @@ impl Neighbours {
     pub(super) fn overdue(&self, now: Time) -> Vec<Overdue> {
         let reason = |stage: &Stage| match stage {
             Stage::Greeting { until } if *until <= now => Some("it did not answer AUTHENTICATE"),
-            Stage::Established { heard, .. } if now.since(*heard) >= self.limits.server_silence => {
+            Stage::Established { heard, .. } if now.since(*heard) >= self.limits.worker_silence => {
                 Some("it went silent")
             }
             _ => None,

@@ -13,6 +13,7 @@ use common::time::{Now, Time};
 use common::wire::{ActivityRetrieve, ActivityRetrieved, Message, Resumed};
 
 use super::log::Offset;
+use super::segment::SegmentId;
 use super::{Actions, Link, Worker};
 
 /// How far a replay is ahead of what its client has taken, in bytes.
@@ -67,7 +68,7 @@ impl Worker {
     pub(super) fn replay_after(&self, now: Time, has: Position) -> Replay {
         let owed = self.flood.owed(&has, &self.ordering.waiting());
         let elsewhere = owed.without(self.log.holds());
-        Replay::of(now, has, owed, elsewhere, self.log.start())
+        Replay::of(now, has, owed, elsewhere, self.log.first())
     }
 
     /// Goes on with the replay of the client on `link`, if there is one, as far as it is to go for now.
@@ -79,7 +80,7 @@ impl Worker {
         let Some((replay, outbox)) = session.replay() else { return };
         let mut progressed = false;
         let mut reached_end = true;
-        for frame in self.log.missing(&replay.has, replay.at.max(self.log.start())) {
+        for frame in self.log.missing(&replay.has, replay.at) {
             if outbox.len() >= AHEAD {
                 reached_end = false;
                 break;
@@ -93,8 +94,27 @@ impl Worker {
         if progressed {
             out.push(Action::Flush(link));
         }
-        if reached_end {
+        if reached_end && !self.log.awaits_disk(&replay.has, replay.at) {
             self.end_replay(now, link, out);
+        }
+    }
+
+    /// Activities that were on disk alone can be replayed.
+    pub(super) fn segment_was_read(
+        &mut self,
+        now: Now,
+        segment: SegmentId,
+        frames: &[u8],
+        out: &mut Actions,
+    ) {
+        self.log.was_read(segment, frames);
+        let replays = |(link, party): (LinkId, &mut Link)| {
+            let Link::Client(session) = party else { return None };
+            session.replay().map(|_| link)
+        };
+        let replaying: Vec<_> = self.links.iter_mut().filter_map(replays).collect();
+        for link in replaying {
+            self.continue_replay(now, link, out);
         }
     }
 

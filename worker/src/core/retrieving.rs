@@ -46,7 +46,8 @@ impl Worker {
         out: &mut Actions,
     ) {
         let need_reply = ask.need_reply;
-        let answer = self.encode(self.answer(ask));
+        let answer = self.answer(ask);
+        let answer = self.encode(answer);
         self.tell_neighbour(now, link, &answer, out);
         if need_reply && let Some(holds) = self.catch_up.holds(link) {
             let missing = holds.without(self.flood.seen());
@@ -55,10 +56,11 @@ impl Worker {
         }
     }
 
-    /// A piece of what we hold and somebody misses.
-    pub(super) fn answer(&self, ask: ActivityRetrieve) -> ActivityRetrieved {
+    /// A piece of what we hold and somebody misses. It may be empty and not the last one, where the disk is waited for.
+    pub(super) fn answer(&mut self, ask: ActivityRetrieve) -> ActivityRetrieved {
         let after = Position::from(ask.after);
         let wanted = |frame: &Frame<'_>| ask.within.is_empty() || ask.within.contains(&frame.id);
+        let first = self.log.first();
         let mut bytes = 0;
         let mut activities = Vec::new();
         let mut done = true;
@@ -67,14 +69,15 @@ impl Worker {
         if !ask.within.is_empty() {
             has.extend(&self.log.holds().without(&ask.within));
         }
-        for frame in self.log.missing(&has, self.log.start()).filter(wanted) {
+        for frame in self.log.missing(&has, first).filter(wanted) {
             bytes += frame.bytes.len();
             if bytes > RETRIEVED_BYTES && !activities.is_empty() {
                 done = false;
                 break;
             }
-            activities.push(broadcast(frame.bytes));
+            activities.extend(broadcast(frame.bytes));
         }
+        done &= !self.log.awaits_disk(&has, first);
         ActivityRetrieved { request: ask.request, activities, done }
     }
 
@@ -100,12 +103,12 @@ impl Worker {
     }
 }
 
-/// The activity in a frame of the log, without what was noted on it here.
-fn broadcast(frame: &[u8]) -> ActivityBroadcast {
+/// The activity in a frame of the log, without what was noted on it here. What is no message after all was on a disk that somebody changed.
+fn broadcast(frame: &[u8]) -> Option<ActivityBroadcast> {
     let Ok(Message::ActivityBroadcast(mut broadcast)) = Message::decode(frame.trim_ascii_end()) else {
-        unreachable!("the log holds broadcasts")
+        return None;
     };
     broadcast.missing_from = None;
     broadcast.late = false;
-    broadcast
+    Some(broadcast)
 }

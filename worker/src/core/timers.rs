@@ -57,6 +57,7 @@ impl Worker {
         }
         if now.time >= self.next_sweep {
             self.next_sweep = now.time + self.config.limits.sweep;
+            self.log.sweep(now.time);
             self.flood.tidy();
             self.replays_overdue(now, out);
             self.sweep_clients(now, out);

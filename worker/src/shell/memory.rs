@@ -48,7 +48,10 @@ impl Memory {
             Err(TryLockError::WouldBlock) => return Err(Busy(directory.to_owned())),
             Err(TryLockError::Error(error)) => {
                 let directory = directory.display();
-                warn!("cannot use {directory}: {error}: this worker will not remember the coordinators");
+                warn!(
+                    "cannot use {directory}: {error}: this worker will not remember the coordinators, and keeps \
+                     activities in memory alone"
+                );
                 return Ok(Default::default());
             }
         };
@@ -60,6 +63,11 @@ impl Memory {
         let directory = directory.to_owned();
         let thread = thread::spawn(move || serve(&incoming, &directory));
         Ok((Memory { writer: Some(Writer { latest, thread, lock }) }, remembered))
+    }
+
+    /// Whether there is a directory for it, and it is this worker's alone.
+    pub fn is_open(&self) -> bool {
+        self.writer.is_some()
     }
 
     /// Has this written, in place of what waits to be.

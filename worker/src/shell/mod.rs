@@ -1,8 +1,11 @@
-//! The worker's process: a socket, a clock, hashing and a small file for the core. What is *not* here: any decision.
+//! The worker's process: a socket, a clock, hashing, a small file and the log's files for the core. What is *not* here: any decision.
 
 mod memory;
+mod segment_files;
+mod segments;
 
 pub use memory::{Busy, Memory};
+pub use segments::Segments;
 
 use common::boot;
 use common::id::Incarnation;
@@ -28,6 +31,23 @@ pub async fn run(config: Config) -> Result<(), String> {
         Some(directory) => Memory::open(directory).map_err(|error| error.to_string())?,
         None => Default::default(),
     };
+    let (inputs, results) = mpsc::unbounded_channel();
+    let limits = Limits {
+        failure_timeout: config.failure_timeout,
+        retain_bytes: config.retain_bytes,
+        retain_age: config.retain_age,
+        ..Limits::default()
+    };
+    // It ends before the memory does, whose lock is its, too.
+    let (segments, kept) = match config.data_dir.filter(|_| memory.is_open()) {
+        Some(directory) => {
+            let answers = inputs.clone();
+            let answer = move |segment, frames| drop(answers.send(Input::Segment { segment, frames }));
+            let (segments, kept) = Segments::open(&directory, limits.log_bytes, answer);
+            (segments, Some(kept))
+        }
+        None => Default::default(),
+    };
     let coordinators: Vec<String> = config.coordinators.iter().map(Address::to_string).collect();
     info!(id = %config.id, %address, coordinator = coordinators.join(" "), "the worker is ready");
 
@@ -38,20 +58,26 @@ pub async fn run(config: Config) -> Result<(), String> {
         secret: config.secret,
         coordinators: config.coordinators,
         remembered,
+        kept,
         incarnation: Incarnation(boot::random_seed()),
         seed: boot::random_seed(),
-        limits: Limits { failure_timeout: config.failure_timeout, ..Limits::default() },
+        limits,
     };
     let worker = Worker::new(clock.now(), settings);
-    let (inputs, results) = mpsc::unbounded_channel();
     tokio::task::spawn_local(drain_on_signal(inputs.clone()));
     let hasher = Hasher::new();
-    let perform = |effect| perform(effect, &hasher, &memory, &inputs);
+    let perform = |effect| perform(effect, &hasher, &memory, &segments, &inputs);
     net::drive(worker, Some(listener), Options::new(clock), results, perform).await
 }
 
 /// Starts an effect. Its result, where it has one, comes back as an input.
-fn perform(effect: Effect, hasher: &Hasher, memory: &Memory, inputs: &UnboundedSender<Input>) {
+fn perform(
+    effect: Effect,
+    hasher: &Hasher,
+    memory: &Memory,
+    segments: &Segments,
+    inputs: &UnboundedSender<Input>,
+) {
     let inputs = inputs.clone();
     // Nobody listens any more where the machine has exited: then nobody misses the answer either.
     let answer = move |input| drop(inputs.send(input));
@@ -60,6 +86,7 @@ fn perform(effect: Effect, hasher: &Hasher, memory: &Memory, inputs: &UnboundedS
         Effect::Verify { job, secret, hash } => {
             hasher.verify(secret, hash, move |matches| answer(Input::Verified { job, matches }));
         }
+        Effect::Segment(request) => segments.request(request),
         Effect::Remember(remembered) => memory.keep(remembered),
     }
 }

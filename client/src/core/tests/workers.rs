@@ -183,7 +183,7 @@ fn a_session_that_finds_another_network_begins_anew_there() {
     let Some(Effect::LoggedIn { after: Some(after), .. }) = world.effects.last() else {
         panic!("{:?}", world.effects)
     };
-    assert_eq!(after.to_string(), "n2@x/00000000000000ff/0");
+    assert_eq!(after.to_string(), "n2@x/00000000000000ff/0-0");
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! Conversations with a worker, and among workers, without a network: [`Node`] drives one core, [`mesh::Mesh`] wires several.
 
 mod clients;
+mod disk;
 mod epochs;
 mod lists;
 mod mesh;
 mod servers;
+mod sessions;
 mod slow;
 mod stream;
 mod takeover;
@@ -22,6 +24,7 @@ use common::user::{PasswordHash, Secret};
 use common::wire::{Address, Message};
 use slotmap::SlotMap;
 
+use super::segment::SegmentId;
 use super::{Config, Effect, Input, Limits, Remembered, Worker};
 
 const SECRET: &str = "the network's secret";
@@ -35,6 +38,8 @@ struct Node {
     effects: Vec<Effect>,
     /// What is to be kept for the next run.
     remembered: Remembered,
+    /// The log's files, where there is a disk for them.
+    disk: Option<BTreeMap<SegmentId, Vec<u8>>>,
     /// Links that the worker closed, and what it said last on them.
     closed: BTreeMap<LinkId, Vec<u8>>,
     accepting: bool,
@@ -52,12 +57,27 @@ impl Node {
 
     /// A worker that an earlier run has left this.
     fn remembering(id: &str, limits: Limits, remembered: Remembered) -> Self {
-        // Most stories begin when it has caught up.
-        Node::starting(id, Limits { recovery: Duration::ZERO, ..limits }, remembered)
+        Node::keeping(id, limits, remembered, None)
     }
 
-    /// A worker that takes clients when it has caught up.
-    fn starting(id: &str, limits: Limits, remembered: Remembered) -> Self {
+    /// A worker that an earlier run has left this, and these files of its log.
+    fn keeping(
+        id: &str,
+        limits: Limits,
+        remembered: Remembered,
+        disk: Option<BTreeMap<SegmentId, Vec<u8>>>,
+    ) -> Self {
+        // Most stories begin when it has caught up.
+        Node::starting(id, Limits { recovery: Duration::ZERO, ..limits }, remembered, disk)
+    }
+
+    /// The same with a worker that takes clients when it has caught up.
+    fn starting(
+        id: &str,
+        limits: Limits,
+        remembered: Remembered,
+        disk: Option<BTreeMap<SegmentId, Vec<u8>>>,
+    ) -> Self {
         let number: u64 = id.trim_start_matches(char::is_alphabetic).parse().unwrap();
         let now = Now { time: Time::ZERO, wall: WallMillis(1_000_000) };
         let config = Config {
@@ -66,6 +86,7 @@ impl Node {
             secret: Secret::new(SECRET),
             coordinators: vec![Address::new("coordinator", 3780).unwrap()],
             remembered: remembered.clone(),
+            kept: disk.as_ref().map(disk::kept),
             incarnation: Incarnation(number),
             seed: number,
             limits,
@@ -77,6 +98,7 @@ impl Node {
             dials: Vec::new(),
             effects: Vec::new(),
             remembered,
+            disk,
             closed: BTreeMap::new(),
             accepting: true,
             exit: None,
@@ -108,6 +130,7 @@ impl Node {
                 Action::StopAccepting => self.accepting = false,
                 Action::Exit(outcome) => self.exit = Some(outcome),
                 Action::Effect(Effect::Remember(remembered)) => self.remembered = remembered,
+                Action::Effect(Effect::Segment(request)) => self.ask_disk(request),
                 Action::Effect(effect) => self.effects.push(effect),
                 Action::Flush(_) | Action::FlushAll => {}
             }
@@ -217,6 +240,7 @@ impl Node {
                     Input::Verified { job, matches: hash == hash_of(secret.expose()) }
                 }
                 Effect::Remember(_) => unreachable!("it was put aside"),
+                Effect::Segment(_) => unreachable!("it is hashed before anything is read"),
             }));
         }
     }

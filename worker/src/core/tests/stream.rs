@@ -20,7 +20,7 @@ fn neighbour(node: &mut Node, id: &str, holds: &str) -> LinkId {
 #[test]
 fn a_worker_that_starts_and_waits_for_an_answer_when_its_wait_for_links_is_over_sleeps_meanwhile() {
     // A second after it had heard of another worker that could not be reached, it was still asking a third one: its deadline lay in the past.
-    let mut node = Node::starting("w1", Limits::default(), Remembered::default());
+    let mut node = Node::starting("w1", Limits::default(), Remembered::default(), None);
     let coordinator = node.answer_dial();
     node.say(
         coordinator,

@@ -1,0 +1,187 @@
+//! A log on disk: what a restart finds there, and what is read back for those who missed more than is in memory.
+
+use common::position::Position;
+
+use super::*;
+use crate::core::segment::{self, HEADER, Kept, SegmentRequest};
+
+/// Eight kilobytes in memory: some sixty activities.
+fn limits() -> Limits {
+    Limits { log_bytes: 8 << 10, ..Limits::default() }
+}
+
+/// What a start finds in the files of an earlier run; of those beyond memory, what is in them.
+pub(super) fn kept(disk: &BTreeMap<SegmentId, Vec<u8>>) -> Vec<Kept> {
+    let latest = disk.len().saturating_sub(40);
+    let kept = |(index, (segment, file)): (usize, (&SegmentId, &Vec<u8>))| {
+        let contents = segment::read(file);
+        let frames = (index >= latest).then_some(contents.frames);
+        Kept { segment: *segment, age: Duration::ZERO, summary: contents.summary, frames }
+    };
+    disk.iter().enumerate().map(kept).collect()
+}
+
+impl Node {
+    /// What is read is here when [`serve_disk`](Node::serve_disk) says so.
+    pub(super) fn ask_disk(&mut self, request: SegmentRequest) {
+        let disk = self.disk.as_mut().expect("there is a disk");
+        match request {
+            SegmentRequest::Append { segment, frames } => {
+                segment::write_blocks(&frames, disk.entry(segment).or_insert_with(|| HEADER.to_vec()));
+            }
+            SegmentRequest::Drop(segment) => drop(disk.remove(&segment)),
+            SegmentRequest::Read(_) => self.effects.push(Effect::Segment(request)),
+        }
+    }
+
+    /// Answers what was asked of the disk. Says how much that was.
+    fn serve_disk(&mut self) -> usize {
+        let requests = std::mem::take(&mut self.effects);
+        let count = requests.len();
+        for effect in requests {
+            let Effect::Segment(SegmentRequest::Read(segment)) = effect else { panic!("{effect:?}") };
+            let file = self.disk.as_ref().unwrap().get(&segment);
+            let frames = file.map(|file| segment::read(file).frames).unwrap_or_default();
+            self.event(Event::Input(Input::Segment { segment, frames }));
+        }
+        count
+    }
+
+    /// The worker dies, and is started again as the incarnation that `id` says.
+    fn restart(self, id: &str) -> Node {
+        Node::keeping(id, limits(), Remembered::default(), self.disk)
+    }
+
+    /// A client that goes on with the session of `key`, of which it has `resume`.
+    fn resume(&mut self, key: &str, resume: &str) -> LinkId {
+        let link = self.connect();
+        self.say(
+            link,
+            &format!(
+                r#"{{"command":"LOGIN","username":"anonymous","capabilities":["session"],"session":"{key}","resume":"{resume}"}}"#
+            ),
+        );
+        link
+    }
+
+    fn publish_as(&mut self, link: LinkId, seq: u64) {
+        self.say(
+            link,
+            &format!(
+                r#"{{"command":"ACTIVITY_MESSAGE","activity_seq":{seq},"activity":{{"authenticated_user":"","n":{seq}}}}}"#
+            ),
+        );
+    }
+
+    /// All that a client hears while the disk is read for it: the numbers of the activities, and the last word.
+    fn hear_all(&mut self, link: LinkId) -> (Vec<u64>, String) {
+        let (mut numbers, mut last) = (Vec::new(), String::new());
+        loop {
+            let heard = String::from_utf8(self.read_all(link)).unwrap();
+            if heard.is_empty() && self.serve_disk() == 0 {
+                return (numbers, last);
+            }
+            for line in heard.lines() {
+                match Message::decode(line.as_bytes()).unwrap() {
+                    Message::ActivityBroadcast(it) => numbers.push(it.activity_seq.unwrap().0),
+                    _ => last = tell(line),
+                }
+            }
+        }
+    }
+}
+
+const ANN: &str = "a key of sixteen";
+const BOB: &str = "another key of those";
+
+/// A worker on whose disk there are 500 activities of one session, the client with it, and how much of that is in memory.
+fn full() -> (Node, LinkId) {
+    let mut node = Node::keeping("w1", limits(), Remembered::default(), Some(BTreeMap::new()));
+    let ann = node.resume(ANN, "");
+    for seq in 1..=500 {
+        node.publish_as(ann, seq);
+        node.read_all(ann);
+    }
+    (node, ann)
+}
+
+#[test]
+fn a_client_that_missed_more_than_is_in_memory_gets_it_from_disk_in_order_and_then_what_is_new() {
+    let (mut node, ann) = full();
+    let bob = node.resume(BOB, "");
+    assert_eq!(node.hear(bob), ["LOGIN_SUCCESS logged in as anonymous"], "the disk is waited for");
+    node.publish_as(ann, 501);
+    let (numbers, last) = node.hear_all(bob);
+    assert_eq!(numbers, (1..=501).collect::<Vec<_>>());
+    assert!(last.starts_with("RESUMED true []"), "{last}");
+    node.publish_as(ann, 502);
+    assert_eq!(node.hear_all(bob).0, [502]);
+}
+
+#[test]
+fn a_worker_that_is_killed_and_started_again_has_what_it_had_and_knows_what_it_knew() {
+    let (node, _) = full();
+    let mut node = node.restart("w2");
+    let mut ann = node.resume(ANN, "w1/0000000000000001/0-399");
+    let (numbers, last) = node.hear_all(ann);
+    assert_eq!(numbers, (401..=500).collect::<Vec<_>>());
+    assert!(last.starts_with("RESUMED true []"), "{last}");
+    // It has not heard what became of the last one, and sends it again.
+    node.publish_as(ann, 500);
+    node.publish_as(ann, 501);
+    assert_eq!(node.hear_all(ann).0, [501]);
+    for id in ["w3", "w4"] {
+        node = node.restart(id);
+        ann = node.resume(ANN, "");
+        assert_eq!(node.hear_all(ann).0, (1..=501).collect::<Vec<_>>(), "after the start of {id}");
+    }
+    node.publish_as(ann, 502);
+    assert_eq!(node.hear_all(ann).0, [502]);
+}
+
+#[test]
+fn what_the_disk_lost_is_named_as_a_gap() {
+    let (mut node, _) = full();
+    let file = node.disk.as_mut().unwrap().values_mut().nth(3).unwrap();
+    let lost = segment::read(file).summary;
+    file.fill(0);
+    let bob = node.resume(BOB, "");
+    let (numbers, last) = node.hear_all(bob);
+    assert!(last.starts_with(&format!("RESUMED false [{}]", lost.ids)), "{last}");
+    assert_eq!(numbers.len(), 500 - lost.frames);
+}
+
+#[test]
+fn another_worker_gets_what_it_asks_for_piece_by_piece_from_disk() {
+    let (mut node, _) = full();
+    let asking = node.connect();
+    node.say(
+        asking,
+        &format!(r#"{{"command":"AUTHENTICATE","id":"b","secret":"{SECRET}","hostname":"b","port":1,"incarnation":"0000000000000002"}}"#),
+    );
+    node.say(asking, r#"{"command":"NEIGHBOURS","links":[],"next":0}"#);
+    node.read_all(asking);
+    let mut wanted: Position = "w1/0000000000000001/0-499".parse().unwrap();
+    let mut questions = 0;
+    while !wanted.is_empty() {
+        node.say(
+            asking,
+            &format!(
+                r#"{{"command":"ACTIVITY_RETRIEVE","after":"","request":{questions},"within":"{wanted}"}}"#
+            ),
+        );
+        let heard = String::from_utf8(node.read_all(asking)).unwrap();
+        let Message::ActivityRetrieved(answer) = Message::decode(heard.trim_end().as_bytes()).unwrap() else {
+            panic!("{heard}")
+        };
+        for activity in answer.activities {
+            let mut one = Position::default();
+            assert!(one.insert(&activity.id.unwrap()) && one.is_within(&wanted));
+            wanted.subtract(&one);
+        }
+        assert_eq!(answer.done, wanted.is_empty(), "after {questions} questions");
+        node.serve_disk();
+        questions += 1;
+    }
+    assert!(questions < 500, "{questions} questions");
+}
