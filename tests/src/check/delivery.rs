@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use common::id::ActivityId;
 use worker::core::Worker;
 
-use super::stream::Stream;
 use super::{Check, Ledger, Scene, Verdict};
 use crate::sim::Seen;
 use crate::sim::coverage::Coverage;
@@ -33,12 +32,13 @@ impl Check for Delivery {
     }
 
     fn finish(&mut self, scene: &Scene<'_>, ledger: &Ledger) -> Verdict {
-        missed(scene, &ledger.stream, self.calm, self.small).map_or(Ok(()), Err)
+        missed(scene, ledger, self.calm, self.small).map_or(Ok(()), Err)
     }
 }
 
 /// Who has missed what.
-pub(super) fn missed(scene: &Scene<'_>, stream: &Stream, calm: bool, small: bool) -> Option<String> {
+pub(super) fn missed(scene: &Scene<'_>, ledger: &Ledger, calm: bool, small: bool) -> Option<String> {
+    let stream = &ledger.stream;
     let workers = scene.cast.workers.iter().filter_map(|id| scene.world[*id].machine.as_ref()?.worker());
     let workers: Vec<&Worker> = workers.collect();
     let is_held = |ids: &BTreeSet<ActivityId>| {
@@ -54,7 +54,9 @@ pub(super) fn missed(scene: &Scene<'_>, stream: &Stream, calm: bool, small: bool
             return Some(format!("{} was told of a gap where nothing was wrong", process.name));
         }
         for (tag, holding) in &stream.holdings {
-            let is_due = holding.since > since && !holding.holders.is_empty();
+            // What only a disk held for a while was published before it was held anew.
+            let is_new = holding.since > since && ledger.accepted[tag].at > since;
+            let is_due = is_new && !holding.holders.is_empty();
             let excused = holding.ids.iter().any(|id| listener.gaps.contains(id))
                 || listener.anew.is_some_and(|anew| holding.since <= anew);
             if is_due && !excused && !listener.handed.contains_key(tag) && is_held(&holding.ids) {

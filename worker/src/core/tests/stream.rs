@@ -31,3 +31,19 @@ fn a_worker_that_starts_and_waits_for_an_answer_when_its_wait_for_links_is_over_
     assert!(node.worker.is_recovering());
     assert!(node.worker.deadline() > Some(node.now.time), "nothing is to be done yet");
 }
+
+#[test]
+fn a_client_that_resumes_is_told_that_sessions_are_known_also_where_no_coordinator_has_named_the_network() {
+    // It took the server for one of the original protocol, hung up when it heard RESUMED, and came again at once, without end.
+    let mut node = Node::new();
+    let client = node.connect();
+    node.say(
+        client,
+        r#"{"command":"LOGIN","username":"anonymous","capabilities":["session"],"session":"0123456789abcdef","resume":"w2/0000000000000022/0-4"}"#,
+    );
+    let heard = String::from_utf8(node.read_all(client)).unwrap();
+    let Ok(Message::LoginSuccess(success)) = Message::decode(heard.lines().next().unwrap().as_bytes()) else {
+        panic!("{heard}")
+    };
+    assert_eq!((success.network, success.position), (None, Some(Default::default())));
+}
