@@ -1,5 +1,7 @@
 //! What the simulator found in the way of activities, told as short as possible.
 
+use common::position::Position;
+
 use super::*;
 
 /// A link to the worker `id`, which has connected and holds `holds`.
@@ -46,4 +48,40 @@ fn a_client_that_resumes_is_told_that_sessions_are_known_also_where_no_coordinat
         panic!("{heard}")
     };
     assert_eq!((success.network, success.position), (None, Some(Default::default())));
+}
+
+#[test]
+fn what_leaves_the_log_while_a_client_is_replayed_what_it_missed_is_no_silent_gap() {
+    // What was appended during the replay and had gone before the replay came there was neither sent nor told of: only what had been
+    // missing when it began was.
+    let mut node = Node::with("w1", Limits { log_bytes: 128 << 10, ..Limits::default() });
+    let sender = node.client();
+    let mut publish = |node: &mut Node, numbers: std::ops::Range<u64>| {
+        for number in numbers {
+            let padding = "x".repeat(2_000);
+            node.say(sender, &format!(r#"{{"command":"ACTIVITY_MESSAGE","activity":{{"n":{number},"x":"{padding}"}}}}"#));
+            node.read_all(sender);
+        }
+    };
+    publish(&mut node, 0..50);
+    let client = node.connect();
+    node.say(
+        client,
+        r#"{"command":"LOGIN","username":"anonymous","capabilities":["session"],"session":"0123456789abcdef","resume":""}"#,
+    );
+    publish(&mut node, 50..150);
+    let heard = String::from_utf8(node.read_all(client)).unwrap();
+    let mut sent = Position::default();
+    let mut resumed = None;
+    for line in heard.lines() {
+        match Message::decode(line.as_bytes()).unwrap() {
+            Message::ActivityBroadcast(broadcast) => _ = sent.insert(&broadcast.id.unwrap()),
+            Message::Resumed(it) => resumed = Some(it),
+            _ => {}
+        }
+    }
+    let resumed = resumed.expect("the replay ends");
+    assert!(!resumed.recovered);
+    assert_eq!(resumed.gaps, resumed.position.without(&sent));
+    assert!(sent.common(&resumed.gaps).is_empty() && !sent.is_empty());
 }
