@@ -16,6 +16,7 @@ pub mod cast;
 pub mod classic;
 mod control;
 pub mod coverage;
+pub mod crowd;
 pub mod disk;
 mod effects;
 pub mod errand;
