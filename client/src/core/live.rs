@@ -131,9 +131,11 @@ impl Client {
         }
     }
 
-    fn broadcast(&mut self, now: Time, broadcast: ActivityBroadcast, actions: &mut Vec<Action>) {
-        match (self.receipt.take(&broadcast), &broadcast.id) {
-            (Arrival::New, _) => actions.push(Action::Effect(Effect::Activity(broadcast))),
+    fn broadcast(&mut self, now: Time, mut broadcast: ActivityBroadcast, actions: &mut Vec<Action>) {
+        let arrival = self.receipt.take(&broadcast);
+        broadcast.late |= arrival == Arrival::Late;
+        match (arrival, &broadcast.id) {
+            (Arrival::New | Arrival::Late, _) => actions.push(Action::Effect(Effect::Activity(broadcast))),
             (Arrival::Repeated, Some(id)) => actions.push(Action::Effect(Effect::Repeated(id.clone()))),
             (Arrival::Repeated, None) | (Arrival::Duplicate, _) => {}
         }

@@ -306,11 +306,14 @@ impl Worker {
             self.watchers.insert(link);
         }
         tracing::debug!(?link, %username, load = self.load, "logged in");
+        let network = self.users.network().filter(|_| is_capable).cloned();
         let welcome = LoginSuccess {
             info: format!("logged in as {username}"),
             server: Some(self.config.id.clone()),
-            position: (is_capable && !replays).then(|| self.flood.past(&self.ordering.waiting())),
-            network: self.users.network().filter(|_| is_capable).cloned(),
+            // One or the other tells the client that this server knows sessions.
+            position: (is_capable && (!replays || network.is_none()))
+                .then(|| self.flood.past(&self.ordering.waiting())),
+            network,
         };
         self.tell_coordinator(now, NewClient { username, load: Some(self.load), at: None }, out);
         self.reply(now, link, welcome, out);

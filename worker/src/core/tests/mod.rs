@@ -9,6 +9,7 @@ mod presence;
 mod servers;
 mod sessions;
 mod slow;
+mod stream;
 mod takeover;
 mod users;
 
@@ -69,6 +70,17 @@ impl Node {
         remembered: Remembered,
         disk: Option<BTreeMap<SegmentId, Vec<u8>>>,
     ) -> Self {
+        // Most stories begin when it has caught up.
+        Node::starting(id, Limits { recovery: Duration::ZERO, ..limits }, remembered, disk)
+    }
+
+    /// The same with a worker that takes clients when it has caught up.
+    fn starting(
+        id: &str,
+        limits: Limits,
+        remembered: Remembered,
+        disk: Option<BTreeMap<SegmentId, Vec<u8>>>,
+    ) -> Self {
         let number: u64 = id.trim_start_matches(char::is_alphabetic).parse().unwrap();
         let now = Now { time: Time::ZERO, wall: WallMillis(1_000_000) };
         let config = Config {
@@ -80,8 +92,7 @@ impl Node {
             kept: disk.as_ref().map(disk::kept),
             incarnation: Incarnation(number),
             seed: number,
-            // Most stories begin when it has caught up.
-            limits: Limits { recovery: Duration::ZERO, ..limits },
+            limits,
         };
         let mut node = Node {
             worker: Worker::new(now, config),
