@@ -40,7 +40,8 @@ impl Check for Completeness {
                 let due =
                     session.since < accepted.at && stayed && scene.role(session.client).is_honest_client();
                 let handed = ledger.handed(session.client, tag);
-                let received = handed || ledger.received.get(conn).is_some_and(|received| received.contains(tag));
+                let received =
+                    handed || ledger.received.get(conn).is_some_and(|received| received.contains(tag));
                 if due && !received {
                     let client = scene.name(session.client);
                     return Err(format!(

@@ -29,8 +29,7 @@ pub(super) struct Duplicates {
 
 impl Duplicates {
     fn came(&mut self, receiver: Receiver, name: &str, broadcast: &ActivityBroadcast) -> Verdict {
-        let (Some(id), Some(session), Some(seq)) =
-            (&broadcast.id, broadcast.session, broadcast.activity_seq)
+        let (Some(id), Some(session), Some(seq)) = (&broadcast.id, broadcast.session, broadcast.activity_seq)
         else {
             return Err(format!("{name} got an activity without an id, or without a session: {broadcast:?}"));
         };

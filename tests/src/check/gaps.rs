@@ -21,13 +21,23 @@ const WELL: Duration = Duration::from_secs(15);
 pub(super) struct Gaps;
 
 impl Gaps {
-    fn resumed(scene: &Scene<'_>, ledger: &Ledger, at: ProcessId, from: ProcessId, resumed: &Resumed) -> Verdict {
+    fn resumed(
+        scene: &Scene<'_>,
+        ledger: &Ledger,
+        at: ProcessId,
+        from: ProcessId,
+        resumed: &Resumed,
+    ) -> Verdict {
         let name = scene.name(at);
         if resumed.recovered != resumed.gaps.is_empty() {
-            return Err(format!("{name} is told both that there is a gap and that there is none: {resumed:?}"));
+            return Err(format!(
+                "{name} is told both that there is a gap and that there is none: {resumed:?}"
+            ));
         }
         let listener = ledger.stream.listeners.get(&(at, scene.world[at].run));
-        if let Some(id) = listener.and_then(|listener| listener.ids.iter().find(|id| resumed.gaps.contains(id))) {
+        if let Some(id) =
+            listener.and_then(|listener| listener.ids.iter().find(|id| resumed.gaps.contains(id)))
+        {
             return Err(format!("{name} is told that it lacks {id}, which it has"));
         }
         for &worker in &scene.cast.workers {
@@ -39,7 +49,10 @@ impl Gaps {
             let young = ledger.stream.holdings.values().filter(|holding| holding.since + KNOWN > scene.now);
             young.flat_map(|holding| &holding.ids).for_each(|id| common.subtract(&Position::single(id)));
             if !common.is_empty() {
-                return Err(format!("{name} is told that {common} is lost, and {} has it", scene.name(worker)));
+                return Err(format!(
+                    "{name} is told that {common} is lost, and {} has it",
+                    scene.name(worker)
+                ));
             }
         }
         Ok(())

@@ -19,7 +19,10 @@ pub fn logs(scene: &Scene<'_>) -> Verdict {
             None => all = Some((scene.name(id), held)),
             Some((other, theirs)) => {
                 if let Some((session, seq)) = held.symmetric_difference(theirs).next() {
-                    return Err(format!("either {} or {other} does not hold number {seq} of {session}", scene.name(id)));
+                    return Err(format!(
+                        "either {} or {other} does not hold number {seq} of {session}",
+                        scene.name(id)
+                    ));
                 }
             }
         }

@@ -46,7 +46,9 @@ impl Order {
         }
         let Some(last) = self.over.insert((conn, session), seq) else { return Ok(()) };
         match broadcast.missing_from {
-            _ if seq <= last => Err(format!("{name} got number {seq} of {session} over {conn:?} after {last}")),
+            _ if seq <= last => {
+                Err(format!("{name} got number {seq} of {session} over {conn:?} after {last}"))
+            }
             None if seq > last.next() => {
                 Err(format!("{name} got number {seq} of {session} over {conn:?} after {last} without a word"))
             }
@@ -63,7 +65,9 @@ impl Order {
             return Ok(());
         }
         match self.to.insert((life, session), seq) {
-            Some(last) if seq <= last => Err(format!("{name} was given number {seq} of {session} after {last}")),
+            Some(last) if seq <= last => {
+                Err(format!("{name} was given number {seq} of {session} after {last}"))
+            }
             _ => Ok(()),
         }
     }

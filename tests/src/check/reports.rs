@@ -22,6 +22,9 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 /// How long everything must have stood still for a report to be exact.
 const STILL: Duration = Duration::from_secs(2);
 
+/// How long a worker may take a client for present that is gone.
+const NOTICED: Duration = Duration::from_secs(15);
+
 /// Who has been well for so long is reachable: longer than a report waits, and than it takes to notice that somebody is back.
 const WELL: Duration = Duration::from_secs(25);
 
@@ -55,7 +58,14 @@ impl Reports {
         }
     }
 
-    fn reported(&self, scene: &Scene<'_>, ledger: &Ledger, life: Life, report: &Report, coverage: &mut Coverage) -> Verdict {
+    fn reported(
+        &self,
+        scene: &Scene<'_>,
+        ledger: &Ledger,
+        life: Life,
+        report: &Report,
+        coverage: &mut Coverage,
+    ) -> Verdict {
         let name = scene.name(life.0);
         let listener = &ledger.stream.listeners[&life];
         coverage.add("reports that say replicated", u64::from(report.durability == Durability::Replicated));
@@ -70,9 +80,12 @@ impl Reports {
                 return Err(format!("{name} is told of {tag:?}, which no worker ever took: {report:?}"));
             };
             if report.durability == Durability::Replicated && holding.ever.len() < 2 {
-                return Err(format!("{tag:?} is replicated, and only {:?} have it: {report:?}", holding.ever));
+                return Err(format!(
+                    "{tag:?} is replicated, and only {:?} have it: {report:?}",
+                    holding.ever
+                ));
             }
-            let (ours, others) = self.receivers(ledger, tag);
+            let (ours, others) = self.receivers(scene, ledger, tag);
             if report.succ_count > ours + others {
                 return Err(format!(
                     "{tag:?} has reached {ours} clients of ours and {others} others at the most: {report:?}"
@@ -87,15 +100,29 @@ impl Reports {
     }
 
     /// How many clients of ours have received an activity, each connection counted, and how many others may have.
-    fn receivers(&self, ledger: &Ledger, tag: &Tag) -> (u64, u64) {
+    fn receivers(&self, scene: &Scene<'_>, ledger: &Ledger, tag: &Tag) -> (u64, u64) {
         let ours = self.received.get(tag).map_or(0, BTreeSet::len);
         let taken = ledger.accepted[tag].at;
-        let may_have = |conn: &ConnId| ledger.stream.server_ends.get(conn).is_none_or(|ended| *ended >= taken);
-        let others = ledger.attempts.iter().filter(|(conn, attempt)| attempt.login.session.is_none() && may_have(conn));
+        let ended = |conn: &ConnId| {
+            let told = ledger.stream.server_ends.get(conn).copied();
+            told.or_else(|| Some(ledger.sessions.get(conn)?.ended? + NOTICED))
+        };
+        let others = ledger.attempts.iter().filter(|(conn, attempt)| {
+            attempt.login.session.is_none()
+                && scene.role(attempt.server) == Role::Worker
+                && ended(conn).is_none_or(|ended| ended >= taken)
+        });
         (ours as u64, others.count() as u64)
     }
 
-    fn is_exact(&self, scene: &Scene<'_>, ledger: &Ledger, tag: &Tag, report: &Report, coverage: &mut Coverage) -> Verdict {
+    fn is_exact(
+        &self,
+        scene: &Scene<'_>,
+        ledger: &Ledger,
+        tag: &Tag,
+        report: &Report,
+        coverage: &mut Coverage,
+    ) -> Verdict {
         let taken = ledger.accepted[tag].at;
         if !scene.healthy_at(taken) || ledger.stream.last_change + STILL > taken || !scene.whole_at(taken) {
             return Ok(());
@@ -103,7 +130,9 @@ impl Reports {
         coverage.add("reports where nothing was wrong", 1);
         let took = scene.now.since(taken);
         if took > AT_ONCE + self.far {
-            return Err(format!("the report of {tag:?} took {took:?} although nothing was wrong: {report:?}"));
+            return Err(format!(
+                "the report of {tag:?} took {took:?} although nothing was wrong: {report:?}"
+            ));
         }
         let sessions = ledger.open_sessions().count() as u64;
         let durability = if self.workers > 1 { Durability::Replicated } else { Durability::Local };
@@ -111,7 +140,11 @@ impl Reports {
             && report.fail_count == 0
             && report.unreachable.is_empty()
             && report.durability == durability;
-        if exact { Ok(()) } else { Err(format!("{tag:?} was for {sessions} clients, and nothing was wrong: {report:?}")) }
+        if exact {
+            Ok(())
+        } else {
+            Err(format!("{tag:?} was for {sessions} clients, and nothing was wrong: {report:?}"))
+        }
     }
 
     /// Whether a worker that is named was gone, or out of somebody's reach.
@@ -121,10 +154,10 @@ impl Reports {
             machine.and_then(crate::sim::node::Node::worker).is_some_and(|worker| worker.id() == id)
         };
         let Some(&worker) = scene.cast.workers.iter().find(is_it) else { return Ok(()) };
-        let reaches = |other: &ProcessId| {
-            *other == worker || scene.ways.are_clear(scene.world, worker, *other, WELL)
-        };
-        let is_well = scene.ways.is_well(scene.world, life.0, WELL) && scene.cast.workers.iter().all(|id| reaches(id));
+        let reaches =
+            |other: &ProcessId| *other == worker || scene.ways.are_clear(scene.world, worker, *other, WELL);
+        let is_well =
+            scene.ways.is_well(scene.world, life.0, WELL) && scene.cast.workers.iter().all(|id| reaches(id));
         if is_well { Err(format!("{id} was within reach")) } else { Ok(()) }
     }
 }

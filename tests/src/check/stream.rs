@@ -148,12 +148,8 @@ impl Stream {
     }
 
     fn hold(&mut self, worker: Life, tag: Tag, id: Option<&ActivityId>, now: Time) {
-        let fresh = || Holding {
-            since: now,
-            holders: BTreeSet::new(),
-            ever: BTreeSet::new(),
-            ids: BTreeSet::new(),
-        };
+        let fresh =
+            || Holding { since: now, holders: BTreeSet::new(), ever: BTreeSet::new(), ids: BTreeSet::new() };
         let holding = self.holdings.entry(tag).or_insert_with(fresh);
         if holding.holders.is_empty() {
             holding.since = now;

@@ -80,7 +80,8 @@ pub fn one_more(workers: usize, clients: usize) -> Joined {
         let is_even = crowd.is_even();
         even_after = even_after.filter(|_| is_even).or(is_even.then(|| crowd.world.now().since(joined)));
     }
-    let live = crowd.clients.iter().filter(|id| crowd.world[**id].machine.as_ref().is_some_and(|it| it.0.is_live()));
+    let live =
+        crowd.clients.iter().filter(|id| crowd.world[**id].machine.as_ref().is_some_and(|it| it.0.is_live()));
     Joined { even_after, loads: crowd.loads(), live: live.count(), moves: crowd.moves }
 }
 
@@ -88,7 +89,8 @@ impl Crowd {
     fn new(workers: usize, clients: usize) -> Self {
         let mut world = World::new(1, Weather::calm());
         let coordinator = world.add("c1");
-        let mut crowd = Crowd { world, coordinator, workers: Vec::new(), clients: Vec::new(), moves: BTreeMap::new() };
+        let mut crowd =
+            Crowd { world, coordinator, workers: Vec::new(), clients: Vec::new(), moves: BTreeMap::new() };
         let address = crowd.world[coordinator].address.clone();
         crowd.world.start(coordinator, |now| Unchecked(coordinator_at(now, address)));
         (0..workers).for_each(|_| crowd.add_worker());
@@ -143,7 +145,10 @@ impl Crowd {
                     *self.moves.entry(number).or_default() += 1;
                 }
             }
-            Seen::Effect { at, effect: Effect::Coordinator(coordinator::core::Effect::Persist { job, .. }) } => {
+            Seen::Effect {
+                at,
+                effect: Effect::Coordinator(coordinator::core::Effect::Persist { job, .. }),
+            } => {
                 let run = self.world[at].run;
                 self.world.input(at, run, Input::Coordinator(coordinator::core::Input::Persisted { job }));
             }
@@ -152,7 +157,9 @@ impl Crowd {
     }
 
     fn loads(&self) -> Vec<u64> {
-        let load = |id: &ProcessId| self.world[*id].machine.as_ref().and_then(|it| it.0.worker()).map_or(0, Worker::load);
+        let load = |id: &ProcessId| {
+            self.world[*id].machine.as_ref().and_then(|it| it.0.worker()).map_or(0, Worker::load)
+        };
         self.workers.iter().map(load).collect()
     }
 

@@ -200,7 +200,9 @@ impl Scenario {
     pub(super) fn roll(&mut self, number: usize) {
         let Some(&worker) = self.cast.workers.get(number) else { return };
         let previous = number.checked_sub(1).map(|previous| self.cast.workers[previous]);
-        let is_back = |id: ProcessId| self.world[id].machine.as_ref().and_then(Node::worker).is_some_and(|it| !it.recovers());
+        let is_back = |id: ProcessId| {
+            self.world[id].machine.as_ref().and_then(Node::worker).is_some_and(|it| !it.recovers())
+        };
         let next = if previous.is_none_or(is_back) {
             self.drain(worker, "servers drained");
             number + 1

@@ -59,7 +59,10 @@ fn what_leaves_the_log_while_a_client_is_replayed_what_it_missed_is_no_silent_ga
     let mut publish = |node: &mut Node, numbers: std::ops::Range<u64>| {
         for number in numbers {
             let padding = "x".repeat(2_000);
-            node.say(sender, &format!(r#"{{"command":"ACTIVITY_MESSAGE","activity":{{"n":{number},"x":"{padding}"}}}}"#));
+            node.say(
+                sender,
+                &format!(r#"{{"command":"ACTIVITY_MESSAGE","activity":{{"n":{number},"x":"{padding}"}}}}"#),
+            );
             node.read_all(sender);
         }
     };
