@@ -46,6 +46,8 @@ pub struct Session {
 /// A log-in as a server heard it.
 #[derive(Clone, Debug)]
 pub struct Attempt {
+    /// Who heard it.
+    pub server: ProcessId,
     /// What it said.
     pub login: Login,
     /// When that was.
@@ -249,7 +251,7 @@ impl Ledger {
         match message {
             Message::Login(login) if by_server => {
                 let wall = scene.world[at].clocks(scene.now).wall;
-                self.attempts.insert(conn, Attempt { login: login.clone(), at: scene.now, wall });
+                self.attempts.insert(conn, Attempt { server: at, login: login.clone(), at: scene.now, wall });
             }
             Message::LoginSuccess(_) if !by_server && scene.role(from) == Role::Worker => {
                 let again = self.sessions.values().any(|session| session.client == at);

@@ -22,6 +22,9 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 /// How long everything must have stood still for a report to be exact.
 const STILL: Duration = Duration::from_secs(2);
 
+/// How long a worker may take a client for present that is gone.
+const NOTICED: Duration = Duration::from_secs(15);
+
 /// Who has been well for so long is reachable: longer than a report waits, and than it takes to notice that somebody is back.
 const WELL: Duration = Duration::from_secs(25);
 
@@ -82,7 +85,7 @@ impl Reports {
                     holding.ever
                 ));
             }
-            let (ours, others) = self.receivers(ledger, tag);
+            let (ours, others) = self.receivers(scene, ledger, tag);
             if report.succ_count > ours + others {
                 return Err(format!(
                     "{tag:?} has reached {ours} clients of ours and {others} others at the most: {report:?}"
@@ -97,15 +100,18 @@ impl Reports {
     }
 
     /// How many clients of ours have received an activity, each connection counted, and how many others may have.
-    fn receivers(&self, ledger: &Ledger, tag: &Tag) -> (u64, u64) {
+    fn receivers(&self, scene: &Scene<'_>, ledger: &Ledger, tag: &Tag) -> (u64, u64) {
         let ours = self.received.get(tag).map_or(0, BTreeSet::len);
         let taken = ledger.accepted[tag].at;
-        let may_have =
-            |conn: &ConnId| ledger.stream.server_ends.get(conn).is_none_or(|ended| *ended >= taken);
-        let others = ledger
-            .attempts
-            .iter()
-            .filter(|(conn, attempt)| attempt.login.session.is_none() && may_have(conn));
+        let ended = |conn: &ConnId| {
+            let told = ledger.stream.server_ends.get(conn).copied();
+            told.or_else(|| Some(ledger.sessions.get(conn)?.ended? + NOTICED))
+        };
+        let others = ledger.attempts.iter().filter(|(conn, attempt)| {
+            attempt.login.session.is_none()
+                && scene.role(attempt.server) == Role::Worker
+                && ended(conn).is_none_or(|ended| ended >= taken)
+        });
         (ours as u64, others.count() as u64)
     }
 

@@ -56,7 +56,7 @@ fn what_leaves_the_log_while_a_client_is_replayed_what_it_missed_is_no_silent_ga
     // missing when it began was.
     let mut node = Node::with("w1", Limits { log_bytes: 128 << 10, ..Limits::default() });
     let sender = node.client();
-    let mut publish = |node: &mut Node, numbers: std::ops::Range<u64>| {
+    let publish = |node: &mut Node, numbers: std::ops::Range<u64>| {
         for number in numbers {
             let padding = "x".repeat(2_000);
             node.say(
