@@ -148,6 +148,21 @@ Examples:
   zstdcat log.jsonl.zst | client replay -                        from standard input")]
     Replay(Replay),
 
+    /// Measure how much the network carries, and how fast; every delivery is checked
+    #[command(after_help = "\
+Closed loop (without --rate): each publisher has at most --window activities under way, and goes on when every subscriber has them. Open \
+loop (with --rate): activities are published at that pace whatever becomes of them, and a latency counts from when an activity was to be \
+sent. Whoever publishes is one of the subscribers, because everybody receives everything.
+
+The exit code is 1 where a subscriber did not receive everything, once and in order. Do not run it on a network that others use.
+
+Examples:
+  client bench                                                   one publisher, a hundred subscribers
+  client bench --publishers 10 --subscribers 1000 --size 1024
+  client bench --rate 200 --duration 30s --json                  latencies at 20,000 deliveries a second
+  client bench --pid $(pgrep -x worker)                          and what the worker uses for it")]
+    Bench(Bench),
+
     /// Remove a user: its sessions end, and its name is free
     #[command(after_help = "\
 It needs the network's secret, as `client status` does. There is no way back: whoever registers the name again is another user.
@@ -303,6 +318,54 @@ pub struct Replay {
     pub logins: u32,
 
     /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `client bench`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Bench {
+    /// How many publish
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=9_999))]
+    pub publishers: u32,
+
+    /// How many receive, those who publish included
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub subscribers: u32,
+
+    /// How many bytes an activity has
+    #[arg(long, value_name = "BYTES", default_value_t = 128, value_parser = clap::value_parser!(u32).range(32..=65_536))]
+    pub size: u32,
+
+    /// Publish so many activities a second, all publishers together; without it, as fast as they arrive
+    #[arg(long, value_name = "R", value_parser = positive)]
+    pub rate: Option<f64>,
+
+    /// Without --rate: let at most so many activities of each publisher be under way
+    #[arg(long, value_name = "W", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4_096))]
+    pub window: u32,
+
+    /// How long to measure
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub duration: Duration,
+
+    /// How long to run before it is measured
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = humantime::parse_duration)]
+    pub warm_up: Duration,
+
+    /// A server's process on this machine, whose CPU time and memory to tell; may be given several times
+    #[arg(long = "pid", value_name = "PID")]
+    pub pids: Vec<u32>,
+
+    /// Log in at this worker, instead of where the coordinator says
+    #[arg(long, value_name = "HOST:PORT")]
+    pub worker: Option<Address>,
+
+    /// Be clients of the classic protocol, which acknowledge nothing
+    #[arg(long)]
+    pub classic: bool,
+
+    /// Print the result as JSON
     #[arg(long)]
     pub json: bool,
 }

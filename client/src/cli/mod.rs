@@ -2,6 +2,7 @@
 //!
 //! Standard output is for results, standard error for what happens meanwhile. An error is a sentence that says what to do next.
 
+pub mod bench;
 mod forget_coordinator;
 mod input;
 mod interactive;
@@ -46,6 +47,7 @@ pub async fn run(args: Args) -> Result<(), String> {
         Some(Command::Send(command)) => send::run(connection, command).await,
         Some(Command::Tail(command)) => tail::run(connection, command).await,
         Some(Command::Replay(command)) => replay::run(connection, command).await,
+        Some(Command::Bench(command)) => bench::bench(&connection, &command),
         Some(Command::Passwd(command)) => passwd::run(connection, command).await,
         Some(Command::RemoveUser(command)) => remove_user::run(connection, command).await,
         Some(Command::ForgetCoordinator(command)) => forget_coordinator::run(connection, command).await,

@@ -1,0 +1,162 @@
+//! Freshet, as a load speaks it. Frames are told apart by their first and last bytes; nothing else of a delivery is parsed.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+
+use common::session::SessionKey;
+use common::user::{Secret, Username};
+use common::wire::{ActivityAck, Address, Login, Message};
+
+use super::connect::{self, Opening};
+use super::protocol::{Frame, Protocol};
+
+const DELIVERY: &[u8] = br#"{"command":"ACTIVITY_BROADCAST""#;
+
+/// As whom clients log in, and of which kind they are.
+#[derive(Clone, Debug)]
+pub struct As {
+    /// The user.
+    pub username: Username,
+    /// Its secret; `anonymous` needs none.
+    pub secret: Option<Secret>,
+    /// Clients of the classic protocol, which acknowledge nothing.
+    pub classic: bool,
+}
+
+/// Clients of a Freshet network.
+#[derive(Debug)]
+pub struct Freshet {
+    identity: As,
+    /// A worker for each connection, and what to log in with there.
+    places: Vec<(SocketAddr, Option<String>)>,
+}
+
+impl Freshet {
+    /// Clients that all log in at this worker by themselves.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn at(worker: &Address, identity: As) -> Result<Self, String> {
+        Ok(Freshet { identity, places: vec![(resolve(worker)?, None)] })
+    }
+
+    /// Clients whom a coordinator distributes, so many.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn through(coordinators: &[Address], identity: As, connections: usize) -> Result<Self, String> {
+        let mut trouble = String::from("no coordinator is named");
+        for coordinator in coordinators {
+            match distribute(coordinator, &identity, connections) {
+                Ok(places) => return Ok(Freshet { identity, places }),
+                Err(error) => trouble = format!("{coordinator}: {error}"),
+            }
+        }
+        Err(format!("{trouble}; see that a coordinator and a worker run, or name another with --coordinator"))
+    }
+}
+
+impl Protocol for Freshet {
+    const PUBLISHERS_RECEIVE: bool = true;
+
+    fn hello(&mut self, connection: usize, _receives: bool) -> Result<(SocketAddr, Vec<u8>), String> {
+        let (worker, token) = self.places[connection % self.places.len()].clone();
+        let session = common::boot::random_seed();
+        let mut login = log_in(&self.identity, token);
+        if !self.identity.classic {
+            login.capabilities = vec!["backup_list".to_owned(), "session".to_owned()];
+            login.session = Some(SessionKey::new(u128::from(session) << 64 | connection as u128));
+        }
+        Ok((worker, Message::from(login).encode()))
+    }
+
+    fn welcome(&self, bytes: &[u8], _receives: bool) -> Result<Option<usize>, String> {
+        let Some(end) = memchr::memchr(b'\n', bytes) else { return Ok(None) };
+        match decode(&bytes[..end])? {
+            Message::LoginSuccess(_) => Ok(Some(end + 1)),
+            other => Err(refusal(other)),
+        }
+    }
+
+    fn publish(&self, number: u64, payload: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(br#"{"command":"ACTIVITY_MESSAGE","#);
+        if !self.identity.classic {
+            out.extend_from_slice(format!("\"activity_seq\":{number},").as_bytes());
+        }
+        out.extend_from_slice(b"\"activity\":");
+        out.extend_from_slice(payload);
+        out.extend_from_slice(b"}\n");
+    }
+
+    fn frame(&self, bytes: &[u8]) -> Result<Option<Frame>, String> {
+        let Some(end) = memchr::memchr(b'\n', bytes) else { return Ok(None) };
+        if bytes.starts_with(DELIVERY) {
+            return Ok(Some(Frame { len: end + 1, payload_end: Some(end - 1) }));
+        }
+        match decode(&bytes[..end])? {
+            Message::BackupList(_) | Message::ActivitySendingReport(_) => {
+                Ok(Some(Frame { len: end + 1, payload_end: None }))
+            }
+            other => Err(refusal(other)),
+        }
+    }
+
+    fn acknowledge(&self, received: u64, out: &mut Vec<u8>) -> bool {
+        if !self.identity.classic {
+            Message::from(ActivityAck { received }).encode_into(out);
+        }
+        !self.identity.classic
+    }
+}
+
+/// Asks a coordinator for a worker, once for each connection.
+fn distribute(
+    coordinator: &Address,
+    identity: &As,
+    connections: usize,
+) -> Result<Vec<(SocketAddr, Option<String>)>, String> {
+    let address = resolve(coordinator)?;
+    let hello = Message::from(log_in(identity, None)).encode();
+    let mut places = Vec::with_capacity(connections);
+    let judge = |_: usize, bytes: &[u8]| {
+        let lines: Vec<usize> = memchr::memchr_iter(b'\n', bytes).collect();
+        let [first, rest @ ..] = &lines[..] else { return Ok(None) };
+        match (decode(&bytes[..*first])?, rest) {
+            (Message::LoginSuccess(_), []) => return Ok(None),
+            (Message::LoginSuccess(_), [second, ..]) => match decode(&bytes[first + 1..*second])? {
+                Message::Redirect(redirect) => places.push((resolve(&redirect.address)?, redirect.token)),
+                other => return Err(refusal(other)),
+            },
+            (other, _) => return Err(refusal(other)),
+        }
+        Ok(Some(bytes.len()))
+    };
+    connect::open(connections, |_| Ok(Opening { address, hello: hello.clone() }), judge, |_, _, _| Ok(()))?;
+    Ok(places)
+}
+
+fn log_in(identity: &As, token: Option<String>) -> Login {
+    let secret = if token.is_none() { identity.secret.clone() } else { None };
+    Login { username: identity.username.to_string(), secret, token, ..Login::default() }
+}
+
+fn decode(line: &[u8]) -> Result<Message, String> {
+    Message::decode(line).map_err(|error| format!("a server said what is no message: {error}"))
+}
+
+fn refusal(message: Message) -> String {
+    match message {
+        Message::LoginFailed(failed) => format!("a server let a client not in: {}", failed.info),
+        Message::AuthenticationFail(failed) => format!("a server let a client not in: {}", failed.info),
+        Message::InvalidMessage(invalid) => format!("a server refused: {}", invalid.info),
+        Message::Quit(_) | Message::Redirect(_) => {
+            "a worker sent a client away: it is about to leave, or others have fewer clients".to_owned()
+        }
+        other => format!("a server said {}, which was not to come", other.command()),
+    }
+}
+
+fn resolve(address: &Address) -> Result<SocketAddr, String> {
+    let addresses = (address.hostname.as_str(), address.port).to_socket_addrs();
+    let first = addresses.map_err(|error| format!("{address}: {error}"))?.next();
+    first.ok_or_else(|| format!("{address} is no address"))
+}

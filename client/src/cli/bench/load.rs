@@ -1,0 +1,398 @@
+//! The load: one thread that publishes, receives, and checks everything.
+//!
+//! It must be far cheaper than the server. So it reads much at once into one buffer, finds frames by their ends, and looks at nothing in
+//! them but the number at the end of the payload. Of the latencies it keeps a sample where there are many.
+
+use std::collections::VecDeque;
+use std::io::{ErrorKind, Read, Write};
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+
+use super::connect::{self, Opening};
+use super::ledger::Ledger;
+use super::payload::{self, Payload};
+use super::process::Usage;
+use super::protocol::Protocol;
+
+/// Bytes read at once.
+const READ_BYTES: usize = 256 << 10;
+/// In a closed loop, one in so many latencies is kept.
+const SAMPLE: u64 = 16;
+/// A capable client acknowledges after so many, or after so long.
+const ACK_EVERY: u64 = 64;
+const ACK_AFTER: Duration = Duration::from_millis(20);
+/// How long nothing may come although something is under way.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Who publishes.
+    pub publishers: usize,
+    /// Who receives. Where publishers receive, they are among these.
+    pub subscribers: usize,
+    /// Bytes of a payload.
+    pub size: usize,
+    /// How it is paced.
+    pub pace: Pace,
+    /// How long not to measure, at first.
+    pub warm_up: Duration,
+    /// How long to measure.
+    pub duration: Duration,
+    /// Whose use of CPU and memory to tell.
+    pub pids: Vec<u32>,
+}
+
+/// When payloads are published.
+#[derive(Clone, Copy, Debug)]
+pub enum Pace {
+    /// Closed loop: so many of each publisher are under way at most, until every receiver has them, and are sent in pieces.
+    Window {
+        /// Under way at most.
+        window: usize,
+        /// Sent at once, where there is room for so many.
+        piece: usize,
+    },
+    /// Open loop: so many a second, of all publishers together, whatever becomes of them.
+    Rate(f64),
+}
+
+/// How it went.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// For how long it was measured.
+    pub took: Duration,
+    /// Deliveries in that time.
+    pub deliveries: u64,
+    /// Everything that was published, also before and after.
+    pub published: u64,
+    /// From (intended) sending to receiving, in microseconds.
+    pub latency: Histogram<u64>,
+    /// The same until the last receiver has it.
+    pub last: Histogram<u64>,
+    /// Connections, and how long it took to open them all and log in.
+    pub connections: (usize, Duration),
+    /// What the servers used while it was measured.
+    pub cpu: Duration,
+    /// What the load itself used.
+    pub own_cpu: Duration,
+    /// What the servers held before the first connection, after the last, and at the end.
+    pub resident: [u64; 3],
+}
+
+/// Runs a plan.
+///
+/// # Errors
+/// A sentence; also where not everything was received once and in order.
+pub fn run<P: Protocol>(mut protocol: P, plan: &Plan) -> Result<Outcome, String> {
+    let before = Usage::of(&plan.pids)?;
+    let started = Instant::now();
+    let mut load = Load::open(&mut protocol, plan)?;
+    let opened = started.elapsed();
+    let connected = Usage::of(&plan.pids)?;
+    let now = Instant::now();
+    load.next_due = now;
+    load.go_on(&protocol, now + plan.warm_up)?;
+
+    load.latency.reset();
+    load.last.reset();
+    let (deliveries, began) = (load.ledger.deliveries(), Instant::now());
+    let (cpu, own_cpu) = (Usage::of(&plan.pids)?, Usage::of(&[std::process::id()])?);
+    load.go_on(&protocol, began + plan.duration)?;
+    let (cpu_after, own_after) = (Usage::of(&plan.pids)?, Usage::of(&[std::process::id()])?);
+    let took = began.elapsed();
+    let deliveries = load.ledger.deliveries() - deliveries;
+    load.finish(&protocol)?;
+    Ok(Outcome {
+        took,
+        deliveries,
+        published: load.ledger.published(),
+        latency: load.latency,
+        last: load.last,
+        connections: (load.links.len(), opened),
+        cpu: cpu_after.cpu.saturating_sub(cpu.cpu),
+        own_cpu: own_after.cpu.saturating_sub(own_cpu.cpu),
+        resident: [before.resident, connected.resident, cpu_after.resident],
+    })
+}
+
+struct Load {
+    poll: Poll,
+    links: Vec<Link>,
+    /// The link of the first publisher; the others follow.
+    first_publisher: usize,
+    publishers: usize,
+    pace: Pace,
+    payload: Payload,
+    ledger: Ledger,
+    latency: Histogram<u64>,
+    last: Histogram<u64>,
+    buffer: Vec<u8>,
+    /// Links that have something to acknowledge, and when.
+    acks: VecDeque<(Instant, usize)>,
+    next_due: Instant,
+    next_publisher: usize,
+}
+
+struct Link {
+    stream: TcpStream,
+    /// What was read of a frame that is not whole.
+    begun: Vec<u8>,
+    unwritten: Vec<u8>,
+    received: u64,
+    acknowledged: u64,
+    ack_waits: bool,
+}
+
+impl Load {
+    fn open<P: Protocol>(protocol: &mut P, plan: &Plan) -> Result<Self, String> {
+        let receivers = plan.subscribers;
+        let (first_publisher, count) = match P::PUBLISHERS_RECEIVE {
+            true => (0, receivers),
+            false => (receivers, receivers + plan.publishers),
+        };
+        let io = |error: std::io::Error| format!("cannot watch connections: {error}");
+        let poll = Poll::new().map_err(io)?;
+        let hello: Vec<Opening> = (0..count)
+            .map(|index| protocol.hello(index, index < receivers))
+            .map(|hello| hello.map(|(address, hello)| Opening { address, hello }))
+            .collect::<Result<_, _>>()?;
+        let mut links = Vec::with_capacity(count);
+        let judge = |index, bytes: &[u8]| protocol.welcome(bytes, index < receivers);
+        connect::open(
+            count,
+            |index| Ok(hello[index].clone()),
+            judge,
+            |index, stream, begun| {
+                stream.set_nonblocking(true).map_err(io)?;
+                let mut stream = TcpStream::from_std(stream);
+                let interest = Interest::READABLE | Interest::WRITABLE;
+                poll.registry().register(&mut stream, Token(index), interest).map_err(io)?;
+                links.push(Link {
+                    stream,
+                    begun,
+                    unwritten: Vec::new(),
+                    received: 0,
+                    acknowledged: 0,
+                    ack_waits: false,
+                });
+                Ok(())
+            },
+        )?;
+        let window = match plan.pace {
+            Pace::Window { window, .. } => Some(window),
+            Pace::Rate(_) => None,
+        };
+        let histogram = || Histogram::new(3).expect("three digits are kept");
+        Ok(Load {
+            poll,
+            links,
+            first_publisher,
+            publishers: plan.publishers,
+            pace: plan.pace,
+            payload: Payload::new(plan.size),
+            ledger: Ledger::new(plan.publishers, receivers, window),
+            latency: histogram(),
+            last: histogram(),
+            buffer: vec![0; READ_BYTES],
+            acks: VecDeque::new(),
+            next_due: Instant::now(),
+            next_publisher: 0,
+        })
+    }
+
+    /// Publishes and receives until then.
+    fn go_on<P: Protocol>(&mut self, protocol: &P, until: Instant) -> Result<(), String> {
+        let mut events = Events::with_capacity(4_096);
+        let mut progress = (self.ledger.deliveries(), Instant::now());
+        loop {
+            let now = Instant::now();
+            if now >= until {
+                return Ok(());
+            }
+            self.publish(protocol, now)?;
+            self.turn(protocol, &mut events, until)?;
+            self.watch(&mut progress)?;
+        }
+    }
+
+    /// Receives what is under way.
+    fn finish<P: Protocol>(&mut self, protocol: &P) -> Result<(), String> {
+        let mut events = Events::with_capacity(4_096);
+        let mut progress = (self.ledger.deliveries(), Instant::now());
+        while self.ledger.outstanding() > 0 {
+            self.next_due = Instant::now() + PATIENCE;
+            self.turn(protocol, &mut events, self.next_due)?;
+            self.watch(&mut progress)?;
+        }
+        Ok(())
+    }
+
+    fn watch(&self, progress: &mut (u64, Instant)) -> Result<(), String> {
+        let (deliveries, outstanding) = (self.ledger.deliveries(), self.ledger.outstanding());
+        if deliveries != progress.0 || outstanding == 0 {
+            *progress = (deliveries, Instant::now());
+        }
+        match progress.1.elapsed() < PATIENCE {
+            true => Ok(()),
+            false => Err(format!("{outstanding} deliveries are missing, and nothing comes any more")),
+        }
+    }
+
+    /// Publishes what is to be published by now.
+    fn publish<P: Protocol>(&mut self, protocol: &P, now: Instant) -> Result<(), String> {
+        match self.pace {
+            Pace::Window { piece, .. } => {
+                for publisher in 0..self.publishers {
+                    while self.ledger.room(publisher) >= piece {
+                        (0..piece).for_each(|_| self.publish_one(protocol, publisher, now));
+                        self.write(self.first_publisher + publisher)?;
+                    }
+                }
+            }
+            Pace::Rate(rate) => {
+                let interval = Duration::from_secs_f64(1.0 / rate);
+                while self.next_due <= now {
+                    let publisher = self.next_publisher;
+                    if self.ledger.room(publisher) == 0 {
+                        return Err("the servers do not keep up with this --rate at all".to_owned());
+                    }
+                    self.publish_one(protocol, publisher, self.next_due);
+                    self.write(self.first_publisher + publisher)?;
+                    self.next_publisher = (publisher + 1) % self.publishers;
+                    self.next_due += interval;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn publish_one<P: Protocol>(&mut self, protocol: &P, publisher: usize, when: Instant) {
+        let number = self.ledger.publish(publisher, when);
+        let out = &mut self.links[self.first_publisher + publisher].unwritten;
+        protocol.publish(number, self.payload.of(publisher, number), out);
+    }
+
+    /// Waits until something comes or is due, and takes it.
+    fn turn<P: Protocol>(&mut self, protocol: &P, events: &mut Events, until: Instant) -> Result<(), String> {
+        let now = Instant::now();
+        let due = matches!(self.pace, Pace::Rate(_)).then_some(self.next_due);
+        let ack = self.acks.front().map(|(at, _)| *at);
+        let wait = [due, ack].into_iter().flatten().fold(until, Instant::min).saturating_duration_since(now);
+        // The system counts in milliseconds: what is due sooner is awaited awake.
+        let wait = Duration::from_millis(wait.as_millis().try_into().unwrap_or(u64::MAX));
+        match self.poll.poll(events, Some(wait)) {
+            Err(error) if error.kind() != ErrorKind::Interrupted => {
+                return Err(format!("cannot wait for connections: {error}"));
+            }
+            _ => {}
+        }
+        for event in events.iter() {
+            let Token(link) = event.token();
+            if event.is_writable() && !self.links[link].unwritten.is_empty() {
+                self.write(link)?;
+            }
+            if event.is_readable() {
+                self.read(protocol, link)?;
+            }
+        }
+        let now = Instant::now();
+        while let Some((_, link)) = self.acks.front().copied().filter(|(at, _)| *at <= now) {
+            self.acks.pop_front();
+            self.links[link].ack_waits = false;
+            self.acknowledge(protocol, link)?;
+        }
+        Ok(())
+    }
+
+    fn read<P: Protocol>(&mut self, protocol: &P, index: usize) -> Result<(), String> {
+        loop {
+            let link = &mut self.links[index];
+            let begun = link.begun.len();
+            self.buffer[..begun].copy_from_slice(&link.begun);
+            let read = match link.stream.read(&mut self.buffer[begun..]) {
+                Ok(0) => return Err(format!("the server closed connection {index}")),
+                Ok(read) => read,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(format!("connection {index} broke: {error}")),
+            };
+            self.take(protocol, index, begun + read)?;
+            // Less than there was room for: nothing more is there.
+            if begun + read < self.buffer.len() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes the first `len` bytes of the buffer, which came over link `index`.
+    fn take<P: Protocol>(&mut self, protocol: &P, index: usize, len: usize) -> Result<(), String> {
+        let now = Instant::now();
+        let bytes = &self.buffer[..len];
+        let mut at = 0;
+        while let Some(frame) = protocol.frame(&bytes[at..])? {
+            match frame.payload_end.map(|end| payload::identify(&bytes[at..at + end])) {
+                Some(Some((publisher, number))) => {
+                    let delivered = self.ledger.deliver(index, publisher, number, now)?;
+                    let all = matches!(self.pace, Pace::Rate(_));
+                    let micros = delivered.after.as_micros() as u64;
+                    if all || (number + index as u64).is_multiple_of(SAMPLE) {
+                        self.latency.saturating_record(micros);
+                    }
+                    if delivered.everywhere {
+                        self.last.saturating_record(micros);
+                    }
+                    self.links[index].received += 1;
+                }
+                // Somebody else's.
+                Some(None) => self.links[index].received += 1,
+                None => {
+                    let answer = protocol.answer(&bytes[at..at + frame.len]);
+                    self.links[index].unwritten.extend_from_slice(answer);
+                }
+            }
+            at += frame.len;
+        }
+        let link = &mut self.links[index];
+        link.begun.clear();
+        link.begun.extend_from_slice(&bytes[at..]);
+        if link.begun.len() > READ_BYTES / 2 {
+            return Err("a frame is longer than this benchmark reads".to_owned());
+        }
+        if link.received - link.acknowledged >= ACK_EVERY {
+            self.acknowledge(protocol, index)?;
+        } else if link.received > link.acknowledged && !link.ack_waits {
+            link.ack_waits = true;
+            self.acks.push_back((now + ACK_AFTER, index));
+        }
+        if !self.links[index].unwritten.is_empty() {
+            self.write(index)?;
+        }
+        Ok(())
+    }
+
+    fn acknowledge<P: Protocol>(&mut self, protocol: &P, index: usize) -> Result<(), String> {
+        let link = &mut self.links[index];
+        if link.received > link.acknowledged {
+            link.acknowledged = link.received;
+            if protocol.acknowledge(link.received, &mut link.unwritten) {
+                return self.write(index);
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, index: usize) -> Result<(), String> {
+        let Link { stream, unwritten, .. } = &mut self.links[index];
+        while !unwritten.is_empty() {
+            match stream.write(unwritten) {
+                Ok(written) => drop(unwritten.drain(..written)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(format!("connection {index} broke: {error}")),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,62 @@
+//! `client bench`: how much a network carries, and how fast, with every delivery checked.
+//!
+//! A load of its own instead of the library's clients: it is to measure the servers, and costs far less than they do (`load`). It speaks
+//! any [`Protocol`], so that other systems can be measured in the same way; [`Freshet`] is the one of this network.
+
+mod connect;
+mod freshet;
+mod ledger;
+mod load;
+mod payload;
+mod process;
+mod protocol;
+mod report;
+
+use crate::args::{Bench, Connection};
+
+pub use freshet::{As, Freshet};
+pub use load::{Outcome, Pace, Plan, run};
+pub use payload::{LEAST_BYTES, PUBLISHERS};
+pub use process::Usage;
+pub use protocol::{Frame, Protocol};
+use report::Report;
+
+/// Runs the subcommand. It blocks this thread, which does nothing else.
+pub(super) fn bench(connection: &Connection, command: &Bench) -> Result<(), String> {
+    common::boot::raise_file_limit();
+    let plan = plan(command)?;
+    let secret = match connection.username.is_anonymous() {
+        true => None,
+        false => super::given_secret(connection)?,
+    };
+    let identity = As { username: connection.username.clone(), secret, classic: command.classic };
+    let freshet = match &command.worker {
+        Some(worker) => Freshet::at(worker, identity)?,
+        None => Freshet::through(&connection.coordinators, identity, plan.subscribers)?,
+    };
+    let report = Report::new(&plan, &run(freshet, &plan)?);
+    super::output::print(&format!("{}\n", if command.json { report.json() } else { report.text() }))
+}
+
+fn plan(command: &Bench) -> Result<Plan, String> {
+    let (publishers, subscribers) = (command.publishers as usize, command.subscribers as usize);
+    if publishers > subscribers {
+        return Err("whoever publishes receives as well: --publishers is at most --subscribers".to_owned());
+    }
+    let pace = match command.rate {
+        Some(rate) => Pace::Rate(rate),
+        None => {
+            let window = command.window as usize;
+            Pace::Window { window, piece: (window / 4).clamp(1, 16) }
+        }
+    };
+    Ok(Plan {
+        publishers,
+        subscribers,
+        size: command.size as usize,
+        pace,
+        warm_up: command.warm_up,
+        duration: command.duration,
+        pids: command.pids.clone(),
+    })
+}

@@ -1,0 +1,49 @@
+//! What a load generator must know of a protocol.
+
+use std::net::SocketAddr;
+
+/// A publish-subscribe protocol, as far as a load speaks it. Connections are numbered from 0.
+pub trait Protocol {
+    /// Whether who publishes receives as well. Else publishers need connections of their own.
+    const PUBLISHERS_RECEIVE: bool;
+
+    /// Where a connection goes, and what is said there first. One that `receives` subscribes, too.
+    ///
+    /// # Errors
+    /// A sentence.
+    fn hello(&mut self, connection: usize, receives: bool) -> Result<(SocketAddr, Vec<u8>), String>;
+
+    /// Whether `bytes`, all that was said to a connection so far, ends its hello: how long that was. `None`: more must follow.
+    ///
+    /// # Errors
+    /// A sentence, where it was refused.
+    fn welcome(&self, bytes: &[u8], receives: bool) -> Result<Option<usize>, String>;
+
+    /// Appends what publishes `payload` as the `number`th (from 1) of a connection.
+    fn publish(&self, number: u64, payload: &[u8], out: &mut Vec<u8>);
+
+    /// The first frame of `bytes`; `None` where it is not whole yet.
+    ///
+    /// # Errors
+    /// A sentence, where it is a refusal or no frame.
+    fn frame(&self, bytes: &[u8]) -> Result<Option<Frame>, String>;
+
+    /// Appends what acknowledges that so many were received over a connection. Says whether there is such a thing.
+    fn acknowledge(&self, _received: u64, _out: &mut Vec<u8>) -> bool {
+        false
+    }
+
+    /// What a frame that is no delivery asks for, if anything.
+    fn answer(&self, _frame: &[u8]) -> &'static [u8] {
+        b""
+    }
+}
+
+/// One frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Its length in bytes.
+    pub len: usize,
+    /// Where the payload ends that it delivers; `None` where it is something else.
+    pub payload_end: Option<usize>,
+}
