@@ -47,7 +47,7 @@ pub(super) fn missed(scene: &Scene<'_>, ledger: &Ledger, calm: bool, small: bool
     for ((id, run), listener) in &stream.listeners {
         let process = &scene.world[*id];
         let Some(since) = listener.since.filter(|_| process.is_up() && process.run == *run) else { continue };
-        if !scene.cast.users.get(id).is_some_and(|user| !user.away) {
+        if scene.cast.users.get(id).is_none_or(|user| user.away) {
             continue;
         }
         if calm && (!listener.gaps.is_empty() || listener.anew.is_some()) {

@@ -156,8 +156,7 @@ impl Reports {
         let Some(&worker) = scene.cast.workers.iter().find(is_it) else { return Ok(()) };
         let reaches =
             |other: &ProcessId| *other == worker || scene.ways.are_clear(scene.world, worker, *other, WELL);
-        let is_well =
-            scene.ways.is_well(scene.world, life.0, WELL) && scene.cast.workers.iter().all(|id| reaches(id));
+        let is_well = scene.ways.is_well(scene.world, life.0, WELL) && scene.cast.workers.iter().all(reaches);
         if is_well { Err(format!("{id} was within reach")) } else { Ok(()) }
     }
 }
