@@ -9,7 +9,7 @@
 //! | [`reports`] | one report an activity, in order, that adds up and claims no more than is true; exact where nothing is wrong |
 //! | [`gaps`] | what a client is told is lost, nobody within reach has |
 //! | [`positions`] | where a client is only grows |
-//! | [`logs`] | once all is well, all workers hold the same |
+//! | [`mod@logs`] | once all is well, all workers hold the same |
 //! | [`authentic`] | every activity was published, and is what its sender wrote, with the right `authenticated_user` |
 //! | [`completeness`] | while nothing breaks, every published activity is taken and reaches everybody who is logged in, whichever links are missing |
 //! | [`past`] | nothing comes to a session that others had got before it began |
