@@ -134,7 +134,10 @@ fn a_copy_of_a_standbys_directory_is_refused_and_ends_and_the_standby_is_not_dis
     let sandbox = Sandbox::new();
     let (_main, address) = start_ready(&sandbox, "main", &[]);
     let (standby, _) = start_ready(&sandbox, "standby", &["--backup", &address.to_string()]);
-    eventually("it is in step", || report(&address)["status"] == "NORMAL");
+    eventually("it is in step", || {
+        let report = report(&address);
+        report["state"] == "NORMAL" && report["coordinators"].as_array().is_some_and(|all| all.len() == 2)
+    });
     copy(&sandbox.path("standby"), &sandbox.path("copy"));
     let twin = start(&sandbox, "copy", SECRET, &["--backup", &address.to_string()]);
     twin.await_stderr("lives already");
