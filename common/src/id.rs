@@ -162,7 +162,7 @@ pub enum IdError {
     #[error("a session's name is 22 characters of base64url")]
     Session,
     /// Not a session's key.
-    #[error("a session's key is {min} to {max} characters", min = limits::SESSION_KEY_BYTES.0, max = limits::SESSION_KEY_BYTES.1)]
+    #[error("a session's key is {min} to {max} bytes", min = limits::SESSION_KEY_BYTES.0, max = limits::SESSION_KEY_BYTES.1)]
     SessionKey,
 }
 

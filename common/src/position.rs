@@ -333,7 +333,10 @@ serde_as_text!(Position);
 
 /// Where to go on: a whole position, or the id of one activity, which stands for all of its stream up to there (as in seed `000`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "`after` is a position or an activity's id, that is origin/incarnation/sequence or several of them separated by commas"
+)]
 pub enum After {
     /// After everything that this names. Before [`Position`], because both are texts: `w/00000000000000ff/7` is read as an id.
     Activity(ActivityId),

@@ -16,7 +16,7 @@ use crate::id::{IdError, serde_as_text};
 use crate::limits;
 use crate::user::Username;
 
-/// What a client alone knows of its session: 16 to 64 characters, to be drawn at random.
+/// What a client alone knows of its session: 16 to 64 bytes, to be drawn at random.
 #[derive(Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct SessionKey(String);

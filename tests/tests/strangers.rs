@@ -123,10 +123,30 @@ fn of_two_coordinators_with_one_id_from_a_copied_directory_the_second_is_refused
     eventually("it reigns", || report(&address)["role"] == "main");
     let before = essence(&address);
     let twin = start(&sandbox, "copy", SECRET, &["--backup", &address.to_string()]);
-    twin.await_stderr("is the id of this coordinator too");
+    refuses(&twin.outcome(), &["is the id of this coordinator too"]);
     assert_eq!(essence(&address), before);
     register(&address, "bob");
     assert_eq!(report(&address)["users"], 2);
+}
+
+#[test]
+fn a_copy_of_a_standbys_directory_is_refused_and_ends_and_the_standby_is_not_disturbed() {
+    let sandbox = Sandbox::new();
+    let (_main, address) = start_ready(&sandbox, "main", &[]);
+    let (standby, _) = start_ready(&sandbox, "standby", &["--backup", &address.to_string()]);
+    eventually("it is in step", || {
+        let report = report(&address);
+        report["state"] == "NORMAL" && report["coordinators"].as_array().is_some_and(|all| all.len() == 2)
+    });
+    copy(&sandbox.path("standby"), &sandbox.path("copy"));
+    let twin = start(&sandbox, "copy", SECRET, &["--backup", &address.to_string()]);
+    twin.await_stderr("lives already");
+    let mut peer = Peer::connect(&address);
+    peer.say(&json!({"command": "REGISTER", "username": "ann", "secret": "ann"}));
+    assert_eq!(peer.hear("REGISTER_SUCCESS")["durability"], "replicated");
+    refuses(&twin.outcome(), &["lives already", "data directory", "an empty one"]);
+    assert_eq!(report(&address)["coordinators"].as_array().map(Vec::len), Some(2));
+    stop(standby);
 }
 
 /// What only coordinators may say, and only to those who know them.

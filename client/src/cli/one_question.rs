@@ -81,7 +81,9 @@ pub(super) async fn walk<T>(
     };
     match timeout(patience, rounds).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(unreachable(&state.last, patience, &state.coordinators)),
+        Err(_) => {
+            Err(unreachable(state.answer.as_ref().unwrap_or(&state.last), patience, &state.coordinators))
+        }
     }
 }
 
@@ -95,6 +97,8 @@ pub(super) struct Round {
     silence: Duration,
     /// What came of the last attempt.
     last: String,
+    /// Why somebody had no time for us: it says more than that others could not be reached.
+    answer: Option<String>,
 }
 
 impl Round {
@@ -105,7 +109,7 @@ impl Round {
         // As in a session: with a choice, the next one is asked when one of them says nothing, and only then waited for.
         let limits = Limits::default();
         let silence = if coordinators.len() > 1 { limits.first_silence } else { limits.login_silence };
-        Round { coordinators, pause: PAUSE, silence, last: "no answer yet".to_owned() }
+        Round { coordinators, pause: PAUSE, silence, last: "no answer yet".to_owned(), answer: None }
     }
 
     /// Asks this one.
@@ -124,7 +128,7 @@ impl Round {
     pub(super) fn busy(&mut self, at: &Address, info: &str, retry_after: Option<Millis>) {
         let wait = retry_after.map_or(PAUSE, Duration::from).min(Limits::default().longest_retry);
         self.pause = self.pause.max(wait);
-        self.last = format!("{at}: {info}");
+        self.answer = Some(format!("{at}: {info}"));
     }
 
     /// Asks this one, or whom it sends us to; says who was asked in the end.

@@ -312,6 +312,12 @@ pub struct BackupAuthenticationFail {
     /// Why.
     #[serde(default)]
     pub info: String,
+    /// Only as long as another coordinator of the same id lives: when it makes sense to try again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<Millis>,
+    /// The answering coordinator's name, where the secret was right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<ServerId>,
 }
 
 /// Coordinator → coordinators, main coordinator → workers: I live, and this is what I am.

@@ -273,7 +273,9 @@ fn among_coordinators() -> Vec<BoxedStrategy<Message>> {
         kind((id(), address(), any::<u64>(), standing()), |(id, address, incarnation, standing)| {
             BackupAuthenticationSuccess { id, address, incarnation: Incarnation(incarnation), standing }
         }),
-        kind(text(), |info| BackupAuthenticationFail { info }),
+        kind((text(), option::of(millis()), option::of(id())), |(info, retry_after, id)| {
+            BackupAuthenticationFail { info, retry_after, id }
+        }),
         kind(standing(), |standing| Heartbeat { standing }),
         kind(
             (

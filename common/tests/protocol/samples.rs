@@ -168,7 +168,7 @@ fn among_coordinators() -> Vec<Message> {
             standing: standing(),
         }
         .into(),
-        BackupAuthenticationFail { info: "no".into() }.into(),
+        BackupAuthenticationFail { info: "no".into(), retry_after: Some(Millis(1)), id: Some(id()) }.into(),
         Heartbeat { standing: standing() }.into(),
         SynchroniseServerAddresses {
             update: 1,

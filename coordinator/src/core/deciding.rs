@@ -26,7 +26,10 @@ impl Coordinator {
             return self.follow(turn, main);
         }
         let (waits, mut next) = self.waits_for_coordinators(turn.now.time);
+        let doubted = self.doubted_until(turn.now.time);
+        next = [next, doubted].into_iter().flatten().min();
         let waits = waits
+            || doubted.is_some()
             || (!self.is_loss_certain() && {
                 let (asking, until) = self.inquire(turn);
                 next = [next, until].into_iter().flatten().min();

@@ -118,6 +118,10 @@ impl Coordinator {
         {
             return self.invalid(turn, link, "the group is larger than a group may be");
         }
+        if self.registry.compare(&addresses.seen) {
+            // Asked again, it says more.
+            return self.close(turn, link, None);
+        }
         self.placement.replace(turn.now.time, addresses.servers);
         self.learn_members(turn, &addresses.members);
         self.forget_peers(turn, &addresses.forgotten);
@@ -259,7 +263,7 @@ impl Coordinator {
 
     /// Says to the coordinator that is followed from now on how much is known here.
     pub(super) fn ask_for_updates(&mut self, turn: &mut Turn<'_>, link: LinkId) {
-        let (seen, members) = (self.registry.seen().clone(), self.group.members.clone());
+        let (seen, members) = (self.registry.claim(), self.group.members.clone());
         let request = SyncUser { users: Default::default(), seen, r#override: true, members };
         self.say(turn, link, request);
     }

@@ -66,7 +66,12 @@ impl Coordinator {
     ) {
         if let Some(info) = self.objection(&theirs.secret, &theirs.id, theirs.standing.network.as_ref()) {
             warn!(id = %theirs.id, address = %theirs.address, info, "refused a coordinator");
-            return self.dismiss(turn, link, BackupAuthenticationFail { info });
+            let id = self.config.secret.equals(&theirs.secret).then(|| self.config.id.clone());
+            return self.dismiss(turn, link, BackupAuthenticationFail { info, retry_after: None, id });
+        }
+        if let Some(fail) = self.objection_to_twin(&theirs.id, theirs.incarnation) {
+            warn!(id = %theirs.id, address = %theirs.address, info = fail.info, "refused a coordinator");
+            return self.dismiss(turn, link, fail);
         }
         self.hear_epoch(turn, epoch.as_ref());
         let now = turn.now.time;
@@ -157,11 +162,12 @@ impl Coordinator {
     ) {
         match message {
             Message::BackupAuthenticationSuccess(theirs) => {
-                if theirs.id == self.config.id && theirs.incarnation == self.config.incarnation {
-                    return self.met_ourselves(turn, number);
-                }
                 if let Some(info) = self.objection_to_known(&theirs.id, theirs.standing.network.as_ref()) {
                     return self.refused_for_good(turn, link, number, &info);
+                }
+                if let Some(fail) = self.objection_to_twin(&theirs.id, theirs.incarnation) {
+                    warn!(id = %theirs.id, address = %theirs.address, info = fail.info, "refused a coordinator");
+                    return self.dismiss(turn, link, fail);
                 }
                 self.links.promote(link, Party::Peer(number));
                 let server = ServerEntry { id: theirs.id, address: theirs.address };
@@ -176,7 +182,7 @@ impl Coordinator {
                 };
                 self.peer_established(turn, number, server, up);
             }
-            Message::BackupAuthenticationFail(fail) => self.refused_for_good(turn, link, number, &fail.info),
+            Message::BackupAuthenticationFail(fail) => self.refused(turn, link, number, &fail),
             Message::LoginFailed(_) => self.close(turn, link, None),
             other => {
                 self.invalid(
@@ -188,27 +194,46 @@ impl Coordinator {
         }
     }
 
-    fn met_ourselves(&mut self, turn: &mut Turn<'_>, number: PeerId) {
-        let address = self.peers.get(number).map(|peer| peer.address.to_string()).unwrap_or_default();
-        turn.actions.push(Action::Exit(Err(format!(
-            "{address} is this coordinator itself: give --backup the address of another one, or none"
-        ))));
+    /// The other side will not have us.
+    fn refused(
+        &mut self,
+        turn: &mut Turn<'_>,
+        link: LinkId,
+        number: PeerId,
+        fail: &BackupAuthenticationFail,
+    ) {
+        if let Some(pause) = fail.retry_after {
+            return self.refused_as_twin(turn, link, number, &fail.info, pause.into());
+        }
+        let seeking = matches!(self.reigning, Reigning::Seeking(_));
+        if seeking && fail.id.as_ref() == Some(&self.config.id) {
+            // It has met itself, or whoever has its directory. One that is at work already is not ended by a copy of itself.
+            let address = self.address_of(number);
+            return self.fail(turn, format!("the coordinator at {address} refused this one: {}", fail.info));
+        }
+        self.refused_for_good(turn, link, number, &fail.info);
     }
 
     /// The other side will not have us. At the start that ends this process, where the operator named it; later, others may do.
     fn refused_for_good(&mut self, turn: &mut Turn<'_>, link: LinkId, number: PeerId, info: &str) {
         let Some(peer) = self.peers.get_mut(number) else { return };
         peer.hostile = true;
-        let (address, configured) = (peer.address.to_string(), peer.configured);
+        let configured = peer.configured;
+        let address = self.address_of(number);
         warn!(coordinator = address, info, "a coordinator refused this one");
         self.close(turn, link, None);
         if configured && self.epoch.is_none() && matches!(self.reigning, Reigning::Seeking(_)) {
-            turn.actions.push(Action::Exit(Err(format!(
+            let reason = format!(
                 "the coordinator at {address} refused this one: {info}. If it is the network secret, give both the same one, with \
                  --secret-file or {}",
                 common::network_secret::VARIABLE
-            ))));
+            );
+            self.fail(turn, reason);
         }
+    }
+
+    fn address_of(&self, number: PeerId) -> String {
+        self.peers.get(number).map(|peer| peer.address.to_string()).unwrap_or_default()
     }
 
     fn peer_established(&mut self, turn: &mut Turn<'_>, number: PeerId, server: ServerEntry, up: Up) {
@@ -299,6 +324,7 @@ impl Coordinator {
                     format!("{} is for the main coordinator to say", message.command()),
                 ),
             },
+            Message::BackupAuthenticationFail(fail) => self.refused(turn, link, number, &fail),
             other => self.invalid(turn, link, format!("{} is not for a coordinator to say", other.command())),
         }
     }
@@ -307,6 +333,7 @@ impl Coordinator {
         let Some(up) = self.peers.get_mut(number).and_then(|peer| peer.up_mut()) else { return };
         up.standing = heartbeat.standing;
         let reigns = up.is_main();
+        self.let_in(number);
         match &self.reigning {
             Reigning::Backup(following) if following.main == number && !reigns => {
                 self.seek(turn, Lost::silent(None));

@@ -3,10 +3,10 @@
 //! This module routes: what comes from a link goes to the conversation that it belongs to. With clients these are `registering`,
 //! `logging_in` and `changing`, with workers `servers`, and what several of them share is in `verifying` (secrets), `storing` (what counts,
 //! and who hears of it), `parking` (requests that wait for a takeover) and `refusals`. With other coordinators they are `greeting` (who is
-//! there), `reign` (who is the main one), `deciding` (whether to become it), `gathering` (who may know more), `inquiry` (do workers hear it?), `replicating` (the main one's side), `following` (a backup's side)
+//! there), `twins` (whether it is the only one of its name), `reign` (who is the main one), `deciding` (whether to become it), `gathering` (who may know more), `inquiry` (do workers hear it?), `replicating` (the main one's side), `following` (a backup's side)
 //! and `handover`. `transferring` moves users to an operator's file and back, `writing` is the way to the disk, `housekeeping` what time brings, `status` what an operator sees. They alone touch
 //! more than one of the leaves, which take values and return verdicts: `links` (connections and what waits for them), `registry` (users
-//! and held names), `placement` (workers and where clients go) with `balancing` (who sends clients to whom), `peers` (the other coordinators), `standbys` (how far each backup is), `feed`
+//! and held names) with `lost` (what of them was forgotten), `placement` (workers and where clients go) with `balancing` (who sends clients to whom), `peers` (the other coordinators), `standbys` (how far each backup is), `feed`
 //! (what somebody is told of the users), `jobs` (what other threads were asked).
 //!
 //! **Invariants.** Nobody is told of a registration, and no log-in with its name succeeds, before our own disk and every listed backup have
@@ -31,6 +31,7 @@ mod inquiry;
 mod jobs;
 mod links;
 mod logging_in;
+mod lost;
 mod parking;
 mod peers;
 mod placement;
@@ -46,6 +47,7 @@ mod standbys;
 mod status;
 mod storing;
 mod transferring;
+mod twins;
 mod verifying;
 mod worker;
 mod writing;
@@ -74,6 +76,7 @@ use registry::{Done, Registry};
 use reign::{Lost, Reigning, Seeking};
 use standbys::Standbys;
 use transferring::Importing;
+use twins::Doubt;
 use writing::Writing;
 
 /// The coordinator.
@@ -85,6 +88,8 @@ pub struct Coordinator {
     /// The highest epoch that this coordinator has seen, or reigns in: what it says to other servers carries it.
     epoch: Option<Epoch>,
     reigning: Reigning,
+    /// Whether somebody is linked with another coordinator of this id.
+    doubt: Option<Doubt>,
     /// Its place in the BACKUP_LIST that it heard last.
     rank: Option<u64>,
     /// That list, by name.
@@ -171,6 +176,7 @@ impl Coordinator {
             epoch: group.epoch.clone(),
             group,
             reigning: Reigning::Seeking(Seeking::new(now.time, Lost::default())),
+            doubt: None,
             rank: None,
             ranks: Vec::new(),
             rng: fastrand::Rng::with_seed(config.seed),

@@ -181,6 +181,14 @@ impl Peers {
         peer.contact = Contact::Resting(now + pause);
     }
 
+    /// The next attempt is made after this pause. The peer lives: it has said so.
+    pub(super) fn rest(&mut self, now: Time, number: PeerId, pause: Duration) {
+        self.lives(now, number);
+        if let Some(peer) = self.table.get_mut(&number) {
+            peer.contact = Contact::Resting(now + pause);
+        }
+    }
+
     /// A link that stood is gone: the next attempt is made at once, or after a pause where it had hardly come to stand.
     pub(super) fn closed(&mut self, now: Time, number: PeerId, rng: &mut fastrand::Rng) {
         let Some(peer) = self.table.get_mut(&number) else { return };

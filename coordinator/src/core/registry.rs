@@ -26,6 +26,7 @@ use common::users::{Seen, Users};
 use tracing::warn;
 
 use super::config::Limits;
+use super::lost::Run;
 use super::secrets::Digest;
 
 /// The users and the under-registration list.
@@ -42,6 +43,8 @@ pub(super) struct Registry {
     batch: Option<Batch>,
     /// The largest stamp that ours must lie above.
     latest: Option<Stamp>,
+    /// What was written since this process started; `None` while nothing was.
+    run: Option<Run>,
     /// Names that may be held at once.
     limit: usize,
     /// How far ahead of our clock others' stamps are followed.
@@ -140,8 +143,18 @@ impl Registry {
         let known = users.latest();
         let (limit, stamp_ahead) = (limits.under_registration, limits.stamp_ahead);
         let (holds, collected) = (BTreeMap::new(), Vec::new());
-        let mut registry =
-            Registry { me, users, seen, holds, collected, batch: None, latest: None, limit, stamp_ahead };
+        let mut registry = Registry {
+            me,
+            users,
+            seen,
+            holds,
+            collected,
+            batch: None,
+            latest: None,
+            run: None,
+            limit,
+            stamp_ahead,
+        };
         registry.observe(wall, &known);
         let certain = registry.seen.clone();
         registry.observe(wall, &certain);
@@ -161,6 +174,29 @@ impl Registry {
     /// How much of the users is known for certain.
     pub(super) fn seen(&self) -> &Seen {
         &self.seen
+    }
+
+    /// How much of the users this coordinator claims to know, to whoever may know more.
+    pub(super) fn claim(&self) -> Seen {
+        self.run.as_ref().map_or_else(|| self.seen.clone(), |run| run.claim(&self.seen))
+    }
+
+    /// Somebody says how much of the users they know. Where that includes what we wrote once and do not know any more, less is
+    /// [claimed](Self::claim) from now on: says whether this has changed.
+    pub(super) fn compare(&mut self, theirs: &Seen) -> bool {
+        let news = self.run.as_mut().is_some_and(|run| run.compare(theirs));
+        if news {
+            warn!(
+                "others know users that this coordinator wrote and does not know any more: it was started from an older copy of its directory. \
+                 It asks them for all of these"
+            );
+        }
+        news
+    }
+
+    /// Whether this was written by us, and forgotten since.
+    pub(super) fn has_lost(&self, record: &UserRecord) -> bool {
+        self.run.as_ref().is_some_and(|run| run.lacks(record.written()))
     }
 
     /// The record of a registered user.
@@ -480,6 +516,7 @@ impl Registry {
         let before = known.into_iter().chain(&of).map(|record| record.written().max(&record.changed)).max();
         let now = Stamp::after(self.latest.as_ref().max(before), wall, &self.me);
         self.latest = Some(now.clone());
+        self.run.get_or_insert_with(|| Run::new(now.clone(), &self.seen));
         let record = match of {
             Some(adopted) if !held => UserRecord { written: Some(Box::new(now)), ..adopted },
             Some(of) => UserRecord { registration: of.registration, changed: now, written: None, secret },

@@ -209,7 +209,7 @@ impl Coordinator {
 
     /// Reigns no longer: somebody of a higher epoch does, or will.
     pub(super) fn step_down(&mut self, turn: &mut Turn<'_>) {
-        warn!("no longer the main coordinator: there is a higher epoch");
+        warn!("no longer the main coordinator");
         let handover = match &mut self.reigning {
             Reigning::Main(main) => main.handover.take(),
             _ => None,
@@ -286,11 +286,12 @@ impl Coordinator {
     /// The epoch is on disk.
     pub(super) fn reign(&mut self, turn: &mut Turn<'_>, epoch: Epoch) {
         let now = turn.now.time;
+        let doubted = self.doubted_until(now).is_some();
         let Reigning::Seeking(seeking) = &mut self.reigning else { return };
         if seeking.rising.take().as_ref() != Some(&epoch) {
             return;
         }
-        if self.epoch.as_ref() >= Some(&epoch) || self.draining {
+        if self.epoch.as_ref() >= Some(&epoch) || self.draining || doubted {
             seeking.next = Some(now);
             return;
         }

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use common::id::{LinkId, ServerId};
+use common::user::UserRecord;
 use common::wire::{
     Message, SyncUser, SynchroniseServerAddresses, SynchroniseServerLoad, SynchroniseUserStore, Synchronised,
 };
@@ -36,6 +37,7 @@ impl Coordinator {
         let SyncUser { seen, members, .. } = request;
         self.include(turn, members);
         self.registry.observe(turn.now.wall, &seen);
+        self.registry.compare(&seen);
         self.writing.forget(link);
         self.standbys.follow(id.clone(), link, Cursor::starting_after(seen));
         if let Reigning::Main(main) = &mut self.reigning {
@@ -59,7 +61,7 @@ impl Coordinator {
             members: self.group.members.clone(),
             forgotten: self.group.forgotten.clone(),
             history: self.group.history.clone(),
-            seen: self.registry.seen().clone(),
+            seen: self.registry.claim(),
         };
         self.say(turn, link, addresses);
     }
@@ -255,11 +257,13 @@ impl Coordinator {
         }
     }
 
-    /// Users that a backup or a worker knows and we may not. What they do not claim to know for certain is adopted.
+    /// Users that a backup or a worker knows and we may not. What they do not claim to know for certain is adopted, and what we forgot.
     pub(super) fn take_upload(&mut self, turn: &mut Turn<'_>, link: LinkId, upload: SyncUser) {
         let Some(users) = self.plausible(turn, link, upload.users.into_iter().collect()) else { return };
+        let is_certain =
+            |record: &UserRecord| upload.seen.covers(record.written()) && !self.registry.has_lost(record);
         let (certain, proposed): (Vec<_>, Vec<_>) =
-            users.into_iter().partition(|(_, record)| upload.seen.covers(record.written()));
+            users.into_iter().partition(|(_, record)| is_certain(record));
         for (username, record) in proposed {
             self.registry.adopt(username, record);
         }

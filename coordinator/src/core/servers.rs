@@ -38,6 +38,7 @@ impl Coordinator {
             self.invalid(turn, replaced, "this server has connected anew");
         }
         self.registry.observe(turn.now.wall, &request.users_after);
+        self.registry.compare(&request.users_after);
         self.expect_from_worker(turn, &request.users_after);
         let cursor = Cursor::starting_after(request.users_after);
         self.links.promote(link, Party::Worker(Box::new(WorkerLink { id: server.id.clone(), cursor })));
@@ -81,7 +82,7 @@ impl Coordinator {
             network: Some(self.group.network.clone()),
             token_key: Some(self.group.token_key.clone()),
             servers: self.placement.others(id),
-            seen: self.registry.seen().clone(),
+            seen: self.registry.claim(),
         };
         self.say(turn, link, welcome);
         let coordinators = self.backup_list();

@@ -2,6 +2,7 @@
 
 mod abuse;
 mod changing;
+mod copies;
 mod draining;
 mod evening;
 mod group;

@@ -23,10 +23,19 @@ pub(super) struct Disk {
     pub(super) group: Group,
 }
 
+impl Disk {
+    pub(super) fn copy(&self) -> Disk {
+        let users = all(&self.users).into_iter().collect();
+        Disk { users, seen: self.seen.clone(), group: self.group.clone() }
+    }
+}
+
 pub(super) struct Node {
     pub(super) coordinator: Option<Coordinator>,
     pub(super) disk: Disk,
-    backups: Vec<Address>,
+    pub(super) backups: Vec<Address>,
+    /// Whose name it bears: its own, unless its directory is a copy.
+    pub(super) bears: usize,
     starts: u64,
     /// Stopped: it neither hears nor says anything.
     pub(super) stopped: bool,
@@ -72,7 +81,7 @@ pub(super) fn name(node: usize) -> String {
     format!("c{node}")
 }
 
-fn address(node: usize) -> Address {
+pub(super) fn address(node: usize) -> Address {
     Address::new("town", 3_000 + node as u16).unwrap()
 }
 
@@ -87,6 +96,7 @@ impl Town {
             coordinator: None,
             disk: Disk { users: Users::default(), seen: Seen::default(), group: blank(number) },
             backups: (0..number).map(address).collect(),
+            bears: number,
             starts: 0,
             stopped: false,
             disk_stalls: false,
@@ -128,12 +138,12 @@ impl Town {
         place.starts += 1;
         place.exited = None;
         let config = Config {
-            id: name(node).parse().unwrap(),
+            id: name(place.bears).parse().unwrap(),
             address: address(node),
             secret: Secret::new(SECRET),
             backups: place.backups.clone(),
             require_backups: place.require,
-            incarnation: Incarnation(place.starts),
+            incarnation: Incarnation(1_000 * node as u64 + place.starts),
             seed: place.starts,
             limits: Limits::default(),
         };
