@@ -124,6 +124,15 @@ Examples:
   client tail --after \"$(cat position)\"                         what came since")]
     Tail(Tail),
 
+    /// Show who else is online, and where
+    #[command(after_help = "\
+Every session counts, of whatever client. With --json, since is in milliseconds since 1970 UTC.
+
+Examples:
+  client who
+  client who --json | jq -r .username | sort -u")]
+    Who(Who),
+
     /// Play a file of activities through the network, one session per user, and report how it went
     #[command(after_help = "\
 The file holds one JSON object a line, and may be compressed with gzip. With --user-from actor, each distinct value of \
@@ -271,6 +280,18 @@ pub struct Tail {
     /// Begin with so many of the latest activities
     #[arg(long, value_name = "N")]
     pub last: Option<u64>,
+}
+
+/// `client who`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Who {
+    /// Print JSON, {"username":…,"worker":…,"session":…,"since":…} a line, for programs to read
+    #[arg(long)]
+    pub json: bool,
+
+    /// How long to try
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub timeout: Duration,
 }
 
 /// `client replay`.

@@ -12,11 +12,11 @@ mod memory;
 mod sdk;
 pub mod shell;
 
-pub use crate::core::{Position, PositionError, RegisterMode, Report, Start, Unfit};
+pub use crate::core::{Person, Position, PositionError, Presence, RegisterMode, Report, Start, Unfit};
 pub use ask::{AskError, status};
 pub use common::id::{ActivityId, Seq, ServerId};
 pub use common::session::SessionId;
 pub use common::user::{Secret, Username};
-pub use common::wire::{Address, BackupEntry, Durability, Role};
+pub use common::wire::{Address, BackupEntry, Durability, Place, Role};
 pub use sdk::{Activity, Client, Delivery, Error, Event, Options, Publisher};
 pub use shell::Receive;

@@ -98,6 +98,10 @@ pub const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long a server may be silent before it is taken for gone (seed `001`: 20 seconds).
 pub const SERVER_SILENCE: Duration = Duration::from_secs(20);
 
+/// How long a worker may be silent before its link to another one is given up and made anew. They tell each other every second what they
+/// hold ([`DIGEST`]).
+pub const WORKER_SILENCE: Duration = Duration::from_secs(6);
+
 /// How often coordinators tell each other, and the main one its workers, that they live (`--heartbeat`).
 pub const PULSE: Duration = Duration::from_millis(500);
 
@@ -202,6 +206,12 @@ pub const UNREPORTED: usize = 8_192;
 
 /// How long the sender of an activity waits for its report at most. Who has not answered by then is named as unreachable.
 pub const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Clients of other workers that a worker knows to be online. Beyond: those that come later are not shown. At some 200 bytes each, 50 MB.
+pub const PRESENT: usize = 1 << 18;
+
+/// Bytes of one WHO_ANSWER, about. A client that asks may leave three of them unread.
+pub const WHO_BYTES: usize = 16 << 10;
 
 /// How often workers tell each other what they hold.
 pub const DIGEST: Duration = Duration::from_secs(1);

@@ -10,7 +10,7 @@ use common::limits;
 use common::wire::Address;
 use serde_json::json;
 use tests::cluster::crowd::{self, Crowd};
-use tests::cluster::{self, Cluster, PATIENCE};
+use tests::cluster::{self, Cluster, PATIENCE, Peer, eventually};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
@@ -233,6 +233,36 @@ fn wrong_secrets_in_a_loop() {
             }
         }
     });
+}
+
+#[test]
+fn leaving_before_the_secret_is_hashed() {
+    // Clients gave up after a second and a half and asked again, and what they had asked for first was still hashed, one after the other:
+    // under the load of fifty clients, on a busy machine, every answer came too late, and for a minute nobody was served at all.
+    const SERVED: Duration = Duration::from_secs(2);
+    let cluster = cluster::start(1);
+    for (kind, server) in
+        [("direct", cluster.network.address()), ("worker", cluster.network.workers[0].address())]
+    {
+        let register = |number: usize| {
+            let name = format!("{kind}-{number}");
+            json!({"command": "REGISTER", "username": name, "secret": name})
+        };
+        let mut clients: Vec<Peer> = (0..limits::HASH_QUEUE).map(|_| Peer::connect(server)).collect();
+        for (number, client) in clients.iter_mut().enumerate() {
+            client.say(&register(number));
+        }
+        drop(clients);
+        // The name that was asked for last is soon free, and the secret hashed.
+        let began = Instant::now();
+        let last = register(limits::HASH_QUEUE - 1);
+        eventually("somebody who stays is registered", || {
+            let answer = Peer::connect(server).ask(&last);
+            answer.is_some_and(|answer| answer["command"] == "REGISTER_SUCCESS")
+        });
+        println!("{kind}: it took {:?}", began.elapsed());
+        assert!(began.elapsed() < SERVED, "it took {:?}", began.elapsed());
+    }
 }
 
 /// A connection that takes no more than a few kilobytes into the kernel's buffer, so that it is the server's memory that is tried.

@@ -25,7 +25,7 @@ impl Transcript {
         let line = peer.hear_line().expect("the server says something");
         let message: Value = serde_json::from_str(&line).expect("servers speak JSON");
         let mut shown = line;
-        for (field, stand_in) in [("token", "TOKEN"), ("port", "PORT")] {
+        for (field, stand_in) in [("token", "TOKEN"), ("port", "PORT"), ("session", "\"SESSION\"")] {
             if !message[field].is_null() {
                 shown = shown.replace(&message[field].to_string(), stand_in);
             }
@@ -91,8 +91,8 @@ closed
 > {"command":"LOGIN","username":"ann","secret":"s3cret"}
 < {"command":"LOGIN_SUCCESS","info":"logged in as ann","server":"worker-1"}
 > {"command":"ACTIVITY_MESSAGE","username":"ann","secret":"s3cret","activity":{"object":{"content":"hello"},"n":1.50}}
-< {"command":"ACTIVITY_BROADCAST","id":"worker-1/INCARNATION/0","activity":{"authenticated_user":"ann","object":{"content":"hello"},"n":1.50}}
-< {"command":"ACTIVITY_BROADCAST","id":"worker-1/INCARNATION/1","activity":{"authenticated_user":"anonymous","object":{"content":"hello yourself"}}}
+< {"command":"ACTIVITY_BROADCAST","id":"worker-1/INCARNATION/0","session":"SESSION","activity_seq":1,"activity":{"authenticated_user":"ann","object":{"content":"hello"},"n":1.50}}
+< {"command":"ACTIVITY_BROADCAST","id":"worker-1/INCARNATION/1","session":"SESSION","activity_seq":1,"activity":{"authenticated_user":"anonymous","object":{"content":"hello yourself"}}}
 > {"command":"LOGOUT"}
 closed
 "#;

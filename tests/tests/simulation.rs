@@ -1,8 +1,12 @@
-//! A few hundred seeds of the simulator. `FRESHET_SEEDS=20000` runs more of them, `FRESHET_SEED=17` replays one with all its events.
+//! A few hundred seeds of the simulator. `FRESHET_SEEDS=20000` runs more of them, `FRESHET_SEED=17` replays one with all its events,
+//! `FRESHET_FAILURES=20` goes on until so many have failed.
+
+use std::time::Duration;
 
 use tests::sim::coverage::PER_SEEDS;
+use tests::sim::crowd::one_more;
 use tests::sim::explore::explore;
-use tests::sim::run::{run, run_many};
+use tests::sim::run::{run, run_many, survey};
 
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
@@ -21,7 +25,16 @@ fn what_is_promised_holds_in_all_seeds_and_enough_happens_in_them() {
     }
     let seeds = number("FRESHET_SEEDS").unwrap_or(PER_SEEDS);
     let first = number("FRESHET_FIRST_SEED").unwrap_or(0);
-    let coverage = run_many(first, seeds).unwrap_or_else(|failure| panic!("{failure}"));
+    let coverage = match number("FRESHET_FAILURES") {
+        None => run_many(first, seeds).unwrap_or_else(|failure| panic!("{failure}")),
+        Some(most) => {
+            let (coverage, failures) = survey(first, seeds, most as usize);
+            failures.iter().for_each(|failure| println!("{}", failure.headline()));
+            println!("{}", coverage.table());
+            assert!(failures.is_empty(), "{} seeds failed", failures.len());
+            coverage
+        }
+    };
     println!("{}", coverage.table());
     let missing = coverage.missing(seeds);
     assert!(
@@ -37,6 +50,16 @@ fn small_worlds_hold_in_every_order_of_events_and_with_a_fault_at_every_moment()
     let explored = explore(budget, 3).unwrap_or_else(|failure| panic!("{failure}"));
     println!("schedules by decisions: {:?}; {} more are known", explored.schedules, explored.left);
     assert!(explored.schedules[1] > 100, "every fault at every moment: {:?}", explored.schedules);
+}
+
+#[test]
+fn when_a_worker_joins_ten_with_ten_thousand_clients_they_are_even_within_a_minute_and_nobody_moves_twice() {
+    let joined = one_more(10, number("FRESHET_CLIENTS").unwrap_or(10_000) as usize);
+    let most = joined.moves.values().max();
+    assert_eq!(most, Some(&1), "nobody moves twice: {:?}, {:?}", joined.even_after, joined.loads);
+    assert!(joined.even_after.is_some_and(|after| after <= Duration::from_secs(60)), "{joined:?}");
+    println!("even after {:?}, with {} moves: {:?}", joined.even_after, joined.moves.len(), joined.loads);
+    assert_eq!(joined.loads.iter().sum::<u64>(), joined.live as u64, "everybody is somewhere");
 }
 
 #[test]

@@ -25,7 +25,7 @@ coordinator's. Listening on anything but loopback demands one of the first two.
 A worker learns of the other coordinators from the main one, and goes to the next when that one fails. What it has learnt it keeps in its data directory, and at its next start tries those coordinators first, then the ones that are named with --coordinator. It keeps activities there, too, for clients and workers that missed them: a worker that is restarted still has them. It writes them behind, and synchronises once a second: a machine that loses power may lose the last second of them, which the other workers have. To move a worker to another network, give it another data directory.
 
 While no coordinator can be reached, a worker keeps trying and serves the clients that it has. SIGTERM and Ctrl-C end it when its \
-clients have received what was published.";
+clients have gone to other workers, or, where there is none, have received what was published.";
 
 /// Freshet's worker: carries client sessions, and passes activities on to its clients and to the other workers
 #[derive(Debug, Parser)]
@@ -59,6 +59,14 @@ pub struct Args {
     /// How long to keep activities in the data directory
     #[arg(long, value_name = "DURATION", default_value = "1day", value_parser = humantime::parse_duration)]
     pub retain_age: Duration,
+
+    /// How long an activity that came before others of its sender waits for them; 0s delivers whatever comes
+    #[arg(long, value_name = "DURATION", default_value = "500ms", value_parser = humantime::parse_duration)]
+    pub ordering_period: Duration,
+
+    /// How long a worker that is told to end (SIGTERM) waits for its clients to go to other workers
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub drain_timeout: Duration,
 
     /// How long the coordinator may be silent before the next one is asked; longer than the coordinators' --heartbeat
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = humantime::parse_duration)]
@@ -160,6 +168,13 @@ mod tests {
         for wrong in ["--retain-bytes 0", "--retain-bytes 1000kB", "--retain-bytes much", "--retain-age 0s"] {
             assert!(parse(&format!("worker {wrong}")).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_times_of_activities_are_the_networks_unless_told_otherwise() {
+        let args = parse("worker").unwrap();
+        let times = (args.ordering_period, args.drain_timeout);
+        assert_eq!(times, (common::limits::ORDERING_PERIOD, common::limits::DRAIN_TIMEOUT));
     }
 
     #[test]

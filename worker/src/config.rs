@@ -29,6 +29,10 @@ pub struct Config {
     pub retain_bytes: usize,
     /// For how long.
     pub retain_age: Duration,
+    /// How long an early activity waits for those before it.
+    pub ordering_period: Duration,
+    /// How long clients have to go to other workers when this one ends.
+    pub drain_timeout: Duration,
     /// After which silence the coordinator is taken to be gone.
     pub failure_timeout: Duration,
     /// The network secret.
@@ -48,6 +52,8 @@ impl Config {
             data_dir: args.data_dir.or_else(|| of_its_own(args.id.as_ref()?)),
             retain_bytes: args.retain_bytes.as_u64().try_into().unwrap_or(usize::MAX),
             retain_age: args.retain_age,
+            ordering_period: args.ordering_period,
+            drain_timeout: args.drain_timeout,
             failure_timeout: args.failure_timeout,
             listen: args.listen,
             advertise: args.advertise,

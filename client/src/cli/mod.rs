@@ -16,6 +16,7 @@ mod replay;
 mod send;
 mod status;
 mod tail;
+mod who;
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -50,6 +51,7 @@ pub async fn run(args: Args) -> Result<(), String> {
         Some(Command::Passwd(command)) => passwd::run(connection, command).await,
         Some(Command::RemoveUser(command)) => remove_user::run(connection, command).await,
         Some(Command::ForgetCoordinator(command)) => forget_coordinator::run(connection, command).await,
+        Some(Command::Who(command)) => who::run(connection, command).await,
         Some(Command::Status(command)) => status::run(connection, command).await,
         None if std::io::stdin().is_terminal() => interactive::run(connection).await,
         None => {
@@ -209,6 +211,7 @@ fn describe(event: &Event) -> Option<String> {
         }
         Event::Registered { existing: true }
         | Event::Resumed { recovered: true, .. }
+        | Event::Presence(_)
         | Event::Report(_)
         | Event::Unreported { .. }
         | Event::Servers(_)

@@ -10,6 +10,7 @@ use common::user::{Secret, Username};
 use common::wire::{Activity, ActivityBroadcast, Address, BackupEntry, Durability};
 
 use super::position::Position;
+use super::presence::Presence;
 
 /// Who wants a session, and where.
 #[derive(Clone, Debug)]
@@ -30,6 +31,8 @@ pub struct Config {
     pub start: Start,
     /// Whether to receive what was published while there was no connection. Who wants no activities can do without.
     pub resume: bool,
+    /// Whether to be told who else is online.
+    pub presence: bool,
     /// Seed of what the client draws at random: its pauses, and the key of a new session.
     pub seed: u64,
     /// Bounds.
@@ -95,6 +98,9 @@ pub struct Limits {
     pub longest_retry: Duration,
     /// How long a live connection may take nothing of what waits for it. Longer: it is given up.
     pub write_stall: Duration,
+    /// How long a worker may say nothing that tells us every [`limits::HEARTBEAT`] where else to go. Longer: it is gone or cut off, and
+    /// another one is asked.
+    pub silence: Duration,
     /// Activities that may be published ahead of their reports. Beyond: [`Client::has_room`](super::Client::has_room) says no.
     pub unreported_activities: usize,
     /// Bytes of such activities; the last one may exceed it by its own length. At five seconds for the slowest report, it is what
@@ -119,6 +125,7 @@ impl Default for Limits {
             redirects: 4,
             longest_retry: Duration::from_secs(60),
             write_stall: limits::WRITE_STALL,
+            silence: limits::HEARTBEAT * 3,
             unreported_activities: limits::UNREPORTED,
             unreported_bytes: 8 << 20,
             ack_every: 64,
@@ -168,6 +175,8 @@ pub enum Effect {
         /// What was received by now, or never will be; `None` where the server did not say of which network it is.
         position: Option<Position>,
     },
+    /// Who else is online, where that is wanted; everybody first, whenever the session is live.
+    Presence(Presence),
     /// What became of activities that were published. Each is reported once, in their order but where a worker died in between.
     Report(Report),
     /// These were written, in full or in part, to a server that gives no reports.

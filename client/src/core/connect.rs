@@ -21,6 +21,9 @@ const CAPABILITIES: [&str; 1] = ["backup_list"];
 /// The same at a worker.
 const WORKER_CAPABILITIES: [&str; 2] = ["backup_list", "session"];
 
+/// What we say there beside, where we want to know who else is online.
+const PRESENCE: &str = "presence";
+
 impl Client {
     pub(super) fn deadline_passed(&mut self, now: Time, actions: &mut Vec<Action>) {
         if self.deadline().is_none_or(|deadline| deadline > now) {
@@ -100,8 +103,9 @@ impl Client {
             return login;
         }
         let resume = self.receipt.resume();
+        let capabilities = WORKER_CAPABILITIES.into_iter().chain(self.config.presence.then_some(PRESENCE));
         Login {
-            capabilities: WORKER_CAPABILITIES.map(str::to_owned).into(),
+            capabilities: capabilities.map(str::to_owned).collect(),
             session: Some(self.key.clone()),
             resume: resume.map(|position| position.received().clone()),
             network: resume.map(|position| position.network().to_owned()),

@@ -19,6 +19,9 @@ use super::{Action, Client, Effect, Limits, State, login};
 /// Bytes of acknowledgements that wait together at most: one follows another only when that has been taken, or many activities later.
 const ACK_BYTES: usize = 4 << 10;
 
+/// Bytes of a question who is online. One waits at a time.
+const QUESTION_BYTES: usize = 1 << 10;
+
 /// The connection to the worker.
 #[derive(Debug)]
 pub(super) struct Live {
@@ -31,13 +34,20 @@ pub(super) struct Live {
     midway: bool,
     /// When to leave although not everything is reported; `None` where nobody wants to leave.
     leaving: Option<Time>,
+    /// When something was heard last from a server that tells us every few seconds where else to go, and so is never silent for long.
+    heard: Option<Time>,
 }
 
 impl Live {
     pub(super) fn deadline(&self, limits: &Limits) -> Option<Time> {
         // Where there is no room for an acknowledgement, it waits until something was taken.
         let ack = self.acks.due().filter(|_| self.has_room());
-        [self.stalls_at(limits), ack, self.leaving].into_iter().flatten().min()
+        [self.stalls_at(limits), self.silent_at(limits), ack, self.leaving].into_iter().flatten().min()
+    }
+
+    /// When the server has been silent for too long.
+    fn silent_at(&self, limits: &Limits) -> Option<Time> {
+        self.heard.map(|heard| heard + limits.silence)
     }
 
     /// When the server has taken nothing for too long.
@@ -78,13 +88,17 @@ impl Client {
         let leaving = self.leaving.then(|| now + self.config.limits.farewell);
         self.state = State::Live(Live {
             link,
-            outbox: Outbox::new(AHEAD_BYTES + FRAME_BYTES + ACK_BYTES),
+            outbox: Outbox::new(AHEAD_BYTES + FRAME_BYTES + ACK_BYTES + QUESTION_BYTES),
             knows_sessions,
             acks: Acks::default(),
             midway: false,
             leaving,
+            heard: None,
         });
         actions.push(Action::Effect(Effect::LoggedIn { server, address, after }));
+        if knows_sessions {
+            self.begin_presence(now, actions);
+        }
         self.say_on(now, actions);
     }
 
@@ -93,6 +107,9 @@ impl Client {
         match message {
             Message::ActivityBroadcast(broadcast) => self.broadcast(now, broadcast, actions),
             Message::BackupList(list) => {
+                if let State::Live(live) = &mut self.state {
+                    live.heard = Some(now);
+                }
                 if let Some(servers) = self.route.learn(now, list) {
                     actions.push(Action::Effect(Effect::Servers(servers.to_vec())));
                 }
@@ -100,6 +117,10 @@ impl Client {
             Message::ActivitySendingReport(report) if knows_sessions => self.reported(now, report, actions),
             Message::Resumed(resumed) if knows_sessions => self.resumed(resumed, actions),
             Message::Quit(quit) if knows_sessions => self.sent_away(now, link, quit, actions),
+            Message::NewClient(came) if self.config.presence => self.somebody_came(came, actions),
+            Message::ClientDisconnect(left) if self.config.presence => self.somebody_left(left, actions),
+            Message::WhoAnswer(answer) if self.config.presence => self.who_answered(now, answer, actions),
+            Message::PresenceMissed(_) if self.config.presence => self.presence_missed(now, actions),
             Message::Redirect(redirect) => self.move_on(now, link, redirect, actions),
             Message::InvalidMessage(invalid) => self.hang_up(now, login::reason(invalid.info), actions),
             Message::AuthenticationFail(failed) => self.hang_up(now, login::reason(failed.info), actions),
@@ -110,9 +131,11 @@ impl Client {
         }
     }
 
-    fn broadcast(&mut self, now: Time, broadcast: ActivityBroadcast, actions: &mut Vec<Action>) {
-        match (self.receipt.take(&broadcast), &broadcast.id) {
-            (Arrival::New, _) => actions.push(Action::Effect(Effect::Activity(broadcast))),
+    fn broadcast(&mut self, now: Time, mut broadcast: ActivityBroadcast, actions: &mut Vec<Action>) {
+        let arrival = self.receipt.take(&broadcast);
+        broadcast.late |= arrival == Arrival::Late;
+        match (arrival, &broadcast.id) {
+            (Arrival::New | Arrival::Late, _) => actions.push(Action::Effect(Effect::Activity(broadcast))),
             (Arrival::Repeated, Some(id)) => actions.push(Action::Effect(Effect::Repeated(id.clone()))),
             (Arrival::Repeated, None) | (Arrival::Duplicate, _) => {}
         }
@@ -123,6 +146,9 @@ impl Client {
     pub(super) fn count(&mut self, now: Time, actions: &mut Vec<Action>) {
         let limits = &self.config.limits;
         let State::Live(live) = &mut self.state else { return };
+        if let Some(heard) = &mut live.heard {
+            *heard = now;
+        }
         if live.knows_sessions {
             live.acks.received(now, limits.ack_after);
             if live.acks.wanted(now, limits.ack_every) {
@@ -280,6 +306,9 @@ impl Client {
         }
         if live.stalls_at(&self.config.limits).is_some_and(|stalled| stalled <= now) {
             return self.hang_up(now, "the server takes nothing any more".to_owned(), actions);
+        }
+        if live.silent_at(&self.config.limits).is_some_and(|silent| silent <= now) {
+            return self.hang_up(now, "the server went silent".to_owned(), actions);
         }
         self.say_on(now, actions);
     }

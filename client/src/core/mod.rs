@@ -23,6 +23,7 @@ mod live;
 mod login;
 mod outgoing;
 mod position;
+mod presence;
 mod receipt;
 mod route;
 #[cfg(test)]
@@ -44,6 +45,8 @@ use login::Step;
 use outgoing::Outgoing;
 pub use outgoing::{Unfit, one_line};
 pub use position::{Position, PositionError};
+use presence::Attendance;
+pub use presence::{Person, Presence};
 use receipt::Receipt;
 pub use route::coordinators;
 use route::{Route, Target};
@@ -59,6 +62,7 @@ pub struct Client {
     key: SessionKey,
     outgoing: Outgoing,
     receipt: Receipt,
+    attendance: Attendance,
     /// What is still to be registered.
     register: RegisterMode,
     /// Why the name could not be registered, while the log-in that settles whether it is ours is under way.
@@ -93,6 +97,7 @@ impl Client {
             key: session.key,
             outgoing: Outgoing::new(session.next, &config.limits),
             receipt: Receipt::new(config.start.clone(), config.resume),
+            attendance: Attendance::default(),
             register: config.register,
             not_registered: None,
             leaving: false,

@@ -54,6 +54,8 @@ pub(super) struct Receipt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arrival {
     New,
+    /// Others of its session that come after it came before: at another worker, to which it was late or to which this worker was cut off.
+    Late,
     /// It came before, under this very id.
     Duplicate,
     /// It came before under another id.
@@ -175,12 +177,17 @@ impl Receipt {
         let mark =
             self.sessions.entry(session).or_insert_with(|| Mark { numbers: Ranges::default(), heard: 0 });
         mark.heard = self.heard;
+        let is_late = mark.numbers.last().is_some_and(|last| last > number.0);
         let is_new = mark.numbers.insert(number.0);
         mark.numbers.bound(limits::GAPS);
         if self.sessions.len() > SESSIONS {
             self.forget();
         }
-        if is_new { Arrival::New } else { Arrival::Repeated }
+        match (is_new, is_late) {
+            (false, _) => Arrival::Repeated,
+            (true, true) => Arrival::Late,
+            (true, false) => Arrival::New,
+        }
     }
 
     /// An activity came that nobody wants handed up.

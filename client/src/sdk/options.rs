@@ -26,6 +26,8 @@ pub struct Options {
     pub reconnect: bool,
     /// Which activities to hand up.
     pub receive: Receive,
+    /// Whether to be told who else is online; by default not.
+    pub presence: bool,
     /// Which activities of before to receive; by default none.
     pub start: Start,
     /// Counts the activities that arrive. Sessions may share one.
@@ -46,6 +48,7 @@ impl Options {
             register: RegisterMode::No,
             reconnect: true,
             receive: Receive::Everything,
+            presence: false,
             start: Start::Now,
             received: Arc::default(),
             partial_budget: PartialBudget::default(),
@@ -100,6 +103,13 @@ impl Options {
         self
     }
 
+    /// Tells who else is online, with [`Event::Presence`](super::Event::Presence): everybody whenever the session is live, and then who
+    /// comes and goes.
+    pub fn presence(mut self) -> Self {
+        self.presence = true;
+        self
+    }
+
     /// Remembers the network's servers in this file, which is made where it is missing and belongs to this user alone. With it, the
     /// network is found although the coordinators named here are gone. It counts for these coordinators only; sessions may share it.
     pub fn remember(mut self, file: impl Into<PathBuf>) -> Self {
@@ -123,6 +133,7 @@ impl Options {
             register: self.register,
             reconnect: self.reconnect,
             session: Some(core::Session::new(random_key())),
+            presence: self.presence,
             start: self.start,
             resume: self.receive != Receive::Nothing,
             seed: common::boot::random_seed(),

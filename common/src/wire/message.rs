@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use super::client::*;
 use super::codec::{WireError, check_nesting};
+use super::presence::*;
 use super::server::*;
 use super::stream::*;
 use super::transfer::*;
@@ -79,6 +80,10 @@ messages! {
     ActivityRetrieved = "ACTIVITY_RETRIEVED",
     Resumed = "RESUMED",
     Quit = "QUIT",
+    Who = "WHO",
+    WhoAnswer = "WHO_ANSWER",
+    ClientDisconnect = "CLIENT_DISCONNECT",
+    PresenceMissed = "PRESENCE_MISSED",
     InvalidMessage = "INVALID_MESSAGE",
     Authenticate = "AUTHENTICATE",
     AuthenticateSuccess = "AUTHENTICATE_SUCCESS" | "AUTHENTICATE_SUCC" | "AUTHENTICATION_SUCCESS",

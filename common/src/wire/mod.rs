@@ -1,7 +1,7 @@
 //! The wire protocol: one JSON object a line, UTF-8, over TCP.
 //!
 //! [`Message`] is the closed enum of everything that may be said; the payloads lie in [`client`] (what clients and servers say
-//! to each other), [`server`] (what servers say among themselves), [`stream`] (reports, catching up, resuming) and [`transfer`] (users to a file and back). [`Lines`] cuts bytes into lines, [`Message::decode`] and
+//! to each other), [`server`] (what servers say among themselves), [`stream`] (reports, catching up, resuming), [`presence`] (who is online) and [`transfer`] (users to a file and back). [`Lines`] cuts bytes into lines, [`Message::decode`] and
 //! [`Message::encode_into`] turn lines into messages and back. `docs/protocol.md` is the reference, and a test holds it against
 //! these types.
 //!
@@ -13,6 +13,7 @@ pub mod client;
 mod codec;
 mod fields;
 mod message;
+pub mod presence;
 pub mod server;
 pub mod stream;
 pub mod transfer;
@@ -22,6 +23,7 @@ pub use client::*;
 pub use codec::{Lines, PartialBudget, WireError};
 pub use fields::{Address, AddressError, DEFAULT_COORDINATOR, Millis, Number};
 pub use message::Message;
+pub use presence::*;
 pub use server::*;
 pub use stream::*;
 pub use transfer::*;

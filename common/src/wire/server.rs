@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::fields::{Address, Millis, maybe_number, number};
+use super::presence::{Attached, PresenceKnown};
 use crate::epoch::{Epoch, Reign};
 use crate::id::{Incarnation, Seq, ServerId};
 use crate::position::Position;
@@ -83,14 +84,17 @@ pub struct AuthenticationFail {
     pub retry_after: Option<Millis>,
 }
 
-/// Worker → coordinator: a session began.
+/// Worker → coordinator, workers, and clients that want to know: a session began.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NewClient {
     /// Whose.
     pub username: Username,
-    /// How many clients the worker carries now, this one included.
-    #[serde(deserialize_with = "number")]
-    pub load: u64,
+    /// To the coordinator: how many clients the worker carries now, this one included.
+    #[serde(default, deserialize_with = "maybe_number", skip_serializing_if = "Option::is_none")]
+    pub load: Option<u64>,
+    /// To workers and clients: which, and where.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Attached>,
 }
 
 /// Worker → coordinator: a session ended.
@@ -407,6 +411,9 @@ pub struct Neighbours {
     /// The activities that the sender holds, and sends to who asks with ACTIVITY_RETRIEVE. Every second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holds: Option<Position>,
+    /// Of which workers the sender knows who their clients are, and how far; itself among them. Every second.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub presence: Vec<PresenceKnown>,
 }
 
 /// Operator → coordinator: how are you?

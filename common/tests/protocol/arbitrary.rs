@@ -119,6 +119,7 @@ fn between_clients_and_servers() -> Vec<BoxedStrategy<Message>> {
     ]
     .into_iter()
     .chain(of_sessions())
+    .chain(of_presence())
     .chain([kind(text(), |info| InvalidMessage { info })])
     .collect()
 }
@@ -153,6 +154,33 @@ fn of_sessions() -> Vec<BoxedStrategy<Message>> {
             (option::of(text()), option::of(any::<u64>()), option::of(text())),
             |(new_server_ip, new_server_port, token)| Quit { new_server_ip, new_server_port, token },
         ),
+    ]
+}
+
+fn of_presence() -> Vec<BoxedStrategy<Message>> {
+    let client =
+        (any::<u64>(), username(), session(), wall()).prop_map(|(attachment, username, session, since)| {
+            PresentClient { attachment, username, session, since }
+        });
+    vec![
+        kind(option::of(place()), |after| Who { after }),
+        kind(
+            (place(), any::<u64>(), vec(client, 0..3), option::of(place())),
+            |(Place { worker, incarnation, attachment: after }, change, clients, next)| WhoAnswer {
+                worker,
+                incarnation,
+                after,
+                change,
+                clients,
+                next,
+            },
+        ),
+        kind((username(), attached(), any::<u64>()), |(username, at, change)| ClientDisconnect {
+            username,
+            at,
+            change,
+        }),
+        kind(Just(()), |()| PresenceMissed {}),
     ]
 }
 
@@ -193,7 +221,9 @@ fn among_servers() -> Vec<BoxedStrategy<Message>> {
             },
         ),
         kind((text(), option::of(millis())), |(info, retry_after)| AuthenticationFail { info, retry_after }),
-        kind((username(), any::<u64>()), |(username, load)| NewClient { username, load }),
+        kind((username(), option::of(any::<u64>()), option::of(attached())), |(username, load, at)| {
+            NewClient { username, load, at }
+        }),
         kind(any::<u64>(), |load| DeLoad { load }),
         kind((any::<u64>(), any::<u64>(), any::<bool>()), |(load, movable, recovering)| ServerLoad {
             load,
@@ -289,12 +319,15 @@ fn among_workers() -> Vec<BoxedStrategy<Message>> {
             succ_count,
         },
     );
+    let known =
+        (place(), millis()).prop_map(|(Place { worker, incarnation, attachment: change }, silent)| {
+            PresenceKnown { worker, incarnation, change, silent }
+        });
     vec![
-        kind((vec(id(), 0..3), seq(), option::of(position())), |(links, next, holds)| Neighbours {
-            links,
-            next,
-            holds,
-        }),
+        kind(
+            (vec(id(), 0..3), seq(), option::of(position()), vec(known, 0..3)),
+            |(links, next, holds, presence)| Neighbours { links, next, holds, presence },
+        ),
         kind((id(), any::<u64>(), vec(count, 0..3)), |(worker, incarnation, counts)| ActivitySuccInfo {
             worker,
             incarnation: Incarnation(incarnation),

@@ -81,6 +81,23 @@ fn between_clients_and_servers() -> Vec<Message> {
         ActivityRetrieved { request: 1, activities: vec![broadcast()], done: true }.into(),
         Resumed { recovered: true, gaps: position(), position: position() }.into(),
         Quit::to(address(), Some("v1.a.b".into())).into(),
+        Who { after: Some(place()) }.into(),
+        WhoAnswer {
+            worker: id(),
+            incarnation: Incarnation(7),
+            after: 1,
+            change: 2,
+            clients: vec![PresentClient {
+                attachment: 2,
+                username: username("ann"),
+                session: session(),
+                since: WallMillis(5),
+            }],
+            next: Some(place()),
+        }
+        .into(),
+        ClientDisconnect { username: username("ann"), at: attached(), change: 3 }.into(),
+        PresenceMissed {}.into(),
         InvalidMessage { info: "what?".into() }.into(),
     ]
 }
@@ -108,7 +125,7 @@ fn among_servers() -> Vec<Message> {
         }
         .into(),
         AuthenticationFail { info: "no".into(), retry_after: Some(Millis(1)) }.into(),
-        NewClient { username: username("ann"), load: 1 }.into(),
+        NewClient { username: username("ann"), load: Some(1), at: Some(attached()) }.into(),
         DeLoad { load: 1 }.into(),
         ServerLoad { load: 1, movable: 1, recovering: true }.into(),
         SynchronisedNewServer { server: server(), update: Some(1) }.into(),
@@ -175,7 +192,18 @@ fn among_coordinators() -> Vec<Message> {
 
 fn among_workers() -> Vec<Message> {
     vec![
-        Neighbours { links: vec![id()], next: Seq(1), holds: Some(position()) }.into(),
+        Neighbours {
+            links: vec![id()],
+            next: Seq(1),
+            holds: Some(position()),
+            presence: vec![PresenceKnown {
+                worker: id(),
+                incarnation: Incarnation(7),
+                change: 2,
+                silent: Millis(1),
+            }],
+        }
+        .into(),
         ActivitySuccInfo {
             worker: id(),
             incarnation: Incarnation(7),
@@ -300,6 +328,14 @@ fn standing() -> Standing {
 
 fn session() -> SessionId {
     SessionKey::new(7).session(&username("ann"))
+}
+
+fn place() -> Place {
+    Place { worker: id(), incarnation: Incarnation(7), attachment: 2 }
+}
+
+fn attached() -> Attached {
+    Attached { place: place(), session: session(), since: WallMillis(5) }
 }
 
 fn position() -> Position {

@@ -48,7 +48,7 @@ impl Coordinator {
             return self.refuse(turn, link, Asked::ChangeSecret, &refusal);
         }
         let asker = Asker::Owner { link, digest: Digest::of(&new) };
-        let job = self.jobs.start(HashJob::Hash { username: username.clone() });
+        let job = self.jobs.start(HashJob::Hash { link, username: username.clone() });
         self.registry.hold(turn.now.time, username, Some(registration), asker, job);
         if let Some(known) = self.links.get_mut(link) {
             known.party = Party::Holding;

@@ -195,7 +195,7 @@ impl Default for Limits {
     }
 }
 
-/// What a coordinator is told beside the network. Every job is answered exactly once.
+/// What a coordinator is told beside the network. Every job is answered exactly once, but for what is cancelled.
 #[derive(Debug)]
 pub enum Input {
     /// The answer to [`Effect::Hash`].
@@ -246,6 +246,12 @@ pub enum Effect {
         secret: Secret,
         /// What it should match.
         hash: PasswordHash,
+    },
+    /// Nobody waits for this hash or verification any more: where it has not begun, it is not to be done, and not answered. An answer
+    /// that comes all the same is ignored.
+    Cancel {
+        /// Which job.
+        job: JobId,
     },
     /// Write this to disk, all or none, and have it survive a crash before answering. At most one change is outstanding.
     Persist {

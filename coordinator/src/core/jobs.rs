@@ -1,7 +1,7 @@
 //! What was asked of other threads and has not been answered.
 //!
-//! **Invariant:** every number is used once, and every job is answered once. A job outlives the connection that it was started
-//! for: its work cannot be called back, so it counts towards the bound until its answer comes.
+//! **Invariant:** every number is used once. A password hash ends with its answer, or with the connection that it was started for: then
+//! it is cancelled, and an answer that was under way is nobody's.
 
 use std::collections::BTreeMap;
 
@@ -19,8 +19,8 @@ pub(super) struct Jobs {
 /// What a password hash is for.
 #[derive(Debug)]
 pub(super) enum HashJob {
-    /// To store it with this held name; the registry knows for whom.
-    Hash { username: Username },
+    /// To store it with this name, which is held for whoever is at the other end.
+    Hash { link: LinkId, username: Username },
     /// To see who somebody is.
     Verify(Verification),
 }
@@ -39,6 +39,14 @@ pub(super) struct Verification {
     pub(super) tried: usize,
 }
 
+impl HashJob {
+    fn link(&self) -> LinkId {
+        match self {
+            HashJob::Hash { link, .. } | HashJob::Verify(Verification { link, .. }) => *link,
+        }
+    }
+}
+
 impl Jobs {
     /// The number of a new job.
     pub(super) fn number(&mut self) -> JobId {
@@ -53,9 +61,16 @@ impl Jobs {
         job
     }
 
-    /// The answer has come.
-    pub(super) fn finish(&mut self, job: JobId) -> HashJob {
-        self.hashes.remove(&job).expect("every job is answered once")
+    /// The answer has come. `None` where it was cancelled.
+    pub(super) fn finish(&mut self, job: JobId) -> Option<HashJob> {
+        assert!(job.0 <= self.started, "what is answered was asked for");
+        self.hashes.remove(&job)
+    }
+
+    /// Whoever was at the other end of `link` is gone: forgets the password hash that was asked for it, if there is one.
+    pub(super) fn cancel(&mut self, link: LinkId) -> Option<(JobId, HashJob)> {
+        let (&job, _) = self.hashes.iter().find(|(_, hash)| hash.link() == link)?;
+        self.hashes.remove(&job).map(|hash| (job, hash))
     }
 
     /// Password hashes outstanding.

@@ -445,6 +445,7 @@ impl Coordinator {
             Party::Worker(worker) => self.worker_lost(turn, &worker.id, link),
             Party::Peer(number) | Party::Greeting(number) => self.peer_closed(turn, *number, link),
             Party::Asked(id) => self.asked_gone(id, link),
+            Party::Verifying { .. } | Party::Holding => self.cancel_hash(turn, link),
             Party::Operator => self.imports.retain(|importing| importing.link != link),
             _ => {}
         }

@@ -28,7 +28,7 @@ impl Coordinator {
         if self.registry.get(&username).is_some() {
             return self.verify(turn, link, username, request.secret, Purpose::Register(digest));
         }
-        let job = self.jobs.start(HashJob::Hash { username: username.clone() });
+        let job = self.jobs.start(HashJob::Hash { link, username: username.clone() });
         self.registry.hold(turn.now.time, username, None, Asker::Client { link, digest }, job);
         if let Some(known) = self.links.get_mut(link) {
             known.party = Party::Holding;

@@ -242,6 +242,14 @@ impl Registry {
         }
     }
 
+    /// The hash of a held name's secret will not come: the name is released, where it is still held for this job.
+    pub(super) fn hash_cancelled(&mut self, username: &Username, job: JobId) {
+        let hold = self.holds.get(username);
+        if hold.is_some_and(|hold| matches!(hold.stage, Stage::Hashing { job: held, .. } if held == job)) {
+            self.holds.remove(username);
+        }
+    }
+
     /// Holds a name of which all is known: its record, without a secret that of a removed user, goes into the next batch.
     pub(super) fn hold_ready(
         &mut self,

@@ -63,7 +63,8 @@ impl Coordinator {
             }
             Rejection::Taken(address) => {
                 let info = format!(
-                    "a worker called {id} lives already, at {address}: if this one has a copy of its data directory, give it                      an id of its own"
+                    "a worker called {id} lives already, at {address}: if this one has a copy of its data directory, \
+                     give it an id of its own"
                 );
                 warn!(worker = %id, "refused a second worker with the id of one that lives at {address}");
                 let retry_after = Some(self.retry_after());
@@ -93,7 +94,9 @@ impl Coordinator {
         match message {
             Message::NewClient(arrived) => {
                 self.placement.arrived(id, &arrived.username);
-                self.placement.set_load(id, arrived.load);
+                if let Some(load) = arrived.load {
+                    self.placement.set_load(id, load);
+                }
             }
             Message::DeLoad(load) => self.placement.set_load(id, load.load),
             Message::ServerLoad(load) => self.placement.take_load(id, &load),

@@ -21,8 +21,9 @@ impl Coordinator {
     /// The hash of a secret that is to be stored has come.
     pub(super) fn hashed(&mut self, turn: &mut Turn<'_>, job: JobId, hash: PasswordHash) {
         match self.jobs.finish(job) {
-            HashJob::Hash { username } => self.registry.hashed(username, job, hash),
-            HashJob::Verify(_) => unreachable!("what is verified is not hashed"),
+            Some(HashJob::Hash { username, .. }) => self.registry.hashed(username, job, hash),
+            Some(HashJob::Verify(_)) => unreachable!("what is verified is not hashed"),
+            None => {}
         }
         self.propose_next(turn);
     }

@@ -43,12 +43,14 @@ impl Coordinator {
 
     /// The verdict on a secret has come.
     pub(super) fn verified(&mut self, turn: &mut Turn<'_>, job: JobId, matches: bool) {
-        let HashJob::Verify(verification) = self.jobs.finish(job) else {
-            unreachable!("what is hashed is not verified")
+        let verification = match self.jobs.finish(job) {
+            Some(HashJob::Verify(verification)) => verification,
+            Some(HashJob::Hash { .. }) => unreachable!("what is hashed is not verified"),
+            None => return,
         };
         let Some(verification) = self.try_next(turn, verification, matches) else { return };
         let Verification { link, username, changed, tried, .. } = verification;
-        let Some(known) = self.links.get_mut(link) else { return };
+        let known = self.links.get_mut(link).expect("what was asked for is cancelled when its link goes");
         let idle = Party::Stranger { deadline: turn.now.time, proven: None };
         let Party::Verifying { purpose, .. } = std::mem::replace(&mut known.party, idle) else {
             unreachable!("a link goes nowhere while its secret is verified")
@@ -92,6 +94,16 @@ impl Coordinator {
         let job = self.jobs.start(HashJob::Verify(Verification { tried: last.tried + 1, ..last }));
         turn.actions.push(Action::Effect(Effect::Verify { job, secret, hash }));
         None
+    }
+
+    /// Whoever was at the other end is gone. What has not been hashed or verified for it need not be any more, and the name that was held
+    /// meanwhile is released: in an overload, the time is better spent on those who still wait.
+    pub(super) fn cancel_hash(&mut self, turn: &mut Turn<'_>, link: LinkId) {
+        let Some((job, hash)) = self.jobs.cancel(link) else { return };
+        if let HashJob::Hash { username, .. } = hash {
+            self.registry.hash_cancelled(&username, job);
+        }
+        turn.actions.push(Action::Effect(Effect::Cancel { job }));
     }
 
     /// The client at the other end is this user.

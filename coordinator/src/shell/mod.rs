@@ -78,10 +78,13 @@ fn perform(effect: Effect, hasher: &Hasher, disk: &Disk, inputs: &UnboundedSende
     // Nobody listens any more where the machine has exited: then nobody misses the answer either.
     let answer = move |input| drop(inputs.send(input));
     match effect {
-        Effect::Hash { job, secret } => hasher.hash(secret, move |hash| answer(Input::Hashed { job, hash })),
-        Effect::Verify { job, secret, hash } => {
-            hasher.verify(secret, hash, move |matches| answer(Input::Verified { job, matches }));
+        Effect::Hash { job, secret } => {
+            hasher.hash(job, secret, move |hash| answer(Input::Hashed { job, hash }))
         }
+        Effect::Verify { job, secret, hash } => {
+            hasher.verify(job, secret, hash, move |matches| answer(Input::Verified { job, matches }));
+        }
+        Effect::Cancel { job } => hasher.cancel(job),
         Effect::Persist { job, change } => disk.write(job, change),
     }
 }

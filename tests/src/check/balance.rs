@@ -5,8 +5,13 @@ use super::{Ledger, Scene, Verdict};
 use crate::sim::ProcessId;
 use crate::sim::node::Node;
 
-/// Whether every load is what it should be. It may take a while after the last change: heartbeats, reservations.
+/// Whether every load is what it should be, and nobody is expected anywhere. It may take a while after the last change: heartbeats, reservations.
 pub fn loads(scene: &Scene<'_>, ledger: &Ledger) -> Verdict {
+    loads_but_for_expected(scene, ledger, 0)
+}
+
+/// The same where so many may be expected: clients that were told to move, or that a worker was told to move and has not.
+pub fn loads_but_for_expected(scene: &Scene<'_>, ledger: &Ledger, most: u64) -> Verdict {
     let main = scene.main().ok_or("there is no main coordinator")?;
     let status = scene.coordinator(main).ok_or("the main coordinator is down")?.status(false);
     let workers: Vec<_> = status.workers.iter().filter(|worker| worker.connected).collect();
@@ -20,7 +25,7 @@ pub fn loads(scene: &Scene<'_>, ledger: &Ledger) -> Verdict {
         let Some(seen) = workers.iter().find(|worker| worker.server.address == process.address) else {
             return Err(format!("the coordinator does not know {}", process.name));
         };
-        if (own, seen.load, seen.expected) != (truth, truth, 0) {
+        if (own, seen.load) != (truth, truth) || seen.expected > most {
             return Err(format!(
                 "{} carries {truth} clients, says {own}, and the coordinator believes in {} and expects {}",
                 process.name, seen.load, seen.expected

@@ -1,5 +1,5 @@
-//! While nothing is wrong, every activity that a worker takes reaches everybody who was logged in before and stays for a moment. What is lost
-//! with a connection that breaks is not promised yet. And where nothing is wrong from beginning to end, workers take whatever is published,
+//! While nothing is wrong, every activity that a worker takes reaches everybody who was logged in before and stays for a moment. What else
+//! is promised to clients of ours, `delivery` looks at. And where nothing is wrong from beginning to end, workers take whatever is published,
 //! what its sender published last before it logged out included.
 
 use std::time::Duration;
@@ -39,7 +39,9 @@ impl Check for Completeness {
                 let stayed = session.ended.unwrap_or(scene.now) > until;
                 let due =
                     session.since < accepted.at && stayed && scene.role(session.client).is_honest_client();
-                let received = ledger.received.get(conn).is_some_and(|received| received.contains(tag));
+                let handed = ledger.handed(session.client, tag);
+                let received =
+                    handed || ledger.received.get(conn).is_some_and(|received| received.contains(tag));
                 if due && !received {
                     let client = scene.name(session.client);
                     return Err(format!(

@@ -8,6 +8,7 @@ use common::wire::{Activity, ChangeSecret, Durability, Login, Message, Register,
 use serde::Deserialize;
 
 use super::Scene;
+use super::stream::Stream;
 use crate::sim::cast::Role;
 use crate::sim::coverage::Coverage;
 use crate::sim::node::Effect;
@@ -45,6 +46,8 @@ pub struct Session {
 /// A log-in as a server heard it.
 #[derive(Clone, Debug)]
 pub struct Attempt {
+    /// Who heard it.
+    pub server: ProcessId,
     /// What it said.
     pub login: Login,
     /// When that was.
@@ -130,6 +133,8 @@ pub struct Ledger {
     pub acks: Vec<Ack>,
     /// When each coordinator last began to reign.
     pub reigns: BTreeMap<ProcessId, Time>,
+    /// Activities: who has them, and what their senders were told.
+    pub stream: Stream,
     /// Servers that were told to drain, by process and run.
     pub draining: BTreeSet<(ProcessId, u32)>,
 }
@@ -142,6 +147,7 @@ impl Ledger {
 
     /// A process is dead: its sessions are over.
     pub fn died(&mut self, id: ProcessId, now: Time) {
+        self.stream.died(id, now);
         for session in self.sessions.values_mut() {
             if session.client == id || session.worker == id {
                 session.ended.get_or_insert(now);
@@ -154,20 +160,30 @@ impl Ledger {
         self.sessions.iter().filter(|(_, session)| session.ended.is_none())
     }
 
-    /// Who of `clients` has not received which of `tags` over the session that it has now.
+    /// Whether an activity was handed up to a client of ours in the session that it has, or had last.
+    pub fn handed(&self, client: ProcessId, tag: &Tag) -> bool {
+        let sessions = self.stream.listeners.range((client, 0)..=(client, u32::MAX));
+        sessions.last().is_some_and(|(_, listener)| listener.handed.contains_key(tag))
+    }
+
+    /// Who of `clients` has not received which of `tags`: a client of ours in the session that it has, another over its connection.
     pub fn not_received(&self, clients: &[ProcessId], tags: &[Tag]) -> Option<String> {
         clients.iter().find_map(|client| {
             let Some((conn, _)) = self.open_sessions().find(|(_, session)| session.client == *client) else {
                 return Some(format!("{client:?} has no session"));
             };
             let received = self.received.get(conn);
-            let missing = tags.iter().find(|tag| !received.is_some_and(|received| received.contains(tag)))?;
+            let has = |tag: &Tag| {
+                received.is_some_and(|received| received.contains(tag)) || self.handed(*client, tag)
+            };
+            let missing = tags.iter().find(|tag| !has(tag))?;
             Some(format!("{client:?} has not received {missing:?} over {conn:?}"))
         })
     }
 
     /// Writes down what has just happened.
     pub(super) fn observe(&mut self, scene: &Scene<'_>, seen: &Seen<Effect>, coverage: &mut Coverage) {
+        self.stream.observe(scene, seen, coverage);
         match seen {
             Seen::Received { at, from, conn, message, .. } => {
                 self.received(scene, (*at, *from, *conn), message, coverage)
@@ -235,7 +251,7 @@ impl Ledger {
         match message {
             Message::Login(login) if by_server => {
                 let wall = scene.world[at].clocks(scene.now).wall;
-                self.attempts.insert(conn, Attempt { login: login.clone(), at: scene.now, wall });
+                self.attempts.insert(conn, Attempt { server: at, login: login.clone(), at: scene.now, wall });
             }
             Message::LoginSuccess(_) if !by_server && scene.role(from) == Role::Worker => {
                 let again = self.sessions.values().any(|session| session.client == at);
@@ -245,7 +261,7 @@ impl Ledger {
             }
             Message::ActivityMessage(message) if by_server => {
                 if let Some(tag) = Tag::of(&message.activity) {
-                    self.accepted.insert(tag, Accepted { conn, at: scene.now });
+                    self.accepted.entry(tag).or_insert(Accepted { conn, at: scene.now });
                 }
             }
             Message::ActivityBroadcast(broadcast) if !by_server => {

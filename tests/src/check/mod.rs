@@ -3,8 +3,13 @@
 //!
 //! | checker | holds that |
 //! | --- | --- |
-//! | [`duplicates`] | no activity comes twice over one connection of a client |
-//! | [`order`] | what a sender sent over one connection comes in the order in which it was sent, over every connection |
+//! | [`duplicates`] | no activity is handed up twice by a session of a client of ours, or comes twice over a connection of a classic one |
+//! | [`order`] | what a session published comes in that order, but for what is marked late, and no gap goes without a word |
+//! | [`delivery`] | what some worker has held all the time reaches every client that was there before, and is still or again |
+//! | [`reports`] | one report an activity, in order, that adds up and claims no more than is true; exact where nothing is wrong |
+//! | [`gaps`] | what a client is told is lost, nobody within reach has |
+//! | [`positions`] | where a client is only grows |
+//! | [`mod@logs`] | once all is well, all workers hold the same |
 //! | [`authentic`] | every activity was published, and is what its sender wrote, with the right `authenticated_user` |
 //! | [`completeness`] | while nothing breaks, every published activity is taken and reaches everybody who is logged in, whichever links are missing |
 //! | [`past`] | nothing comes to a session that others had got before it began |
@@ -35,30 +40,38 @@ mod balance;
 mod completeness;
 mod convergence;
 mod copies;
+mod delivery;
 mod duplicates;
 mod durability;
 mod epochs;
 mod fencing;
 mod framing;
+mod gaps;
 mod ledger;
 mod listing;
 mod login;
+mod logs;
 mod mains;
 mod messages;
 mod order;
 mod past;
 mod patience;
 mod placement;
+mod positions;
 mod quorum;
 mod refusals;
 mod registration;
 mod removal;
 mod repeats;
+mod reports;
+mod stream;
 mod takeovers;
 
-pub use balance::{evenness, loads};
+pub use balance::{evenness, loads, loads_but_for_expected};
 pub use convergence::whole;
 pub use ledger::{Ledger, Session, Tag};
+pub use logs::logs;
+pub use stream::{Life, Stream};
 
 use common::time::Time;
 use common::wire;
@@ -196,6 +209,10 @@ impl Watch {
             ("completeness", Box::new(completeness::Completeness::new(plan.is_calm()))),
             ("past", Box::<past::Past>::default()),
             ("patience", Box::<patience::Patience>::default()),
+            ("delivery", Box::new(delivery::Delivery::new(plan.is_calm(), plan.log_bytes.is_some()))),
+            ("reports", Box::new(reports::Reports::new(plan.weather.slowest() * 8, plan.workers))),
+            ("gaps", Box::<gaps::Gaps>::default()),
+            ("positions", Box::<positions::Positions>::default()),
             ("copies", Box::new(copies::Copies::new(plan.workers))),
             ("registration", Box::<registration::Registration>::default()),
             ("login", Box::<login::Login>::default()),

@@ -26,7 +26,8 @@ impl Check for Past {
     fn observe(&mut self, scene: &Scene<'_>, _: &Ledger, seen: &Seen<Effect>, _: &mut Coverage) -> Verdict {
         let Seen::Received { at, conn, message, .. } = seen else { return Ok(()) };
         match message {
-            Message::Login(_) => {
+            // Who resumes asks for what was before.
+            Message::Login(login) if login.resume.is_none() && login.last.is_none() => {
                 self.asked.entry(*conn).or_insert(((*at, scene.world[*at].run), scene.now));
                 Ok(())
             }

@@ -15,6 +15,7 @@ use super::making::{blank_group, server_id};
 use super::mischief::{self, Mischief};
 use super::node::Node;
 use super::plan::Plan;
+use super::segments::Segments;
 use super::{ProcessId, World};
 
 /// How long tokens are valid here: short, so that some expire within a run.
@@ -72,6 +73,10 @@ pub struct Cast {
     pub users: BTreeMap<ProcessId, User>,
     /// What workers keep from one run to the next.
     pub remembered: BTreeMap<ProcessId, Remembered>,
+    /// The disks of workers that have one, by their names.
+    pub segments: BTreeMap<ServerId, Segments>,
+    /// What each worker that runs, or ran last, is called.
+    pub worker_names: BTreeMap<ProcessId, ServerId>,
     /// The coordinators that clients have learnt of, in the order in which to try them.
     pub learnt: BTreeMap<ProcessId, Vec<Address>>,
     roles: Vec<Role>,
@@ -99,6 +104,8 @@ impl Cast {
             workers,
             users: BTreeMap::new(),
             remembered: BTreeMap::new(),
+            segments: BTreeMap::new(),
+            worker_names: BTreeMap::new(),
             learnt: BTreeMap::new(),
             roles,
             plan: plan.clone(),

@@ -10,6 +10,7 @@ use coordinator::core::Change;
 use super::faults::Kind;
 use super::node::{Effect, Input, Node};
 use super::scenario::{Own, Scenario};
+use super::segments::Segments;
 use super::{ProcessId, disk};
 
 impl Scenario {
@@ -30,9 +31,18 @@ impl Scenario {
                 self.cast.remembered.insert(at, remembered);
                 return;
             }
-            Effect::Worker(OfWorker::Segment(_)) => unreachable!("workers have no disk here"),
+            Effect::Worker(OfWorker::Segment(request)) => {
+                let Some(disk) = self.disk_of(at) else { return };
+                disk.request(request);
+                let after = Duration::from_millis(self.rng.u64(1..30));
+                let run = self.world[at].run;
+                return self.own.push(self.world.now() + after, Own::SegmentDone(at, run));
+            }
             Effect::Coordinator(OfCoordinator::Persist { job, change }) => {
                 return self.write(at, job, change);
+            }
+            Effect::Coordinator(OfCoordinator::Cancel { job }) | Effect::Worker(OfWorker::Cancel { job }) => {
+                return self.cancel(at, job);
             }
             Effect::Coordinator(OfCoordinator::Hash { job, secret }) => {
                 Input::Coordinator(ToCoordinator::Hashed { job, hash: self.hash(&secret) })
@@ -50,6 +60,18 @@ impl Scenario {
         let after = if self.plan.instant { 0 } else { self.rng.u64(3..40) };
         let after = Duration::from_millis(after);
         self.own.push(self.world.now() + after, Own::Answer { to: at, run: self.world[at].run, input });
+    }
+
+    /// By lot, what is cancelled has begun, and is answered all the same.
+    fn cancel(&mut self, at: ProcessId, job: JobId) {
+        let run_of_it = self.world[at].run;
+        if !self.plan.instant && self.rng.bool() {
+            self.coverage.add("hashes cancelled before they began", 1);
+            self.own.retain(|own| {
+                !matches!(own, Own::Answer { to, run, input }
+                    if (*to, *run) == (at, run_of_it) && hash_job(input) == Some(job))
+            });
+        }
     }
 
     fn hash(&mut self, secret: &Secret) -> PasswordHash {
@@ -70,6 +92,30 @@ impl Scenario {
         }
     }
 
+    /// The disk of a worker, where it has one.
+    fn disk_of(&mut self, at: ProcessId) -> Option<&mut Segments> {
+        self.cast.segments.get_mut(self.cast.worker_names.get(&at)?)
+    }
+
+    /// A worker's disk has done what it was asked for, unless the worker is gone.
+    pub(super) fn segment_done(&mut self, at: ProcessId, run: u32) {
+        let now = self.world.now();
+        if self.world[at].run != run {
+            return;
+        }
+        let Some((segment, frames)) = self.disk_of(at).and_then(|disk| disk.complete(now)) else { return };
+        let input = Input::Worker(worker::core::Input::Segment { segment, frames });
+        self.world.input(at, run, input);
+    }
+
+    /// A worker is about to go: some of what it was writing is written.
+    pub(super) fn leave_disk(&mut self, at: ProcessId) {
+        let (now, mut rng) = (self.world.now(), self.rng.fork());
+        if let Some(disk) = self.disk_of(at) {
+            disk.crash(now, &mut rng);
+        }
+    }
+
     /// A disk has done what it can, unless the coordinator that asked is gone.
     pub(super) fn written(&mut self, at: ProcessId, run: u32, job: JobId) {
         if self.world[at].run != run || !self.world[at].is_up() {
@@ -87,6 +133,7 @@ impl Scenario {
 
     /// Takes the counters of a worker before it goes.
     pub(super) fn harvest(&mut self, id: ProcessId) {
+        self.leave_disk(id);
         let Some(worker) = self.world[id].machine.as_ref().and_then(Node::worker) else { return };
         let dropped = worker.dropped();
         self.coverage.add("clients dropped for falling behind", dropped.fell_behind);
@@ -152,5 +199,16 @@ impl Scenario {
                 format!("{} has upstream: {}, neighbours: {neighbours:?}", process.name, worker.upstream())
             })
         })
+    }
+}
+
+/// Which hash or verification this is the answer to.
+fn hash_job(input: &Input) -> Option<JobId> {
+    use coordinator::core::Input as ToCoordinator;
+    use worker::core::Input as ToWorker;
+    match input {
+        Input::Coordinator(ToCoordinator::Hashed { job, .. } | ToCoordinator::Verified { job, .. })
+        | Input::Worker(ToWorker::Hashed { job, .. } | ToWorker::Verified { job, .. }) => Some(*job),
+        _ => None,
     }
 }

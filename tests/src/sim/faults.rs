@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::cast::Role;
 use super::control::Crash;
+use super::node::Node;
 use super::scenario::{Own, Scenario};
 use super::{ConnId, ProcessId};
 
@@ -44,6 +45,8 @@ pub enum Kind {
     /// The network falls into parts, with clients and workers in each.
     Partition,
     CoordinatorClockJumps,
+    /// All workers, one after the other, are told to leave, and come back.
+    WorkersRoll,
 }
 
 impl Kind {
@@ -80,6 +83,19 @@ impl Kind {
         Kind::LooseContact,
         Kind::Partition,
         Kind::CoordinatorClockJumps,
+    ];
+
+    /// Those that make activities take other ways.
+    pub const OF_STREAM: [Kind; 9] = [
+        Kind::WorkerDies,
+        Kind::WorkerPauses,
+        Kind::WorkerDrains,
+        Kind::WorkersRoll,
+        Kind::ServersCutOff,
+        Kind::ClientCutOff,
+        Kind::ClientVanishes,
+        Kind::ConnectionBreaks,
+        Kind::Partition,
     ];
 }
 
@@ -173,7 +189,27 @@ impl Scenario {
                 self.loosen(coordinator, spared, times);
             }
             Kind::Partition => self.divide(),
+            Kind::WorkersRoll => {
+                self.coverage.add("rolling restarts", 1);
+                self.roll(0);
+            }
         }
+    }
+
+    /// The worker of this number is told to leave as soon as the one before is back, and so on to the last.
+    pub(super) fn roll(&mut self, number: usize) {
+        let Some(&worker) = self.cast.workers.get(number) else { return };
+        let previous = number.checked_sub(1).map(|previous| self.cast.workers[previous]);
+        let is_back = |id: ProcessId| {
+            self.world[id].machine.as_ref().and_then(Node::worker).is_some_and(|it| !it.recovers())
+        };
+        let next = if previous.is_none_or(is_back) {
+            self.drain(worker, "servers drained");
+            number + 1
+        } else {
+            number
+        };
+        self.own.push(self.world.now() + Duration::from_millis(500), Own::Roll(next));
     }
 
     /// Ends one fault.
@@ -213,6 +249,9 @@ impl Scenario {
     /// Starts a process that is down.
     pub(super) fn start(&mut self, id: ProcessId) {
         self.ways.trouble_with(id, self.world.now());
+        if let Some(user) = self.cast.users.get_mut(&id) {
+            user.away = false;
+        }
         self.cast.start(&mut self.world, id, &self.disks);
     }
 

@@ -7,6 +7,7 @@ use common::token::TokenKey;
 use common::user::Secret;
 use common::wire::Address;
 use coordinator::core::{Coordinator, Group};
+use worker::core::segment::Kept;
 use worker::core::{Remembered, Worker};
 
 use super::cast::{Cast, NETWORK_SECRET, Role, TOKEN_LIFE};
@@ -35,7 +36,16 @@ impl Cast {
                 // What it remembers is a cache: a worker without one must find the network, too.
                 let known = self.remembered.get(&id).filter(|_| !another && self.rng.u8(..4) > 0);
                 let remembered = known.cloned().unwrap_or_default();
-                world.start(id, |now| self.make_worker(now, &name, address, coordinators, remembered, seed));
+                self.worker_names.insert(id, server_id(&name));
+                let time = world.now();
+                let kept = self.plan.worker_disks.then(|| {
+                    let disk = self.segments.entry(server_id(&name)).or_default();
+                    disk.finish(time);
+                    disk.kept(time, self.plan.log_bytes.unwrap_or(usize::MAX))
+                });
+                world.start(id, |now| {
+                    self.make_worker(now, &name, address, coordinators, remembered, kept, seed)
+                });
             }
             Role::Client => {
                 let config = client::core::Config {
@@ -51,6 +61,7 @@ impl Cast {
                     session: None,
                     start: Default::default(),
                     resume: true,
+                    presence: false,
                     seed,
                     limits: Default::default(),
                 };
@@ -107,6 +118,7 @@ impl Cast {
         Node::Coordinator(Box::new(Coordinator::new(now, config, recovered)))
     }
 
+    #[expect(clippy::too_many_arguments, reason = "each is what a shell finds somewhere else")]
     fn make_worker(
         &self,
         now: Now,
@@ -114,10 +126,12 @@ impl Cast {
         address: Address,
         coordinators: Vec<Address>,
         remembered: Remembered,
+        kept: Option<Vec<Kept>>,
         seed: u64,
     ) -> Node {
         let mut limits = worker::core::Limits::default();
         limits.log_bytes = self.plan.log_bytes.unwrap_or(limits.log_bytes);
+        limits.retain_bytes = self.plan.log_bytes.map_or(limits.retain_bytes, |bytes| 2 * bytes);
         limits.write_stall = self.plan.write_stall.unwrap_or(limits.write_stall);
         let config = worker::core::Config {
             id: server_id(name),
@@ -125,7 +139,7 @@ impl Cast {
             secret: Secret::new(NETWORK_SECRET),
             coordinators,
             remembered,
-            kept: None,
+            kept,
             incarnation: Incarnation(seed),
             seed,
             limits,

@@ -16,6 +16,7 @@ pub mod cast;
 pub mod classic;
 mod control;
 pub mod coverage;
+pub mod crowd;
 pub mod disk;
 mod effects;
 pub mod errand;
@@ -34,6 +35,7 @@ mod process;
 mod queue;
 pub mod run;
 pub mod scenario;
+pub mod segments;
 #[cfg(test)]
 mod tests;
 mod trace;

@@ -71,32 +71,12 @@ impl Machine for Node {
 
     /// Hands the event on, and looks at every bound of the machine afterwards.
     fn handle(&mut self, now: Now, event: Event<Input>, actions: &mut Vec<Action<Effect>>) {
+        self.hand_on(now, event, actions);
         match self {
-            Node::Coordinator(machine) => {
-                let own = |input| if let Input::Coordinator(input) = input { Some(input) } else { None };
-                run(&mut **machine, now, event, actions, own, Effect::Coordinator);
-                machine.assert_bounds();
-            }
-            Node::Worker(machine) => {
-                let own = |input| if let Input::Worker(input) = input { Some(input) } else { None };
-                run(&mut **machine, now, event, actions, own, Effect::Worker);
-                machine.assert_bounds();
-            }
-            Node::Client(machine) => {
-                let own = |input| if let Input::Client(input) = input { Some(input) } else { None };
-                run(&mut **machine, now, event, actions, own, Effect::Client);
-                machine.assert_bounds();
-            }
-            Node::Classic(machine) => {
-                let own = |input| if let Input::Classic(input) = input { Some(input) } else { None };
-                run(&mut **machine, now, event, actions, own, |never: Infallible| match never {});
-            }
-            Node::Mischief(machine) => {
-                run(&mut **machine, now, event, actions, |_| None, |never: Infallible| match never {});
-            }
-            Node::Errand(machine) => {
-                run(&mut **machine, now, event, actions, |_| None, |never: Infallible| match never {});
-            }
+            Node::Coordinator(machine) => machine.assert_bounds(),
+            Node::Worker(machine) => machine.assert_bounds(),
+            Node::Client(machine) => machine.assert_bounds(),
+            Node::Classic(_) | Node::Mischief(_) | Node::Errand(_) => {}
         }
     }
 
@@ -130,6 +110,36 @@ impl Machine for Node {
             Node::Classic(machine) => machine.read_after(link),
             Node::Mischief(machine) => machine.read_after(link),
             Node::Errand(machine) => machine.read_after(link),
+        }
+    }
+}
+
+impl Node {
+    /// Hands an event on to the machine.
+    pub(super) fn hand_on(&mut self, now: Now, event: Event<Input>, actions: &mut Vec<Action<Effect>>) {
+        match self {
+            Node::Coordinator(machine) => {
+                let own = |input| if let Input::Coordinator(input) = input { Some(input) } else { None };
+                run(&mut **machine, now, event, actions, own, Effect::Coordinator);
+            }
+            Node::Worker(machine) => {
+                let own = |input| if let Input::Worker(input) = input { Some(input) } else { None };
+                run(&mut **machine, now, event, actions, own, Effect::Worker);
+            }
+            Node::Client(machine) => {
+                let own = |input| if let Input::Client(input) = input { Some(input) } else { None };
+                run(&mut **machine, now, event, actions, own, Effect::Client);
+            }
+            Node::Classic(machine) => {
+                let own = |input| if let Input::Classic(input) = input { Some(input) } else { None };
+                run(&mut **machine, now, event, actions, own, |never: Infallible| match never {});
+            }
+            Node::Mischief(machine) => {
+                run(&mut **machine, now, event, actions, |_| None, |never: Infallible| match never {});
+            }
+            Node::Errand(machine) => {
+                run(&mut **machine, now, event, actions, |_| None, |never: Infallible| match never {});
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use super::faults::Repair;
 use super::node::Node;
 use super::scenario::{GLANCE, Own, Scenario};
 use super::{ConnId, ProcessId};
-use crate::check::{Tag, evenness, loads, whole};
+use crate::check::{Health, Tag, evenness, loads, loads_but_for_expected, logs, whole};
 
 /// How long the network may take to come up, or to come back after everything has healed: longer than any time-out and pause.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -33,6 +33,9 @@ const AFTER_SILENCE: Duration = Duration::from_secs(20);
 
 /// How long what was published last may take to reach everybody.
 const DELIVERY: Duration = Duration::from_secs(15);
+
+/// How long workers may take to catch up with each other once they are linked again.
+const CAUGHT_UP: Duration = Duration::from_secs(10);
 
 impl Scenario {
     /// The servers start, and find each other.
@@ -94,7 +97,9 @@ impl Scenario {
         self.own.push(now, Own::Errand);
         self.own.push(now, Own::Fault);
         self.going = true;
-        self.health.group_since = self.health.group_since.filter(|_| self.plan.is_calm());
+        if !self.plan.is_calm() {
+            self.health = Health::default();
+        }
         self.advance(self.plan.duration)?;
         self.going = false;
         Ok(())
@@ -116,7 +121,9 @@ impl Scenario {
             let last = this.watch.ledger.last_arrival;
             (this.world.now().since(last) < QUIET).then(|| format!("something came at {last}"))
         })?;
-        self.wait_for("every load to be true", PATIENCE, Self::loads_are_wrong)
+        self.wait_for("every load to be true", PATIENCE, Self::loads_are_wrong)?;
+        self.wait_for("everything to be reported", PATIENCE, Self::something_is_unreported)?;
+        self.wait_for("the workers to hold the same", CAUGHT_UP, Self::logs_differ)
     }
 
     /// From now on nothing is wrong.
@@ -132,7 +139,9 @@ impl Scenario {
 
     /// A fresh activity of everybody reaches everybody.
     fn everybody_hears_everybody(&mut self) -> Result<(), String> {
-        let live = self.live();
+        let mut live = self.live();
+        // Who is about to leave waits for its reports, and publishes nothing more.
+        live.retain(|id| !self.cast.users[id].away);
         let mut fresh: Vec<Tag> = Vec::new();
         for &id in &live {
             fresh.extend(self.publish(id));
@@ -143,6 +152,7 @@ impl Scenario {
         self.wait_for("a fresh activity of everybody to reach everybody", DELIVERY, |this| {
             this.watch.ledger.not_received(&this.live(), &fresh)
         })?;
+        self.wait_for("everything to be reported", DELIVERY, Self::something_is_unreported)?;
         self.advance(Duration::from_secs(1))
     }
 
@@ -154,7 +164,9 @@ impl Scenario {
             self.logs_out(id);
             self.advance(GLANCE)?;
         }
-        self.wait_for("the coordinator to hear that somebody left", AT_ONCE, Self::loads_are_wrong)
+        self.wait_for("the coordinator to hear that somebody left", AT_ONCE, |this| {
+            loads_but_for_expected(&this.scene(), &this.watch.ledger, u64::MAX).err()
+        })
     }
 
     /// The coordinator dies, and nobody notices: sessions go on, and every registered user can log in at any worker.
@@ -171,7 +183,7 @@ impl Scenario {
             seconds.iter().find(|&&id| !this.is_live(id)).map(|&id| format!("{:?}", this.world[id].machine))
         })?;
         self.everybody_hears_everybody()?;
-        let ended = |conn: &&ConnId| self.watch.ledger.sessions[conn].ended.is_some();
+        let ended = |conn: &&ConnId| self.has_ended(**conn);
         if let Some(conn) = sessions.iter().find(ended) {
             return Err(format!("the session over {conn:?} ended because the coordinator died"));
         }
@@ -210,8 +222,30 @@ impl Scenario {
         self.wait_for("every load to be true again", PATIENCE, Self::loads_are_wrong)
     }
 
+    /// Whether a session is over, and its client has neither logged out nor been sent elsewhere.
+    fn has_ended(&self, conn: ConnId) -> bool {
+        let ledger = &self.watch.ledger;
+        let session = &ledger.sessions[&conn];
+        let left = self.cast.users.get(&session.client).is_some_and(|user| user.away);
+        session.ended.is_some() && !left && !ledger.stream.moved.contains(&conn)
+    }
+
     fn loads_are_wrong(&self) -> Option<String> {
         loads(&self.scene(), &self.watch.ledger).err()
+    }
+
+    fn logs_differ(&self) -> Option<String> {
+        logs(&self.scene()).err().filter(|_| self.plan.log_bytes.is_none())
+    }
+
+    /// Which client of ours that is logged in has published something that it was not told the fate of.
+    fn something_is_unreported(&self) -> Option<String> {
+        self.live().into_iter().find_map(|id| match self.world[id].machine.as_ref()? {
+            Node::Client(client) if client.unreported() > 0 => {
+                Some(format!("{} waits for {} reports", self.world[id].name, client.unreported()))
+            }
+            _ => None,
+        })
     }
 
     fn group_is_not_whole(&self) -> Option<String> {
@@ -269,7 +303,7 @@ impl Scenario {
             Self::somebody_is_on_an_errand,
         )?;
         self.everybody_hears_everybody()?;
-        let ended = |conn: &&ConnId| self.watch.ledger.sessions[conn].ended.is_some();
+        let ended = |conn: &&ConnId| self.has_ended(**conn);
         if let Some(conn) = sessions.iter().find(ended) {
             return Err(format!("the session over {conn:?} ended because of a takeover"));
         }

@@ -29,6 +29,11 @@ impl Weather {
         }
     }
 
+    /// The longest that a byte is on its way, where nothing is wrong.
+    pub fn slowest(&self) -> Duration {
+        self.delay.1 + self.jitter
+    }
+
     /// Any network from one room to two continents.
     pub fn draw(rng: &mut fastrand::Rng) -> Self {
         let far = Duration::from_micros(rng.u64(200..40_000));

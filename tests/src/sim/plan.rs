@@ -53,8 +53,10 @@ pub struct Plan {
     pub bursts: f64,
     /// The mean time between two newcomers, who register while everything goes on.
     pub between_newcomers: Duration,
-    /// Bytes of a worker's log, where clients are to fall behind.
+    /// Bytes of a worker's log, where clients are to fall behind, or history to be lost.
     pub log_bytes: Option<usize>,
+    /// Whether workers keep their logs on disk.
+    pub worker_disks: bool,
     /// How long a worker waits for a client that takes nothing.
     pub write_stall: Option<Duration>,
     /// How many users the coordinator tells a worker of at once, and how much it lets wait for one, where that is to be little.
@@ -69,6 +71,12 @@ const COORDINATORS: usize = 3;
 
 /// One seed in this many with several coordinators is of a group that requires backups.
 const REQUIRING: u8 = 4;
+
+/// One seed with faults in this many is about workers above all.
+const STREAM: u8 = 3;
+
+/// One seed with faults in this many has workers with small logs, so that history is lost.
+const FORGETFUL: u8 = 8;
 
 /// One seed in this many has coordinators whose clocks are hours apart.
 const CLOCKS_APART: u8 = 5;
@@ -87,6 +95,7 @@ impl Plan {
             (false, _) => Weather::draw(rng),
         };
         let workers = rng.usize(2..=5);
+        let forgetful = !calm && !slow && rng.u8(..FORGETFUL) == 0;
         let missing_links = if calm && rng.bool() { draw_missing_links(workers, rng) } else { Vec::new() };
         Plan {
             coordinators,
@@ -111,7 +120,11 @@ impl Plan {
             padding: if slow { rng.usize(500..2_500) } else { rng.usize(1..300) },
             bursts: if slow { 0.15 } else { 0.03 },
             between_newcomers: Duration::from_millis(rng.u64(3_000..12_000)),
-            log_bytes: (slow && rng.bool()).then(|| rng.usize(32 << 10..96 << 10)),
+            log_bytes: match slow {
+                true => rng.bool().then(|| rng.usize(32 << 10..96 << 10)),
+                false => forgetful.then(|| rng.usize(16 << 10..64 << 10)),
+            },
+            worker_disks: rng.bool(),
             write_stall: slow.then(|| Duration::from_millis(rng.u64(2_000..6_000))),
             feed: rng.bool().then(|| (rng.usize(1..4), rng.usize(100..1_000))),
         }
@@ -139,11 +152,20 @@ impl Plan {
     }
 }
 
-/// Some faults of either sort: those that any network knows, and those that take several coordinators.
+/// Some faults of one sort or the other: those that any network knows, those that take several coordinators, and those that make activities take
+/// other ways.
 fn draw_faults(coordinators: usize, rng: &mut fastrand::Rng) -> Vec<Kind> {
     let (mut any, mut of_group) = (Kind::ALL.to_vec(), Kind::OF_GROUP.to_vec());
     rng.shuffle(&mut any);
     rng.shuffle(&mut of_group);
+    if rng.u8(..STREAM) == 0 {
+        let mut of_stream = Kind::OF_STREAM.to_vec();
+        rng.shuffle(&mut of_stream);
+        of_stream.truncate(rng.usize(1..=4));
+        any.truncate(rng.usize(0..=2));
+        any.extend(of_stream);
+        return any;
+    }
     if coordinators == 1 {
         any.truncate(rng.usize(1..=7));
         return any;

@@ -29,9 +29,16 @@ pub struct Failure {
     last_events: Vec<String>,
 }
 
+impl Failure {
+    /// Which seed failed, and what did not hold, in a line.
+    pub fn headline(&self) -> String {
+        format!("seed {} failed: {}", self.seed, self.what)
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "seed {} failed: {}", self.seed, self.what)?;
+        writeln!(f, "{}", self.headline())?;
         writeln!(f, "the last events were:")?;
         for event in &self.last_events {
             writeln!(f, "  {event}")?;
@@ -74,8 +81,16 @@ pub fn run(seed: u64, echo: bool) -> Outcome {
 /// # Errors
 /// The failure.
 pub fn run_many(first: u64, count: u64) -> Result<Coverage, Failure> {
+    match survey(first, count, 1) {
+        (coverage, failures) if failures.is_empty() => Ok(coverage),
+        (_, mut failures) => Err(failures.remove(0)),
+    }
+}
+
+/// The same up to so many failures. Returns what was covered all the same.
+pub fn survey(first: u64, count: u64, most: usize) -> (Coverage, Vec<Failure>) {
     let next = AtomicU64::new(first);
-    let total = Mutex::new((Coverage::default(), None));
+    let total = Mutex::new((Coverage::default(), Vec::new()));
     let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -89,17 +104,16 @@ pub fn run_many(first: u64, count: u64) -> Result<Coverage, Failure> {
                     let mut total = total.lock().expect("no thread panics with it");
                     total.0.merge(&outcome.coverage);
                     if let Some(failure) = outcome.failure {
-                        next.store(first + count, Ordering::Relaxed);
-                        total.1.get_or_insert(failure);
+                        total.1.push(failure);
+                        if total.1.len() >= most {
+                            next.store(first + count, Ordering::Relaxed);
+                        }
                     }
                 }
             });
         }
     });
-    match total.into_inner().expect("no thread panics with it") {
-        (coverage, None) => Ok(coverage),
-        (_, Some(failure)) => Err(failure),
-    }
+    total.into_inner().expect("no thread panics with it")
 }
 
 pub(super) fn words(panic: &(dyn std::any::Any + Send)) -> String {

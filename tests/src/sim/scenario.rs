@@ -64,6 +64,8 @@ pub(super) enum Own {
         run: u32,
         job: JobId,
     },
+    /// The disk of a worker has done what this run of it asked for.
+    SegmentDone(ProcessId, u32),
     Publish(ProcessId),
     /// Somebody publishes one activity more.
     PublishOnce,
@@ -79,6 +81,8 @@ pub(super) enum Own {
     Flap(ProcessId, ProcessId, u32),
     /// The ways of a coordinator to all servers but one are cut or mended, so many times more.
     Loosen(ProcessId, ProcessId, u32),
+    /// The worker of this number is told to leave, when those before it are back.
+    Roll(usize),
     /// The checkers look at the whole.
     Glance,
     Repair(Repair),
@@ -140,9 +144,6 @@ impl Scenario {
         self.come_up()?;
         self.arrive()?;
         self.go_about()?;
-        if !calm {
-            self.health = Health::default();
-        }
         self.heal();
         self.settle()?;
         self.finale()?;
@@ -256,6 +257,7 @@ impl Scenario {
         match own {
             Own::Answer { to, run, input } => self.world.input(to, run, input),
             Own::Written { at, run, job } => self.written(at, run, job),
+            Own::SegmentDone(at, run) => self.segment_done(at, run),
             Own::Return(id) => self.returns(id),
             Own::Repair(repair) => self.put_right(repair),
             Own::Publish(id) if going => self.publishes(id),
@@ -286,6 +288,7 @@ impl Scenario {
             Own::DieWriting(id, run) if self.world[id].run == run => self.kill(id, "coordinators killed"),
             Own::Flap(one, other, times) if going => self.flap(one, other, times),
             Own::Loosen(one, spared, times) if going => self.loosen(one, spared, times),
+            Own::Roll(number) if going => self.roll(number),
             Own::Glance => {
                 let scene = Scene::new(&self.world, &self.cast, &self.disks, &self.ways, self.health);
                 self.glance_failure = self.watch.glance(&scene, &mut self.coverage).err();
@@ -293,6 +296,7 @@ impl Scenario {
             }
             Own::DieWriting(..)
             | Own::Flap(..)
+            | Own::Roll(_)
             | Own::Loosen(..)
             | Own::Publish(_)
             | Own::PublishOnce
@@ -305,6 +309,8 @@ impl Scenario {
         self.ended(at);
         match (self.cast.role(at), outcome) {
             (Role::Coordinator | Role::Worker, Err(why)) => Err(format!("{at:?} gave up: {why}")),
+            // Who leaves does not wait for ever for its reports, where things go wrong.
+            (Role::Client, Err(_)) if self.cast.users[&at].away && self.health.since.is_none() => Ok(()),
             (Role::Client, Err(why)) if self.everybody_knows(at) => {
                 Err(format!("{at:?} gave up although it could log in: {why}"))
             }

@@ -11,7 +11,7 @@ use super::cast::{NETWORK_SECRET, TOKEN_LIFE};
 use super::errand::{Outcome, Wish};
 use super::mischief;
 use super::node::{Input, Node};
-use super::scenario::{Account, Own, Scenario};
+use super::scenario::{Account, GLANCE, Own, Scenario};
 use crate::check::Tag;
 use crate::sim::classic;
 
@@ -52,7 +52,7 @@ impl Scenario {
             Node::Classic(classic) => classic.is_live(),
             _ => false,
         };
-        if !room || self.world[id].is_paused() {
+        if !room || self.world[id].is_paused() || self.cast.users[&id].away {
             return None;
         }
         self.published += 1;
@@ -74,6 +74,7 @@ impl Scenario {
         let input = match self.world[id].machine {
             Some(Node::Classic(_)) => Input::Classic(classic::Input::Publish(text)),
             _ => {
+                self.watch.ledger.stream.published((id, self.world[id].run), tag.clone());
                 Input::Client(client::core::Input::Publish(Activity::parse(&text).expect("it is an object")))
             }
         };
@@ -110,8 +111,11 @@ impl Scenario {
         true
     }
 
-    /// A client that had logged out is back.
+    /// A client that had logged out is back, as soon as it has gone: it waits for its reports first.
     pub(super) fn returns(&mut self, id: ProcessId) {
+        if self.world[id].is_up() && self.cast.users[&id].away {
+            return self.own.push(self.world.now() + GLANCE, Own::Return(id));
+        }
         self.cast.users.get_mut(&id).expect("it is a user").away = false;
         if !self.world[id].is_up() {
             self.start(id);

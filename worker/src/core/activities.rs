@@ -7,8 +7,7 @@ use common::id::{ActivityId, LinkId, Seq};
 use common::limits::CATCH_UP_PATIENCE;
 use common::session::SessionId;
 use common::time::{Now, Time};
-use common::user::Username;
-use common::wire::{Activity, ActivityBroadcast, Message};
+use common::wire::{ActivityBroadcast, Message};
 
 use super::log::BEGINNING;
 use super::ordering::{Ready, Turn};
@@ -20,23 +19,29 @@ const ACTIVITY: &[u8] = br#","activity":"#;
 const TAKES_ALL: &str = "a Vec takes all that is written";
 
 impl Worker {
-    /// A client of ours publishes.
+    /// A client of ours publishes: the text of its activity, in which its name is already.
     pub(super) fn take_from_client(
         &mut self,
         now: Now,
+        link: LinkId,
         session: SessionId,
         seq: Seq,
-        activity: &Activity,
-        author: &Username,
+        activity: &[u8],
         out: &mut Actions,
     ) {
+        let checksum = crc32fast::hash(activity);
         if self.ordering.knows(&session, seq) {
             // It was sent again, because its sender has not heard what became of it.
+            if self.ordering.contradicts(&session, seq, checksum) {
+                let info = format!("activity_seq {seq} of this session is another activity already");
+                self.refuse(now, link, info, out);
+            }
             return;
         }
+        self.ordering.note_content(session, seq, checksum);
         let id = self.flood.next_id();
         let mut frame = std::mem::take(&mut self.frame);
-        encode(&id, session, seq, author, activity, &mut frame);
+        encode(&id, session, seq, activity, &mut frame);
         self.intake.took_from_client(now.time, frame.len());
         let full = self.neighbours.push_to_all(now.time, &frame);
         self.flush_all = true;
@@ -63,6 +68,7 @@ impl Worker {
         // What was missing or late elsewhere need not be so here.
         broadcast.missing_from = None;
         broadcast.late = false;
+        let checksum = crc32fast::hash(broadcast.activity.get().as_bytes());
         let mut frame = std::mem::take(&mut self.frame);
         frame.clear();
         Message::from(broadcast).encode_into(&mut frame);
@@ -75,6 +81,7 @@ impl Worker {
                 self.catch_up.jumped(link, &missing);
                 self.ask_on(now, out);
             }
+            self.ordering.note_content(session, seq, checksum);
             self.order(now, session, seq, &id, &frame);
         } else {
             self.counters.duplicates += 1;
@@ -137,14 +144,7 @@ impl Worker {
 
 /// Makes `frame` the ACTIVITY_BROADCAST of a client's activity, as the codec would write it. The activity was parsed when it came, and is
 /// not parsed again.
-fn encode(
-    id: &ActivityId,
-    session: SessionId,
-    seq: Seq,
-    author: &Username,
-    activity: &Activity,
-    frame: &mut Vec<u8>,
-) {
+fn encode(id: &ActivityId, session: SessionId, seq: Seq, activity: &[u8], frame: &mut Vec<u8>) {
     frame.clear();
     frame.extend_from_slice(BEGINNING);
     frame.extend_from_slice(id.origin.as_str().as_bytes());
@@ -155,7 +155,7 @@ fn encode(
     frame.extend_from_slice(b",\"activity_seq\":");
     serde_json::to_writer(&mut *frame, &seq).expect(TAKES_ALL);
     frame.extend_from_slice(ACTIVITY);
-    activity.authenticate_into(author, frame);
+    frame.extend_from_slice(activity);
     frame.extend_from_slice(b"}\n");
 }
 
@@ -175,6 +175,9 @@ fn noted(frame: &[u8], missing_from: Option<Seq>, late: bool) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use common::user::Username;
+    use common::wire::Activity;
+
     use super::*;
 
     #[test]
@@ -190,7 +193,9 @@ mod tests {
                 ..activity.authenticated(&author).into()
             };
             let mut frame = b"of before".to_vec();
-            encode(&id, SessionId(7), Seq(9), &author, &activity, &mut frame);
+            let mut authenticated = Vec::new();
+            activity.authenticate_into(&author, &mut authenticated);
+            encode(&id, SessionId(7), Seq(9), &authenticated, &mut frame);
             assert_eq!(frame, Message::from(broadcast).encode());
         }
     }

@@ -23,6 +23,8 @@ const SETTLED: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Attachment {
     session: SessionId,
+    /// Which of all attachments to this worker it is.
+    number: u64,
     /// The number of what it published last on this connection.
     last: Option<Seq>,
     /// What is kept of a client that numbers and acknowledges.
@@ -31,6 +33,8 @@ pub(super) struct Attachment {
     pub(super) from: Option<Ordinal>,
     /// What it is being replayed.
     pub(super) replay: Option<Box<Replay>>,
+    /// Before when nothing more is read from it, because it has asked for much.
+    pub(super) quiet_until: Time,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -47,20 +51,33 @@ struct Capable {
 
 impl Attachment {
     /// A session that lasts as long as the connection.
-    pub(super) fn classic(session: SessionId) -> Self {
-        Attachment { session, last: None, capable: None, from: None, replay: None }
+    pub(super) fn classic(session: SessionId, number: u64) -> Self {
+        Attachment {
+            session,
+            number,
+            last: None,
+            capable: None,
+            from: None,
+            replay: None,
+            quiet_until: Time::ZERO,
+        }
     }
 
     /// A session of a client that numbers and acknowledges.
-    pub(super) fn capable(session: SessionId, now: Time) -> Self {
+    pub(super) fn capable(session: SessionId, number: u64, now: Time) -> Self {
         let movable_from = Some(now + SETTLED);
         let capable = Capable { acknowledged: 0, replayed: 0, token_due: now, movable_from };
-        Attachment { capable: Some(capable), ..Attachment::classic(session) }
+        Attachment { capable: Some(capable), ..Attachment::classic(session, number) }
     }
 
     /// Which session.
     pub(super) fn session(&self) -> SessionId {
         self.session
+    }
+
+    /// Which of all attachments to this worker.
+    pub(super) fn attachment(&self) -> u64 {
+        self.number
     }
 
     /// Whether the client numbers and acknowledges.
@@ -158,7 +175,7 @@ mod tests {
     use super::*;
 
     fn capable() -> Attachment {
-        Attachment::capable(SessionId(7), Time::ZERO)
+        Attachment::capable(SessionId(7), 1, Time::ZERO)
     }
 
     #[test]
@@ -177,7 +194,7 @@ mod tests {
 
     #[test]
     fn for_a_classic_client_the_worker_counts() {
-        let mut attachment = Attachment::classic(SessionId(7));
+        let mut attachment = Attachment::classic(SessionId(7), 1);
         assert_eq!(attachment.number(Some(Seq(9)), None), Ok(Seq(1)));
         assert_eq!(attachment.number(None, None), Ok(Seq(2)));
         assert!(attachment.acknowledge(0, Ordinal::default()).is_err());

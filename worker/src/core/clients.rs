@@ -1,6 +1,8 @@
 //! The conversation with clients: what they may say when, what they publish, and how they leave. A coordinator that only asks whom we hear
 //! is one of them.
 
+use std::time::Duration;
+
 use common::epoch::Epoch;
 use common::id::LinkId;
 use common::machine::Action;
@@ -34,6 +36,7 @@ impl Worker {
             Message::ActivityMessage(message) => self.publish(now, link, &message, out),
             Message::ActivityAck(ack) => self.acknowledged(now, link, &ack, out),
             Message::ActivityRetrieve(ask) => self.client_asks(now, link, ask, out),
+            Message::Who(who) => self.client_asks_who(now, link, &who, out),
             Message::Logout(_) => self.close(now, link, None, out),
             Message::Authenticate(authenticate) => {
                 self.admit_neighbour(now, link, authenticate, epoch, out);
@@ -76,7 +79,7 @@ impl Worker {
             Phase::LoggedIn { .. } => {
                 format!("{command} after LOGIN_SUCCESS: this connection is logged in already")
             }
-            Phase::Asking { attempt: Attempt { purpose, .. }, .. } | Phase::Verifying { purpose }
+            Phase::Asking { attempt: Attempt { purpose, .. }, .. } | Phase::Verifying { purpose, .. }
                 if *purpose == Purpose::LogIn =>
             {
                 format!("{command} before LOGIN was answered")
@@ -114,7 +117,9 @@ impl Worker {
         if is_capable {
             self.reports.owed(now.time, session, seq);
         }
-        self.take_from_client(now, session, seq, &message.activity, &username, out);
+        let mut activity = Vec::new();
+        message.activity.authenticate_into(&username, &mut activity);
+        self.take_from_client(now, link, session, seq, &activity, out);
     }
 
     /// A client asks for what it misses while it is live. One answer at a time is enough.
@@ -126,8 +131,13 @@ impl Worker {
             }
             Some(_) if !session.took_replies() => "ACTIVITY_RETRIEVE before the last one's answer was taken",
             Some(_) => {
-                let answer = self.answer(ask).into();
-                self.session(link).answer(now.time, &answer);
+                let answer = Message::from(self.answer(ask)).encode();
+                // Who asks without end gets no more than all others together publish.
+                let share = answer.len() as f64 / self.config.limits.intake_bytes as f64;
+                let session = self.session(link);
+                session.answer(now.time, &answer);
+                let attachment = session.attachment_mut().expect("it has a session");
+                attachment.quiet_until = now.time + Duration::from_secs_f64(share);
                 return out.push(Action::Flush(link));
             }
             None => "log in first: ACTIVITY_RETRIEVE comes after LOGIN_SUCCESS",
@@ -187,12 +197,15 @@ impl Worker {
         match session.phase() {
             Phase::LoggedIn { .. } => {
                 self.stops_reading(&session);
-                let name = session.attachment().expect("it is logged in").session();
+                let attachment = session.attachment().expect("it is logged in");
+                let (name, attachment) = (attachment.session(), attachment.attachment());
                 if self.sessions.get(&name) == Some(&link) {
                     self.sessions.remove(&name);
                     self.reports.detached(name);
                 }
                 self.load -= 1;
+                self.watchers.remove(&link);
+                self.goes(now, attachment, out);
                 self.tell_coordinator(now, DeLoad { load: self.load }, out);
             }
             Phase::Asking { attempt: Attempt { username, .. }, .. } => {
@@ -203,8 +216,13 @@ impl Worker {
                     }
                 }
             }
-            Phase::Registering { username, .. } => self.registrations.abandoned(username, link),
-            Phase::Fresh { .. } | Phase::Verifying { .. } | Phase::Coordinator { .. } => {}
+            Phase::Registering { username, .. } => {
+                if let Some(job) = self.registrations.abandoned(username, link) {
+                    self.cancel_job(job, out);
+                }
+            }
+            Phase::Verifying { job, .. } => self.cancel_job(*job, out),
+            Phase::Fresh { .. } | Phase::Coordinator { .. } => {}
         }
         session.farewell(&self.log, self.config.limits.client_outbox_bytes, last)
     }

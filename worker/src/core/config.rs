@@ -79,8 +79,10 @@ pub struct Limits {
     pub retry_after: Duration,
     /// How often servers hear of each other.
     pub heartbeat: Duration,
-    /// After which silence the connection to another worker is closed.
+    /// After which silence a coordinator's question about the main one is taken to be its last.
     pub server_silence: Duration,
+    /// After which silence the connection to another worker is closed.
+    pub worker_silence: Duration,
     /// After which silence the connection to the coordinator is closed, and the next one asked.
     pub failure_timeout: Duration,
     /// How long a server may take to answer AUTHENTICATE or USER_QUERY. Longer: the link is closed and the next one dialled; the user's
@@ -129,6 +131,7 @@ impl Default for Limits {
             retry_after: limits::RETRY_AFTER,
             heartbeat: limits::HEARTBEAT,
             server_silence: limits::SERVER_SILENCE,
+            worker_silence: limits::WORKER_SILENCE,
             failure_timeout: limits::FAILURE_TIMEOUT,
             server_answer: Duration::from_secs(5),
             sync_users: limits::SYNC_USERS,
@@ -193,6 +196,12 @@ pub enum Effect {
         secret: Secret,
         /// What it is to match.
         hash: PasswordHash,
+    },
+    /// Nobody waits for this hash or verification any more: where it has not begun, it is not to be done, and not answered. An answer
+    /// that comes all the same is ignored.
+    Cancel {
+        /// Which.
+        job: JobId,
     },
     /// Keep this for the next run, in place of what was to be kept before. There is no answer: nothing waits for it.
     Remember(Remembered),

@@ -67,6 +67,7 @@ impl Worker {
             Message::RemoveServer(removed) => {
                 self.roster.removed(now.time, &removed.id);
                 self.see_who_is_reachable(now);
+                self.worker_removed(now, &removed.id, out);
             }
             Message::BackupList(list) => self.coordinators_listed(now, link, list, out),
             Message::Redirect(redirect) => self.leave_for(now, link, redirect.address, out),

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use common::id::LinkId;
+use common::limits::LINGER;
 use common::machine::Action;
 use common::time::{Now, Time};
 use common::wire::{Address, Message, MoveClients, Quit, Redirect};
@@ -18,6 +19,9 @@ use super::{Actions, Link, Worker};
 
 /// How often a portion of the clients is told to leave, and into how many portions they are divided.
 const PORTION: (Duration, usize) = (Duration::from_millis(20), 50);
+
+/// How long other workers have to take what was last said to them, when the clients are gone.
+const FLUSHING: Duration = Duration::from_secs(1);
 
 /// A worker on its way out.
 #[derive(Debug)]
@@ -58,7 +62,8 @@ impl Worker {
         tracing::info!(clients = untold.len(), workers = destinations.len(), "leaving");
         out.push(Action::StopAccepting);
         self.drain = Some(Drain::Moving(Moving {
-            until: now.time + self.config.limits.drain,
+            // What is closed at the end still has its last words to take.
+            until: now.time + self.config.limits.drain.saturating_sub(LINGER),
             next_portion: now.time,
             portion: untold.len().div_ceil(PORTION.1).max(1),
             untold,
@@ -89,7 +94,7 @@ impl Worker {
         match &self.drain {
             Some(Drain::Moving(_)) if self.clients() == 0 => {
                 self.count_the_rest(now, out);
-                self.drain = Some(Drain::Flushing { until: now.time + self.config.limits.drain });
+                self.drain = Some(Drain::Flushing { until: now.time + FLUSHING });
                 self.end_drain(now, out);
             }
             Some(Drain::Flushing { .. }) => self.end_drain(now, out),

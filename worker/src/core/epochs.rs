@@ -31,7 +31,7 @@ impl Worker {
         if std::mem::take(&mut self.epoch_is_news) {
             tracing::info!(epoch = self.epoch.as_ref().map(Epoch::to_string), "a new epoch");
             self.tell_load(now, out);
-            self.announce(now, None, out);
+            self.announce(now, out);
         }
     }
 

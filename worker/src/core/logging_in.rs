@@ -6,7 +6,7 @@ use common::password;
 use common::position::Position;
 use common::session::{SessionId, SessionKey};
 use common::time::Now;
-use common::user::{Stamp, Username};
+use common::user::{PasswordHash, Stamp, Username};
 use common::users;
 use common::wire::{InvalidMessage, Login, LoginFailed, LoginSuccess, NewClient, UserQuery};
 
@@ -28,6 +28,9 @@ const UNKNOWN: &str = "this server does not know you yet, and no coordinator ans
 
 /// The capability of a client that numbers what it publishes, acknowledges what it receives, and can be moved.
 const SESSION: &str = "session";
+
+/// The capability of a client that wants to be told who comes and goes.
+const PRESENCE: &str = "presence";
 
 /// What is said to who comes before this worker has caught up with the others.
 const CATCHING_UP: &str = "this server has just started and is catching up; try again in a moment";
@@ -70,7 +73,7 @@ impl Wish {
 /// What is being verified.
 #[derive(Debug)]
 pub(super) struct Verification {
-    /// Who waits for it; it may be gone by now.
+    /// Who waits for it.
     link: LinkId,
     attempt: Attempt,
     /// When the user's record had last changed; `None` where there is no such user.
@@ -111,9 +114,13 @@ impl Worker {
             Ok(wish) => self.session(link).wishes(wish),
             Err(info) => return self.deny_login(now, link, info, false, out),
         }
-        if login.capabilities.iter().any(|capability| capability == BACKUP_LIST) {
+        let is_capable = |of: &str| login.capabilities.iter().any(|capability| capability == of);
+        if is_capable(BACKUP_LIST) {
             let again = now.time + self.config.limits.heartbeat;
             self.session(link).wants_list(again);
+        }
+        if is_capable(PRESENCE) {
+            self.session(link).wants_presence();
         }
         if username.is_anonymous() {
             return self.welcome(now, link, username, None, None, out);
@@ -190,21 +197,17 @@ impl Worker {
         let user = self.users.get(&attempt.username);
         let hash = user.and_then(|user| user.secret.clone()).unwrap_or_else(password::decoy);
         let changed = user.map(|user| user.changed.clone());
-        self.session(link).enter(Phase::Verifying { purpose: attempt.purpose });
-        let secret = attempt.secret.clone();
-        let job =
-            self.start_job(Job::Verification(Verification { link, attempt, changed, record, tried: 0 }));
-        out.push(Action::Effect(Effect::Verify { job, secret, hash }));
+        self.start_verification(Verification { link, attempt, changed, record, tried: 0 }, hash, out);
     }
 
     pub(super) fn verified(&mut self, now: Now, job: JobId, matches: bool, out: &mut Actions) {
-        let Some(Job::Verification(verification)) = self.jobs.remove(&job) else {
-            panic!("{job:?} verifies nothing")
+        let verification = match self.jobs.remove(&job) {
+            Some(Job::Verification(verification)) => verification,
+            Some(Job::Registration(_)) => unreachable!("what is hashed is not verified"),
+            // It was cancelled.
+            None => return,
         };
         let Verification { link, attempt, changed, record, tried } = verification;
-        if !self.links.contains_key(link) {
-            return;
-        }
         if tried > 0 {
             return if matches {
                 self.deny_login(now, link, users::lost_name(&attempt.username), false, out)
@@ -265,15 +268,15 @@ impl Worker {
             return self.deny_login(now, link, WRONG, false, out);
         };
         let (attempt, changed) = (attempt.clone(), Some(record.changed.clone()));
-        let secret = attempt.secret.clone();
-        self.session(link).enter(Phase::Verifying { purpose: attempt.purpose });
-        let job = self.start_job(Job::Verification(Verification {
-            link,
-            attempt,
-            changed,
-            record: Record::Answered,
-            tried,
-        }));
+        let record = Record::Answered;
+        self.start_verification(Verification { link, attempt, changed, record, tried }, hash, out);
+    }
+
+    fn start_verification(&mut self, verification: Verification, hash: PasswordHash, out: &mut Actions) {
+        let (link, purpose) = (verification.link, verification.attempt.purpose);
+        let secret = verification.attempt.secret.clone();
+        let job = self.start_job(Job::Verification(verification));
+        self.session(link).enter(Phase::Verifying { job, purpose });
         out.push(Action::Effect(Effect::Verify { job, secret, hash }));
     }
 
@@ -299,14 +302,20 @@ impl Worker {
         let (is_capable, replays) = (attachment.is_capable(), attachment.replay.is_some());
         self.session(link).log_in(username.clone(), registration, digest, attachment);
         self.load += 1;
+        if self.session(link).is_watcher() {
+            self.watchers.insert(link);
+        }
         tracing::debug!(?link, %username, load = self.load, "logged in");
+        let network = self.users.network().filter(|_| is_capable).cloned();
         let welcome = LoginSuccess {
             info: format!("logged in as {username}"),
             server: Some(self.config.id.clone()),
-            position: (is_capable && !replays).then(|| self.flood.past(&self.ordering.waiting())),
-            network: self.users.network().filter(|_| is_capable).cloned(),
+            // One or the other tells the client that this server knows sessions.
+            position: (is_capable && (!replays || network.is_none()))
+                .then(|| self.flood.past(&self.ordering.waiting())),
+            network,
         };
-        self.tell_coordinator(now, NewClient { username, load: self.load }, out);
+        self.tell_coordinator(now, NewClient { username, load: Some(self.load), at: None }, out);
         self.reply(now, link, welcome, out);
         if replays {
             self.continue_replay(now, link, out);
@@ -321,7 +330,8 @@ impl Worker {
     /// The attachment that a client has wished for. Where its session is attached by an older connection, that is closed.
     fn attach(&mut self, now: Now, link: LinkId, username: &Username, out: &mut Actions) -> Attachment {
         let Some(wish) = self.session(link).take_wish() else {
-            return Attachment::classic(SessionId(self.rng.u128(..)));
+            let session = SessionId(self.rng.u128(..));
+            return Attachment::classic(session, self.comes(now, username, session, out));
         };
         let session = wish.session.session(username);
         if let Some(old) = self.sessions.get(&session).copied() {
@@ -329,7 +339,8 @@ impl Worker {
             self.close(now, old, Some(InvalidMessage { info }.into()), out);
         }
         self.sessions.insert(session, link);
-        let mut attachment = Attachment::capable(session, now.time);
+        let number = self.comes(now, username, session, out);
+        let mut attachment = Attachment::capable(session, number, now.time);
         attachment.replay = match (wish.resume, wish.last) {
             (Some(position), _) => Some(Box::new(self.replay_after(now.time, position))),
             (None, Some(last)) => {

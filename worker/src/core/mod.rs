@@ -14,6 +14,7 @@
 
 mod activities;
 mod attachment;
+mod attending;
 mod catch_up;
 mod clients;
 mod config;
@@ -29,6 +30,7 @@ mod logging_in;
 mod neighbours;
 mod observed;
 mod ordering;
+mod presence;
 mod recovering;
 mod register;
 mod registering;
@@ -46,7 +48,7 @@ mod upstream;
 mod users;
 mod workers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use common::epoch::Epoch;
 use common::id::{LinkId, ServerId};
@@ -70,6 +72,7 @@ use log::{Log, Retention};
 use logging_in::Verification;
 use neighbours::Neighbours;
 use ordering::Ordering;
+use presence::Presence;
 use recovering::Recovery;
 use register::Registrations;
 use reports::Reports;
@@ -97,6 +100,7 @@ pub struct Worker {
     reports: Reports,
     /// What was missed while this worker was not there is still being asked for; none when it takes clients.
     recovery: Option<Recovery>,
+    presence: Presence,
     neighbours: Neighbours,
     roster: Roster,
     upstream: Upstream,
@@ -127,6 +131,8 @@ pub struct Worker {
     attached: u64,
     /// Where the sessions are attached that outlive their connections.
     sessions: BTreeMap<SessionId, LinkId>,
+    /// Clients that want to know who comes and goes.
+    watchers: BTreeSet<LinkId>,
     counters: Counters,
     /// During this event something was appended to the log, or queued for many.
     flush_all: bool,
@@ -186,6 +192,11 @@ impl Worker {
             deliveries: Deliveries::new(limits.report_timeout - limits.report_timeout / 5),
             reports: Reports::new(config.id.clone(), limits.report_timeout),
             recovery: Some(Recovery::new(now.time, limits)),
+            presence: Presence::new(
+                (config.id.clone(), config.incarnation),
+                limits.server_silence,
+                limits.server_answer,
+            ),
             neighbours: Neighbours::new(limits),
             roster: Roster::new(config.id.clone(), limits.unlisted),
             upstream: Upstream::new(
@@ -209,6 +220,7 @@ impl Worker {
             load: 0,
             attached: 0,
             sessions: BTreeMap::new(),
+            watchers: BTreeSet::new(),
             counters: Counters::default(),
             flush_all: false,
             frame: Vec::new(),
@@ -336,6 +348,12 @@ impl Worker {
         id
     }
 
+    /// Whoever waited for it is gone: in an overload, the time is better spent on those who still wait.
+    fn cancel_job(&mut self, job: JobId, out: &mut Actions) {
+        self.jobs.remove(&job);
+        out.push(Action::Effect(Effect::Cancel { job }));
+    }
+
     /// Log-ins that wait for an answer or a hash, and registrations that wait for a hash.
     fn pending_logins(&self) -> usize {
         self.jobs.len() + self.queries.values().map(Vec::len).sum::<usize>()
@@ -402,9 +420,12 @@ impl Machine for Worker {
 
     fn read_after(&self, link: LinkId) -> Option<Time> {
         match self.links.get(link)? {
-            Link::Client(session) if session.is_logged_in() => self.intake.clients_after(),
+            Link::Client(session) => {
+                let attachment = session.attachment()?;
+                self.intake.clients_after().max(Some(attachment.quiet_until))
+            }
             Link::Neighbour => self.intake.worker_after(link),
-            Link::Client(_) | Link::Upstream => None,
+            Link::Upstream => None,
         }
     }
 }

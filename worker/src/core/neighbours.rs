@@ -13,7 +13,7 @@ use common::id::{LinkId, Seq, ServerId};
 use common::outbox::{Outbox, OutboxFull};
 use common::position::Position;
 use common::time::Time;
-use common::wire::{Message, Neighbours as NeighboursMessage};
+use common::wire::{Message, Neighbours as NeighboursMessage, PresenceKnown};
 
 use super::config::Limits;
 
@@ -124,10 +124,16 @@ impl Neighbours {
         self.links.keys().copied().collect()
     }
 
-    /// Our NEIGHBOURS: whom we hear directly, the number of our next activity, and now and then what we hold.
-    pub(super) fn message(&self, next: Seq, holds: Option<Position>) -> Message {
+    /// Our NEIGHBOURS: whom we hear directly, the number of our next activity, and now and then what we hold and who is online.
+    pub(super) fn message(
+        &self,
+        next: Seq,
+        holds: Option<Position>,
+        presence: Vec<PresenceKnown>,
+    ) -> Message {
         let links = self.links.values().filter(|neighbour| neighbour.is_named());
-        NeighboursMessage { links: links.map(|neighbour| neighbour.id.clone()).collect(), next, holds }.into()
+        let links = links.map(|neighbour| neighbour.id.clone()).collect();
+        NeighboursMessage { links, next, holds, presence }.into()
     }
 
     /// The other workers to which there is a path, over others where need be, as far as can be seen from here.
@@ -190,7 +196,7 @@ impl Neighbours {
     pub(super) fn overdue(&self, now: Time) -> Vec<Overdue> {
         let reason = |stage: &Stage| match stage {
             Stage::Greeting { until } if *until <= now => Some("it did not answer AUTHENTICATE"),
-            Stage::Established { heard, .. } if now.since(*heard) >= self.limits.server_silence => {
+            Stage::Established { heard, .. } if now.since(*heard) >= self.limits.worker_silence => {
                 Some("it went silent")
             }
             _ => None,
@@ -304,7 +310,7 @@ mod tests {
         let mut keys = SlotMap::<LinkId, ()>::with_key();
         let link = keys.insert(());
         let mut neighbours = Neighbours::new(&Limits::default());
-        let named = |neighbours: &Neighbours| match neighbours.message(Seq(7), None) {
+        let named = |neighbours: &Neighbours| match neighbours.message(Seq(7), None, Vec::new()) {
             Message::Neighbours(message) => (message.links, message.next),
             other => panic!("{other:?}"),
         };

@@ -1,6 +1,9 @@
 //! What a worker shows of itself to whoever runs it: figures, and a check of its bounds.
 
-use common::id::ServerId;
+use common::id::{Seq, ServerId};
+use common::position::Position;
+use common::session::SessionId;
+use common::wire::Message;
 
 use super::{Counters, Link, Worker};
 
@@ -18,6 +21,32 @@ impl Worker {
     /// The workers to which an established link stands.
     pub fn neighbours(&self) -> Vec<ServerId> {
         self.neighbours.established_ids()
+    }
+
+    /// Its name.
+    pub fn id(&self) -> &ServerId {
+        &self.config.id
+    }
+
+    /// The activities that its log holds, by their ids in the flood.
+    pub fn holds(&self) -> &Position {
+        self.log.holds()
+    }
+
+    /// The activities that its log holds, by their sessions and their numbers there, in the order of the log.
+    pub fn held(&self) -> impl Iterator<Item = (SessionId, Seq)> {
+        let nothing = Position::default();
+        let frames: Vec<Vec<u8>> =
+            self.log.missing(&nothing, self.log.start()).map(|frame| frame.bytes.to_vec()).collect();
+        frames.into_iter().filter_map(|frame| match Message::decode(frame.trim_ascii_end()) {
+            Ok(Message::ActivityBroadcast(broadcast)) => Some((broadcast.session?, broadcast.activity_seq?)),
+            _ => None,
+        })
+    }
+
+    /// Whether it is asking others for what it missed before it takes clients.
+    pub fn recovers(&self) -> bool {
+        self.is_recovering()
     }
 
     /// What was dropped so far.
@@ -51,6 +80,8 @@ impl Worker {
         self.ordering.assert_bounds();
         self.deliveries.assert_bounds();
         self.reports.assert_bounds();
+        let own = usize::try_from(self.load).expect("they are connections");
+        self.presence.assert_bounds(own);
         self.neighbours.assert_bounds();
         self.upstream.assert_bounds();
     }

@@ -50,6 +50,8 @@ struct Numbers {
     delivered: Ranges,
     /// Those that came early. All are above `delivered`, and not the next.
     waiting: BTreeMap<u64, Waiting>,
+    /// The checksum of what came last, and its number.
+    latest: Option<(u64, u32)>,
 }
 
 #[derive(Debug)]
@@ -114,6 +116,18 @@ impl Ordering {
     /// Whether an activity is known: delivered, or waiting.
     pub(super) fn knows(&self, session: &SessionId, seq: Seq) -> bool {
         self.numbers(session).is_some_and(|numbers| numbers.knows(seq.0))
+    }
+
+    /// The activity `seq` of `session` is what has this checksum.
+    pub(super) fn note_content(&mut self, session: SessionId, seq: Seq, checksum: u32) {
+        self.remember(session);
+        self.young.get_mut(&session).expect("it is remembered").latest = Some((seq.0, checksum));
+    }
+
+    /// Whether something else came as `seq` of `session` before. Only of what came last that is known.
+    pub(super) fn contradicts(&self, session: &SessionId, seq: Seq, checksum: u32) -> bool {
+        let latest = self.numbers(session).and_then(|numbers| numbers.latest);
+        latest.is_some_and(|(number, known)| number == seq.0 && known != checksum)
     }
 
     /// The activity `seq` of `session` has come, as `frame`.

@@ -8,7 +8,7 @@ use common::time::{Now, Time};
 use common::wire::ServerLoad;
 
 use super::config::Limits;
-use super::{Actions, Worker};
+use super::{Actions, Link, Worker};
 
 /// How long workers that the coordinator lists have to connect, or to be connected to. One that is gone is not worth waiting for.
 const LINKS: Duration = Duration::from_secs(1);
@@ -18,29 +18,32 @@ const LINKS: Duration = Duration::from_secs(1);
 pub(super) struct Recovery {
     /// When it takes clients whatever is missing.
     until: Time,
-    /// Since when it knows the other workers.
-    listed: Option<Time>,
+    /// Until when it waits for links to the other workers; none before it knows them.
+    links_until: Option<Time>,
+    /// That time has passed.
+    waited: bool,
 }
 
 impl Recovery {
     /// A worker starts now.
     pub(super) fn new(now: Time, limits: &Limits) -> Self {
-        Recovery { until: now + limits.recovery, listed: None }
+        Recovery { until: now + limits.recovery, links_until: None, waited: false }
     }
 
     /// A coordinator has said who the other workers are.
     pub(super) fn listed(&mut self, now: Time) {
-        self.listed.get_or_insert(now);
+        self.links_until.get_or_insert(now + LINKS);
     }
 
     /// When to look again at the latest.
     pub(super) fn deadline(&self) -> Time {
-        self.listed.map_or(self.until, |listed| (listed + LINKS).min(self.until))
+        self.links_until.filter(|_| !self.waited).map_or(self.until, |links| links.min(self.until))
     }
 
     /// Whether it is over. `all_linked`: a link to every worker stands; `under_way`: somebody still has something for us.
-    fn is_over(&self, now: Time, all_linked: bool, under_way: bool) -> bool {
-        let settled = self.listed.is_some_and(|listed| all_linked || listed + LINKS <= now);
+    fn is_over(&mut self, now: Time, all_linked: bool, under_way: bool) -> bool {
+        self.waited |= self.links_until.is_some_and(|until| until <= now);
+        let settled = self.waited || (self.links_until.is_some() && all_linked);
         now >= self.until || (settled && !under_way)
     }
 }
@@ -71,7 +74,11 @@ impl Worker {
 
     /// Tells the coordinator how we are.
     pub(super) fn tell_load(&mut self, now: Now, out: &mut Actions) {
-        let movable = self.sessions.len() as u64;
+        let may_move = |link: &&Link| match link {
+            Link::Client(session) => session.attachment().is_some_and(|client| client.may_move(now.time)),
+            Link::Upstream | Link::Neighbour => false,
+        };
+        let movable = self.links.values().filter(may_move).count() as u64;
         let load = ServerLoad { load: self.load, movable, recovering: self.is_recovering() };
         self.tell_coordinator(now, load, out);
     }

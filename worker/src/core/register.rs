@@ -58,21 +58,10 @@ impl Registrations {
         self.held.len()
     }
 
-    /// The `hash` that `job` made for `username` is there, and the coordinator is going to be asked. Says whether it still matters.
-    pub(super) fn hashed(
-        &mut self,
-        username: &Username,
-        job: JobId,
-        hash: PasswordHash,
-        until: Time,
-    ) -> bool {
-        match self.held.get_mut(username) {
-            Some(hold) if matches!(hold.stage, Stage::Hashing(expected) if expected == job) => {
-                hold.stage = Stage::Asked { until, hash };
-                true
-            }
-            _ => false,
-        }
+    /// The `hash` for `username` is there, and the coordinator is going to be asked.
+    pub(super) fn hashed(&mut self, username: &Username, hash: PasswordHash, until: Time) {
+        let hold = self.held.get_mut(username).expect("a name is held while its secret is hashed");
+        hold.stage = Stage::Asked { until, hash };
     }
 
     /// What a coordinator is to be asked that has just let us in: names, each with the hash of its secret.
@@ -94,13 +83,17 @@ impl Registrations {
         }
     }
 
-    /// `link`, which wanted `username`, is gone. Once the coordinator has been asked, its answer decides.
-    pub(super) fn abandoned(&mut self, username: &Username, link: LinkId) {
-        if let Entry::Occupied(hold) = self.held.entry(username.clone())
-            && hold.get().link == link
-            && matches!(hold.get().stage, Stage::Hashing(_))
-        {
-            hold.remove();
+    /// `link`, which wanted `username`, is gone. Once the coordinator has been asked, its answer decides; until then the name is released,
+    /// and the job that hashes the secret is nobody's any more: returns that.
+    pub(super) fn abandoned(&mut self, username: &Username, link: LinkId) -> Option<JobId> {
+        let Entry::Occupied(hold) = self.held.entry(username.clone()) else { return None };
+        match hold.get() {
+            Hold { link: held_for, stage: Stage::Hashing(job) } if *held_for == link => {
+                let job = *job;
+                hold.remove();
+                Some(job)
+            }
+            _ => None,
         }
     }
 
@@ -151,11 +144,10 @@ mod tests {
             assert!(!held.hold(ann.clone(), second, JobId(2)));
             assert_eq!(end(&mut held, &ann), [], "the coordinator has not been asked");
             let hash = PasswordHash::new("hash");
-            assert!(!held.hashed(&ann, JobId(9), hash.clone(), until), "the result of another request");
             assert_eq!(held.unanswered(), []);
-            assert!(held.hashed(&ann, JobId(1), hash.clone(), until));
+            held.hashed(&ann, hash.clone(), until);
             assert_eq!(held.unanswered(), [(ann.clone(), hash)]);
-            held.abandoned(&ann, first);
+            assert_eq!(held.abandoned(&ann, first), None);
             assert_eq!(held.expired(Time::from_micros(9)), []);
             assert_eq!(end(&mut held, &ann), [first]);
             assert!(!held.is_held(&ann));
@@ -168,7 +160,7 @@ mod tests {
         let ann: Username = "ann".parse().unwrap();
         let mut held = Registrations::default();
         assert!(held.hold(ann.clone(), link, JobId(1)));
-        held.abandoned(&ann, link);
+        assert_eq!(held.abandoned(&ann, link), Some(JobId(1)));
         assert!(!held.is_held(&ann));
     }
 }

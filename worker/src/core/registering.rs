@@ -62,14 +62,16 @@ impl Worker {
     }
 
     pub(super) fn hashed(&mut self, now: Now, job: JobId, hash: PasswordHash, out: &mut Actions) {
-        let Some(Job::Registration(username)) = self.jobs.remove(&job) else {
-            panic!("{job:?} hashes nothing")
+        let username = match self.jobs.remove(&job) {
+            Some(Job::Registration(username)) => username,
+            Some(Job::Verification(_)) => unreachable!("what is verified is not hashed"),
+            // It was cancelled.
+            None => return,
         };
         let until = now.time + self.config.limits.registration_hold;
-        if self.registrations.hashed(&username, job, hash.clone(), until) {
-            // Where no coordinator listens just now, the next one is asked when it lets us in.
-            self.tell_coordinator(now, LockRequest { username, secret: hash }, out);
-        }
+        self.registrations.hashed(&username, hash.clone(), until);
+        // Where no coordinator listens just now, the next one is asked when it lets us in.
+        self.tell_coordinator(now, LockRequest { username, secret: hash }, out);
     }
 
     pub(super) fn lock_allowed(&mut self, now: Now, allowed: LockAllowed, out: &mut Actions) {

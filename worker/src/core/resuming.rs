@@ -25,12 +25,14 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// A replay that is under way.
 #[derive(Debug)]
 pub(super) struct Replay {
-    /// What the client had.
+    /// What the client had, and what it was sent since.
     has: Position,
-    /// What it lacks of all that there was when the replay began.
-    owed: Position,
-    /// What of that other workers are to be asked for.
+    /// Whether it is to get everything that it lacks, and is told what it does not get.
+    all: bool,
+    /// What other workers are to be asked for.
     elsewhere: Position,
+    /// What nobody had who was asked.
+    lost: Position,
     /// Who was asked for it in vain.
     asked: BTreeSet<LinkId>,
     /// Whose answer is waited for, and to which request.
@@ -46,14 +48,15 @@ pub(super) struct Replay {
 impl Replay {
     /// Of everything in the log from `at` on.
     pub(super) fn latest(now: Time, at: Offset) -> Self {
-        Replay::of(now, Position::default(), Position::default(), Position::default(), at)
+        Replay { all: false, ..Replay::after(now, Position::default(), Position::default(), at) }
     }
 
-    fn of(now: Time, has: Position, owed: Position, elsewhere: Position, at: Offset) -> Self {
+    fn after(now: Time, has: Position, elsewhere: Position, at: Offset) -> Self {
         Replay {
             has,
-            owed,
+            all: true,
             elsewhere,
+            lost: Position::default(),
             asked: BTreeSet::new(),
             waits_for: None,
             until: now + PATIENCE,
@@ -68,7 +71,7 @@ impl Worker {
     pub(super) fn replay_after(&self, now: Time, has: Position) -> Replay {
         let owed = self.flood.owed(&has, &self.ordering.waiting());
         let elsewhere = owed.without(self.log.holds());
-        Replay::of(now, has, owed, elsewhere, self.log.first())
+        Replay::after(now, has, elsewhere, self.log.first())
     }
 
     /// Goes on with the replay of the client on `link`, if there is one, as far as it is to go for now.
@@ -80,21 +83,23 @@ impl Worker {
         let Some((replay, outbox)) = session.replay() else { return };
         let mut progressed = false;
         let mut reached_end = true;
+        let mut sent = Position::default();
         for frame in self.log.missing(&replay.has, replay.at) {
             if outbox.len() >= AHEAD {
                 reached_end = false;
                 break;
             }
             outbox.push_beyond(now.time, frame.bytes);
-            replay.owed.subtract(&Position::single(&frame.id));
+            sent.insert(&frame.id);
             replay.at = frame.end();
             replay.count += 1;
             progressed = true;
         }
+        replay.has.extend(&sent);
         if progressed {
             out.push(Action::Flush(link));
         }
-        if reached_end && !self.log.awaits_disk(&replay.has, replay.at) {
+        if reached_end && !self.log.awaits_disk(&replay.has, replay.at) && !self.ask_again(now, link, out) {
             self.end_replay(now, link, out);
         }
     }
@@ -151,10 +156,9 @@ impl Worker {
         replay.waits_for = None;
         for activity in answer.activities {
             let Some(id) = activity.id.clone() else { continue };
-            let id = Position::single(&id);
-            if id.is_within(&replay.elsewhere) {
-                replay.elsewhere.subtract(&id);
-                replay.owed.subtract(&id);
+            if replay.elsewhere.contains(&id) {
+                replay.elsewhere.subtract(&Position::single(&id));
+                replay.has.insert(&id);
                 replay.count += 1;
                 outbox.push_beyond(now.time, &Message::from(activity).encode());
             }
@@ -179,6 +183,26 @@ impl Worker {
         for link in waiting {
             self.continue_replay(now, link, out);
         }
+    }
+
+    /// Where the client has taken so long that what came meanwhile has left the log: asks for that, too. Says whether the replay has to wait.
+    fn ask_again(&mut self, now: Now, link: LinkId, out: &mut Actions) -> bool {
+        let waiting = self.ordering.waiting();
+        let Some(Link::Client(session)) = self.links.get_mut(link) else { return true };
+        let Some((replay, _)) = session.replay() else { return true };
+        if !replay.all {
+            return false;
+        }
+        let elsewhere = std::mem::take(&mut replay.elsewhere);
+        replay.lost.extend(&elsewhere);
+        let mut gone = self.flood.owed(&replay.has, &waiting).without(self.log.holds());
+        gone.subtract(&replay.lost);
+        if gone.is_empty() {
+            return false;
+        }
+        replay.elsewhere = gone;
+        replay.asked.clear();
+        self.ask_elsewhere(now, link, out)
     }
 
     /// Asks another worker for what our log does not reach back to. Says whether the replay has to wait: for the answer, or for its client
@@ -208,11 +232,11 @@ impl Worker {
 
     /// The end of the log is reached: from here on the client reads it as all the others do.
     fn end_replay(&mut self, now: Now, link: LinkId, out: &mut Actions) {
-        let past = self.flood.past(&self.ordering.waiting());
+        let waiting = self.ordering.waiting();
         let replay = self.go_live(link).expect("a replay ends");
-        let mut position = past;
+        let gaps = if replay.all { self.flood.owed(&replay.has, &waiting) } else { Position::default() };
+        let mut position = self.flood.past(&waiting);
         position.extend(&replay.has);
-        let gaps = replay.owed;
         let resumed = Resumed { recovered: gaps.is_empty(), gaps, position };
         self.reply(now, link, resumed, out);
     }

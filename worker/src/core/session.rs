@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use common::epoch::Epoch;
 use common::limits::{ENVELOPE_BYTES, LINE_BYTES, RETRIEVED_BYTES};
+use common::machine::JobId;
 use common::outbox::{Outbox, OutboxFull};
 use common::time::Time;
 use common::user::{Secret, Stamp, Username};
@@ -47,6 +48,17 @@ pub(super) struct Session {
     best_pace: i64,
     /// When it is to hear BACKUP_LIST again, where it has said that it understands it.
     list_due: Option<Time>,
+    /// Whether it is told who comes and goes.
+    presence: Presence,
+}
+
+/// Whether a client is told who comes and goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presence {
+    Unwanted,
+    Wanted,
+    /// It does not take what it is told. When it has, it is to hear that it was not told everything.
+    Missed,
 }
 
 /// How far a client has come.
@@ -68,6 +80,8 @@ pub(super) enum Phase {
     },
     /// Its secret is being verified.
     Verifying {
+        /// By this.
+        job: JobId,
         /// What for.
         purpose: Purpose,
     },
@@ -148,6 +162,7 @@ impl Session {
             moved: now,
             best_pace: 0,
             list_due: None,
+            presence: Presence::Unwanted,
         }
     }
 
@@ -172,8 +187,9 @@ impl Session {
     }
 
     /// Queues an answer that may be long. It is to be asked whether the client has taken what it was sent before.
-    pub(super) fn answer(&mut self, now: Time, message: &Message) {
-        self.outbox.push_beyond(now, &message.encode());
+    pub(super) fn answer(&mut self, now: Time, answer: &[u8]) {
+        self.outbox.set_limit(self.outbox_bytes + REPLAY_BYTES);
+        self.outbox.push_beyond(now, answer);
     }
 
     /// It has logged in. What it gets begins with [`go_live`](Self::go_live), or with a replay.
@@ -236,6 +252,34 @@ impl Session {
     /// When it is to hear BACKUP_LIST again; only who is logged in and understands it is.
     pub(super) fn list_due(&self) -> Option<Time> {
         self.list_due.filter(|_| self.is_logged_in())
+    }
+
+    /// It wants to be told who comes and goes.
+    pub(super) fn wants_presence(&mut self) {
+        self.presence = Presence::Wanted;
+    }
+
+    /// Whether it wants to be told who comes and goes, and may be: it is logged in.
+    pub(super) fn is_watcher(&self) -> bool {
+        self.presence != Presence::Unwanted && self.is_logged_in()
+    }
+
+    /// Tells it who has come or gone, unless much waits for it already, or has since it was told last. Says whether it was told.
+    pub(super) fn tell_presence(&mut self, now: Time, frame: &[u8]) -> bool {
+        let has_room = self.outbox.len() + frame.len() <= self.outbox_bytes / 2;
+        if self.presence == Presence::Wanted && !has_room {
+            self.presence = Presence::Missed;
+        }
+        self.presence == Presence::Wanted && self.outbox.push_frame(now, frame).is_ok()
+    }
+
+    /// Whether it is to hear now that it was not told everything. It counts as told.
+    pub(super) fn has_missed_presence(&mut self) -> bool {
+        let has_missed = self.presence == Presence::Missed && self.took_replies();
+        if has_missed {
+            self.presence = Presence::Wanted;
+        }
+        has_missed
     }
 
     /// Whether it has taken all replies so far.

@@ -13,7 +13,7 @@ fn session(log: &Log) -> (Session, Digests) {
         "ann".parse().unwrap(),
         None,
         Some(digests.of(&Secret::new("s"))),
-        Attachment::classic(SessionId(7)),
+        Attachment::classic(SessionId(7), 1),
     );
     session.go_live(log.end(), Ordinal::default());
     (session, digests)

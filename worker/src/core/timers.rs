@@ -118,8 +118,9 @@ impl Worker {
             }
         }
         self.roster.forget_unlisted(now.time);
-        let holds = Some(self.log.holds().clone());
-        self.announce(now, holds, out);
+        self.sweep_presence(now, out);
+        let digest = self.digest(now);
+        self.tell_all_neighbours(now, &digest, out);
         if now.time >= self.next_heartbeat {
             self.next_heartbeat = now.time + self.config.limits.heartbeat;
             self.tell_load(now, out);

@@ -3,7 +3,6 @@
 use common::epoch::Epoch;
 use common::id::{LinkId, ServerId};
 use common::machine::Action;
-use common::position::Position;
 use common::time::Now;
 use common::wire::{Authenticate, AuthenticateSuccess, AuthenticationFail, Message, Neighbours, ServerEntry};
 
@@ -107,8 +106,7 @@ impl Worker {
         self.roster.linked(now.time, server);
         let mut first_words = answer.map(|answer| self.encode(answer)).unwrap_or_default();
         self.catch_up.linked(link);
-        let holds = Some(self.log.holds().clone());
-        first_words.extend(self.encode(self.neighbours.message(self.flood.next_seq(), holds)));
+        first_words.extend(self.digest(now));
         self.tell_neighbour(now, link, &first_words, out);
         self.see_who_is_reachable(now);
     }
@@ -127,19 +125,24 @@ impl Worker {
         self.hear_epoch(epoch);
         match message {
             Message::ActivityBroadcast(broadcast) => self.take_from_worker(now, link, broadcast, out),
-            Message::Neighbours(Neighbours { links, holds, .. }) => {
+            Message::Neighbours(Neighbours { links, holds, presence, .. }) => {
                 let first = self.neighbours.told(link, links);
                 self.see_who_is_reachable(now);
                 if first {
-                    self.announce(now, None, out);
+                    self.announce(now, out);
                 }
                 if let Some(holds) = holds {
                     self.neighbour_holds(now, link, holds, out);
                 }
+                self.neighbour_knows(now, link, presence, out);
             }
             Message::ActivitySuccInfo(counts) => self.neighbour_counted(now, link, counts, out),
             Message::ActivityRetrieve(ask) => self.neighbour_asks(now, link, ask, out),
             Message::ActivityRetrieved(answer) => self.neighbour_answers(now, link, answer, out),
+            Message::NewClient(came) => self.neighbour_said_who_came(now, link, came, out),
+            Message::ClientDisconnect(left) => self.neighbour_said_who_left(now, link, left, out),
+            Message::Who(who) => self.neighbour_asks_who(now, link, &who, out),
+            Message::WhoAnswer(answer) => self.neighbour_answers_who(now, link, answer, out),
             Message::Quit(_) => {
                 let id = self.neighbours.id(link).expect("it stands");
                 tracing::info!(%id, "a worker is leaving");
@@ -152,10 +155,16 @@ impl Worker {
         }
     }
 
-    /// Tells all neighbours whom we hear, that we live, and perhaps what we hold.
-    pub(super) fn announce(&mut self, now: Now, holds: Option<Position>, out: &mut Actions) {
-        let frame = self.encode(self.neighbours.message(self.flood.next_seq(), holds));
+    /// Tells all neighbours whom we hear.
+    pub(super) fn announce(&mut self, now: Now, out: &mut Actions) {
+        let frame = self.encode(self.neighbours.message(self.flood.next_seq(), None, Vec::new()));
         self.tell_all_neighbours(now, &frame, out);
+    }
+
+    /// What neighbours are told regularly: whom we hear, that we live, what we hold, and of whom we know who is online.
+    pub(super) fn digest(&self, now: Now) -> Vec<u8> {
+        let (holds, presence) = (Some(self.log.holds().clone()), self.presence.known(now.time));
+        self.encode(self.neighbours.message(self.flood.next_seq(), holds, presence))
     }
 
     /// Tells all workers to which an established link stands.
@@ -189,8 +198,10 @@ impl Worker {
         self.roster.lost(now.time, &id, &mut self.rng);
         self.see_who_is_reachable(now);
         if named && self.drain.is_none() {
-            self.announce(now, None, out);
+            self.announce(now, out);
         }
+        self.presence.lost(link);
+        self.ask_who(now, out);
         self.replays_lost(now, link, out);
         self.ask_on(now, out);
         rest

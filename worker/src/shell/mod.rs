@@ -34,6 +34,8 @@ pub async fn run(config: Config) -> Result<(), String> {
     let (inputs, results) = mpsc::unbounded_channel();
     let limits = Limits {
         failure_timeout: config.failure_timeout,
+        ordering_period: config.ordering_period,
+        drain: config.drain_timeout,
         retain_bytes: config.retain_bytes,
         retain_age: config.retain_age,
         ..Limits::default()
@@ -82,10 +84,13 @@ fn perform(
     // Nobody listens any more where the machine has exited: then nobody misses the answer either.
     let answer = move |input| drop(inputs.send(input));
     match effect {
-        Effect::Hash { job, secret } => hasher.hash(secret, move |hash| answer(Input::Hashed { job, hash })),
-        Effect::Verify { job, secret, hash } => {
-            hasher.verify(secret, hash, move |matches| answer(Input::Verified { job, matches }));
+        Effect::Hash { job, secret } => {
+            hasher.hash(job, secret, move |hash| answer(Input::Hashed { job, hash }))
         }
+        Effect::Verify { job, secret, hash } => {
+            hasher.verify(job, secret, hash, move |matches| answer(Input::Verified { job, matches }));
+        }
+        Effect::Cancel { job } => hasher.cancel(job),
         Effect::Segment(request) => segments.request(request),
         Effect::Remember(remembered) => memory.keep(remembered),
     }

@@ -2,6 +2,8 @@
 
 mod table;
 
+pub(super) use table::columns;
+
 use std::collections::VecDeque;
 use std::time::SystemTime;
 

@@ -148,7 +148,8 @@ fn time(wall: WallMillis) -> SystemTime {
 }
 
 /// Rows, each cell as wide as the widest of its column.
-fn columns<const N: usize>(rows: impl Iterator<Item = [String; N]>) -> Vec<String> {
+/// Rows with their cells in columns.
+pub(in crate::cli) fn columns<const N: usize>(rows: impl Iterator<Item = [String; N]>) -> Vec<String> {
     let rows: Vec<[String; N]> = rows.collect();
     let width = |column: usize| rows.iter().map(|row| console::measure_text_width(&row[column])).max();
     let widths: [usize; N] = std::array::from_fn(|column| width(column).unwrap_or(0));

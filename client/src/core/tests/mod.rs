@@ -12,6 +12,7 @@ use super::*;
 
 mod activities;
 mod coordinators;
+mod presence;
 mod workers;
 
 const COORDINATOR: &str = "10.0.0.1:3780";
@@ -46,6 +47,7 @@ impl World {
             session: None,
             start: Start::Now,
             resume: true,
+            presence: false,
             seed: 7,
             limits: Limits::default(),
         };

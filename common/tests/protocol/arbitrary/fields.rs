@@ -78,6 +78,22 @@ pub(crate) fn session() -> impl Strategy<Value = SessionId> {
     any::<u128>().prop_map(SessionId)
 }
 
+pub(crate) fn wall() -> impl Strategy<Value = WallMillis> {
+    any::<u64>().prop_map(WallMillis)
+}
+
+pub(crate) fn place() -> impl Strategy<Value = Place> {
+    (id(), any::<u64>(), any::<u64>()).prop_map(|(worker, incarnation, attachment)| Place {
+        worker,
+        incarnation: Incarnation(incarnation),
+        attachment,
+    })
+}
+
+pub(crate) fn attached() -> impl Strategy<Value = Attached> {
+    (place(), session(), wall()).prop_map(|(place, session, since)| Attached { place, session, since })
+}
+
 pub(crate) fn broadcast() -> impl Strategy<Value = ActivityBroadcast> {
     let place = (option::of(session()), option::of(seq()), option::of(seq()), any::<bool>());
     (option::of(activity_id()), place, activity()).prop_map(

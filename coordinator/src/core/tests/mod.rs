@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use common::id::{Incarnation, LinkId};
-use common::machine::{Action, Event, Machine};
+use common::machine::{Action, Event, JobId, Machine};
 use common::password;
 use common::time::{Now, Time, WallMillis};
 use common::token::TokenKey;
@@ -37,6 +37,8 @@ struct Net {
     links: SlotMap<LinkId, Peer>,
     /// Effects that have not been answered, in order.
     effects: VecDeque<Effect>,
+    /// Hashes and verifications that are not wanted any more. All had begun, and can be answered still.
+    cancelled: Vec<JobId>,
     /// Whether effects are answered at once.
     prompt: bool,
     accepting: bool,
@@ -83,6 +85,7 @@ impl Net {
             now,
             links: SlotMap::with_key(),
             effects: VecDeque::new(),
+            cancelled: Vec::new(),
             prompt: true,
             accepting: true,
             exited: None,
@@ -230,6 +233,7 @@ impl Net {
                 Input::Verified { job, matches: hash == fake_hash(&secret) }
             }
             Effect::Persist { job, .. } => Input::Persisted { job },
+            Effect::Cancel { .. } => unreachable!("it was put aside"),
         };
         self.event(Event::Input(input));
     }
@@ -296,6 +300,7 @@ impl Net {
             }
             Action::StopAccepting => self.accepting = false,
             Action::Exit(outcome) => self.exited = Some(outcome),
+            Action::Effect(Effect::Cancel { job }) => self.cancelled.push(job),
             Action::Effect(effect) => self.effects.push_back(effect),
         }
     }

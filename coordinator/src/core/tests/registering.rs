@@ -152,12 +152,13 @@ fn a_disk_that_refuses_is_tried_again_and_who_asked_is_told_to_try_again() {
 }
 
 #[test]
-fn a_registration_completes_although_its_client_has_vanished() {
+fn a_registration_that_is_proposed_completes_although_its_client_has_vanished() {
     let mut net = Net::new();
     net.worker("w1");
     net.hold_effects();
     let ann = net.connect();
     net.register(ann, "ann", "s");
+    net.answer();
     net.vanish(ann);
     net.answer_all();
     let again = net.connect();
@@ -184,16 +185,57 @@ fn beyond_the_hash_queue_one_is_told_to_try_again() {
 }
 
 #[test]
-fn a_job_of_a_vanished_client_counts_until_it_is_answered() {
+fn a_name_whose_secret_was_not_hashed_yet_is_free_again_when_its_client_vanishes() {
+    let mut net = Net::new();
+    net.hold_effects();
+    let first = net.connect();
+    net.register(first, "ann", "one");
+    net.vanish(first);
+    assert_eq!(net.cancelled.len(), 1);
+    let second = net.connect();
+    net.register(second, "ann", "two");
+    net.answer();
+    assert!(net.batch().is_empty(), "a hash that was under way already is nobody's");
+    net.answer_all();
+    assert_eq!(net.commands(second), ["REGISTER_SUCCESS"]);
+    assert_eq!(net.cancelled.len(), 1, "what is done is not cancelled");
+}
+
+#[test]
+fn clients_that_vanish_leave_their_places_in_the_hash_queue() {
+    // They gave up after a second and a half, and asked again. What they had asked for was still hashed, one after the other, for ten
+    // seconds; so every answer came too late, and nobody was ever served.
     let mut net = Net::with(Limits { hash_queue: 2, ..Limits::default() }, Vec::new());
     net.worker("w1");
+    net.has_registered("ann", "s");
     net.hold_effects();
-    for _ in 0..10 {
-        let link = net.connect();
-        net.login(link, "ann", "s");
-        net.vanish(link);
+    for round in 0..5 {
+        let (guest, ann, newcomer) = (net.connect(), net.connect(), net.connect());
+        net.login(guest, "nobody", "s");
+        net.vanish(guest);
+        net.change_secret(ann, "ann", "s", "t");
+        net.register(newcomer, "bob", "s");
+        net.vanish(ann);
+        net.vanish(newcomer);
+        assert_eq!(net.cancelled.len(), 3 * (round + 1));
     }
-    assert_eq!(net.effects.len(), 2);
+    let honest = net.connect();
+    net.login(honest, "ann", "s");
+    net.answer_all();
+    assert_eq!(net.commands(honest), ["LOGIN_SUCCESS", "REDIRECT"], "late answers are ignored");
+}
+
+#[test]
+fn who_is_refused_for_waiting_too_long_is_not_waited_for_by_the_hash_queue() {
+    let mut net = Net::new();
+    net.worker("w1");
+    net.hold_effects();
+    let (newcomer, guest) = (net.connect(), net.connect());
+    net.register(newcomer, "bob", "s");
+    net.login(guest, "nobody", "s");
+    net.pass(Duration::from_secs(12));
+    assert_eq!((net.refusal(newcomer).0, net.refusal(guest).0), ("REGISTER_FAILED", "LOGIN_FAILED"));
+    assert_eq!(net.cancelled.len(), 2);
 }
 
 #[test]

@@ -252,7 +252,8 @@ fn a_second_worker_of_an_id_is_refused_while_the_first_one_lives() {
     let second = start(&mut net, "00000000000000bb");
     assert!(net.is_closed(second) && !net.is_closed(first));
     let Message::AuthenticationFail(fail) = net.hear(second) else { panic!("it was let in") };
-    assert!(fail.info.contains("a worker called w1 lives already"), "{}", fail.info);
+    let reason = "a worker called w1 lives already, at host:4168: if this one has a copy of its data directory, give it an id of its own";
+    assert_eq!(fail.info, reason);
     assert!(fail.retry_after.is_some(), "the first one may go");
     assert_eq!(net.workers(), [(0, 0, true)], "what the second one says is not the first one's");
     // A worker says something every five seconds.

@@ -359,6 +359,32 @@ fn more_log_ins_than_may_wait_are_told_to_come_back() {
 }
 
 #[test]
+fn clients_that_leave_make_room_for_those_who_stay() {
+    let mut node = Node::with("w1", Limits { hash_queue: 2, ..Limits::default() });
+    let coordinator = node.answer_dial();
+    node.say(coordinator, &success("net", ""));
+    node.say(coordinator, &format!(r#"{{"command":"SYNC_USER","users":{{"ann":{}}}}}"#, record("s")));
+    node.hear(coordinator);
+    for round in 0..5 {
+        let (guest, newcomer) = (node.connect(), node.connect());
+        node.say(guest, LOGIN);
+        node.say(newcomer, &REGISTER.replace("ann", "bob"));
+        node.hang_up(guest);
+        node.hang_up(newcomer);
+        assert_eq!(node.cancelled.len(), 2 * (round + 1));
+    }
+    let [ann, bob] = [node.connect(), node.connect()];
+    node.say(ann, LOGIN);
+    node.say(bob, &REGISTER.replace("ann", "bob"));
+    node.hash();
+    assert_eq!(node.hear(ann), ["LOGIN_SUCCESS logged in as ann"]);
+    let once = ["NEW_CLIENT ann 1", "LOCK_REQUEST bob hash of s"];
+    assert_eq!(node.hear(coordinator), once, "late answers are ignored");
+    node.hang_up(bob);
+    assert_eq!(node.cancelled.len(), 10, "what is done is not cancelled");
+}
+
+#[test]
 fn a_registration_is_passed_on_and_its_user_logs_in_on_the_same_connection() {
     let (mut node, coordinator) = Node::joined();
     let (ann, rival) = (node.connect(), node.connect());

@@ -3,17 +3,17 @@ use std::collections::BTreeSet;
 use super::*;
 
 /// Workers wired to each other in memory. A coordinator tells each of all; it is reached once, at the beginning.
-struct Mesh {
-    nodes: Vec<Node>,
+pub(super) struct Mesh {
+    pub(super) nodes: Vec<Node>,
     wires: Vec<[(usize, LinkId); 2]>,
     /// Pairs that cannot reach each other.
-    cut: BTreeSet<(usize, usize)>,
+    pub(super) cut: BTreeSet<(usize, usize)>,
     /// ACTIVITY_BROADCASTs that went over wires.
     copies: usize,
 }
 
 impl Mesh {
-    fn new(count: usize) -> Self {
+    pub(super) fn new(count: usize) -> Self {
         let nodes: Vec<Node> =
             (1..=count).map(|number| Node::with(&format!("w{number}"), Limits::default())).collect();
         let entry = |number| format!(r#"{{"id":"w{number}","hostname":"w{number}","port":1}}"#);
@@ -29,7 +29,7 @@ impl Mesh {
     }
 
     /// Carries bytes until nobody has anything to say.
-    fn run(&mut self) {
+    pub(super) fn run(&mut self) {
         loop {
             let dialled = self.connect();
             let mut carried = false;
@@ -43,7 +43,7 @@ impl Mesh {
     }
 
     /// Lets time pass for everybody, so that links are tried again and heartbeats go out.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         for _ in 0..100 {
             self.nodes.iter_mut().for_each(|node| node.wait(Duration::from_millis(100)));
             self.run();
@@ -89,7 +89,7 @@ impl Mesh {
     }
 
     /// Breaks the wire between two workers, for good.
-    fn cut(&mut self, one: usize, other: usize) {
+    pub(super) fn cut(&mut self, one: usize, other: usize) {
         self.cut.insert((one.min(other), one.max(other)));
         for wire in self.wires.clone() {
             if [wire[0].0, wire[1].0] == [one, other] || [wire[0].0, wire[1].0] == [other, one] {

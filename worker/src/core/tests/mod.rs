@@ -5,8 +5,11 @@ mod disk;
 mod epochs;
 mod lists;
 mod mesh;
+mod presence;
 mod servers;
+mod sessions;
 mod slow;
+mod stream;
 mod takeover;
 mod users;
 
@@ -15,7 +18,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use common::id::{Incarnation, LinkId};
-use common::machine::{Action, DialError, DialId, Event, Machine};
+use common::machine::{Action, DialError, DialId, Event, JobId, Machine};
 use common::time::{Now, Time, WallMillis};
 use common::token::TokenKey;
 use common::user::{PasswordHash, Secret};
@@ -34,6 +37,8 @@ struct Node {
     links: SlotMap<LinkId, ()>,
     dials: Vec<(DialId, Address)>,
     effects: Vec<Effect>,
+    /// Hashes and verifications that are not wanted any more. All had begun, and are answered still.
+    cancelled: Vec<JobId>,
     /// What is to be kept for the next run.
     remembered: Remembered,
     /// The log's files, where there is a disk for them.
@@ -65,6 +70,17 @@ impl Node {
         remembered: Remembered,
         disk: Option<BTreeMap<SegmentId, Vec<u8>>>,
     ) -> Self {
+        // Most stories begin when it has caught up.
+        Node::starting(id, Limits { recovery: Duration::ZERO, ..limits }, remembered, disk)
+    }
+
+    /// The same with a worker that takes clients when it has caught up.
+    fn starting(
+        id: &str,
+        limits: Limits,
+        remembered: Remembered,
+        disk: Option<BTreeMap<SegmentId, Vec<u8>>>,
+    ) -> Self {
         let number: u64 = id.trim_start_matches(char::is_alphabetic).parse().unwrap();
         let now = Now { time: Time::ZERO, wall: WallMillis(1_000_000) };
         let config = Config {
@@ -76,8 +92,7 @@ impl Node {
             kept: disk.as_ref().map(disk::kept),
             incarnation: Incarnation(number),
             seed: number,
-            // Most stories begin when it has caught up.
-            limits: Limits { recovery: Duration::ZERO, ..limits },
+            limits,
         };
         let mut node = Node {
             worker: Worker::new(now, config),
@@ -85,6 +100,7 @@ impl Node {
             links: SlotMap::with_key(),
             dials: Vec::new(),
             effects: Vec::new(),
+            cancelled: Vec::new(),
             remembered,
             disk,
             closed: BTreeMap::new(),
@@ -118,6 +134,7 @@ impl Node {
                 Action::StopAccepting => self.accepting = false,
                 Action::Exit(outcome) => self.exit = Some(outcome),
                 Action::Effect(Effect::Remember(remembered)) => self.remembered = remembered,
+                Action::Effect(Effect::Cancel { job }) => self.cancelled.push(job),
                 Action::Effect(Effect::Segment(request)) => self.ask_disk(request),
                 Action::Effect(effect) => self.effects.push(effect),
                 Action::Flush(_) | Action::FlushAll => {}
@@ -227,7 +244,7 @@ impl Node {
                 Effect::Verify { job, secret, hash } => {
                     Input::Verified { job, matches: hash == hash_of(secret.expose()) }
                 }
-                Effect::Remember(_) => unreachable!("it was put aside"),
+                Effect::Remember(_) | Effect::Cancel { .. } => unreachable!("it was put aside"),
                 Effect::Segment(_) => unreachable!("it is hashed before anything is read"),
             }));
         }
@@ -314,7 +331,10 @@ fn tell(line: &str) -> String {
             let told = |entry: &common::wire::BackupEntry| format!("{:?}@{}", entry.role, entry.address);
             format!("{command} {}", it.servers.iter().map(told).collect::<Vec<_>>().join(" "))
         }
-        Message::NewClient(it) => format!("{command} {} {}", it.username, it.load),
+        Message::NewClient(it) => {
+            let load = it.load.map_or(String::new(), |load| format!(" {load}"));
+            format!("{command} {}{load}", it.username)
+        }
         Message::DeLoad(it) => format!("{command} {}", it.load),
         Message::ServerLoad(it) => format!("{command} {}", it.load),
         Message::UserQuery(it) => format!("{command} {}", it.username),

@@ -17,6 +17,7 @@ const LITTLE: Limits = Limits {
     retry_after: Duration::from_secs(1),
     heartbeat: Duration::from_secs(5),
     server_silence: Duration::from_secs(20),
+    worker_silence: Duration::from_secs(6),
     failure_timeout: Duration::from_secs(2),
     server_answer: Duration::from_secs(5),
     sync_users: 2,

@@ -1,0 +1,77 @@
+//! Gaps are true: a client that resumes is told that something is lost only where no worker that could be asked still has it, never of
+//! what it has received, and whether there is a gap and which one it is agree.
+
+use std::time::Duration;
+
+use common::position::Position;
+use common::wire::{Message, Resumed};
+
+use super::{Check, Ledger, Scene, Verdict};
+use crate::sim::coverage::Coverage;
+use crate::sim::node::{Effect, Node};
+use crate::sim::{ProcessId, Seen};
+
+/// What is younger may be in nobody's digest yet.
+const KNOWN: Duration = Duration::from_secs(3);
+
+/// Who has been well for so long can be asked.
+const WELL: Duration = Duration::from_secs(15);
+
+#[derive(Debug, Default)]
+pub(super) struct Gaps;
+
+impl Gaps {
+    fn resumed(
+        scene: &Scene<'_>,
+        ledger: &Ledger,
+        at: ProcessId,
+        from: ProcessId,
+        resumed: &Resumed,
+    ) -> Verdict {
+        let name = scene.name(at);
+        if resumed.recovered != resumed.gaps.is_empty() {
+            return Err(format!(
+                "{name} is told both that there is a gap and that there is none: {resumed:?}"
+            ));
+        }
+        let listener = ledger.stream.listeners.get(&(at, scene.world[at].run));
+        if let Some(id) =
+            listener.and_then(|listener| listener.ids.iter().find(|id| resumed.gaps.contains(id)))
+        {
+            return Err(format!("{name} is told that it lacks {id}, which it has"));
+        }
+        for &worker in &scene.cast.workers {
+            let machine = scene.world[worker].machine.as_ref().and_then(Node::worker);
+            let clear = worker == from && scene.ways.is_well(scene.world, from, WELL)
+                || scene.ways.are_clear(scene.world, worker, from, WELL);
+            let Some(machine) = machine.filter(|_| clear) else { continue };
+            let mut common: Position = machine.holds().common(&resumed.gaps);
+            let young = ledger.stream.holdings.values().filter(|holding| holding.since + KNOWN > scene.now);
+            young.flat_map(|holding| &holding.ids).for_each(|id| common.subtract(&Position::single(id)));
+            if !common.is_empty() {
+                return Err(format!(
+                    "{name} is told that {common} is lost, and {} has it",
+                    scene.name(worker)
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Check for Gaps {
+    fn observe(
+        &mut self,
+        scene: &Scene<'_>,
+        ledger: &Ledger,
+        seen: &Seen<Effect>,
+        _: &mut Coverage,
+    ) -> Verdict {
+        match seen {
+            Seen::Received { at, from, message: Message::Resumed(resumed), .. } => {
+                Self::resumed(scene, ledger, *at, *from, resumed)
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Clients that have a session: what they publish is numbered and reported, what they receive is acknowledged, and they can be moved.
+
+use super::mesh::Mesh;
+use super::*;
+
+const KEY: &str = "0123456789abcdef";
+
+impl Node {
+    /// A client that goes on with the session of `key`, or begins it.
+    pub(super) fn capable(&mut self, key: &str) -> LinkId {
+        let link = self.connect();
+        self.say(
+            link,
+            &format!(
+                r#"{{"command":"LOGIN","username":"anonymous","capabilities":["session"],"session":"{key}"}}"#
+            ),
+        );
+        assert_eq!(self.hear(link)[0], "LOGIN_SUCCESS logged in as anonymous");
+        link
+    }
+
+    fn publish_numbered(&mut self, link: LinkId, seq: u64, number: u64) {
+        self.say(
+            link,
+            &format!(r#"{{"command":"ACTIVITY_MESSAGE","activity_seq":{seq},"activity":{{"n":{number}}}}}"#),
+        );
+    }
+
+    fn acknowledge(&mut self, link: LinkId, received: u64) {
+        self.say(link, &format!(r#"{{"command":"ACTIVITY_ACK","received":{received}}}"#));
+    }
+}
+
+fn activity(number: u64) -> String {
+    format!(r#"{{"authenticated_user":"anonymous","n":{number}}}"#)
+}
+
+#[test]
+fn a_sender_learns_how_many_have_it_when_they_have_said_so() {
+    let mut node = Node::new();
+    let (sender, other, classic) = (node.capable(KEY), node.capable("another-session-key"), node.client());
+    node.publish_numbered(sender, 1, 7);
+    for link in [sender, other, classic] {
+        assert_eq!(node.hear(link), [activity(7)]);
+    }
+    node.acknowledge(sender, 1);
+    node.wait(Duration::from_millis(100));
+    assert_eq!(node.hear(sender), [] as [&str; 0], "one has not said that it has it");
+    node.acknowledge(other, 1);
+    node.wait(Duration::from_millis(100));
+    assert_eq!(node.hear(sender), ["ACTIVITY_SENDING_REPORT 1: 3+0=3 Local []"]);
+}
+
+#[test]
+fn who_leaves_unread_and_who_is_slow_has_not_received_it() {
+    let mut node = Node::new();
+    let (sender, leaves, slow) = (node.capable(KEY), node.capable("another-session-key"), node.client());
+    node.publish_numbered(sender, 1, 7);
+    node.hear(sender);
+    node.acknowledge(sender, 1);
+    node.hang_up(leaves);
+    node.wait(Duration::from_secs(5));
+    assert_eq!(node.hear(sender), ["ACTIVITY_SENDING_REPORT 1: 1+2=3 Local []"]);
+    assert_eq!(node.hear(slow), [activity(7)]);
+}
+
+#[test]
+fn what_is_sent_again_is_published_once_and_reported_again() {
+    let mut node = Node::new();
+    let (sender, classic) = (node.capable(KEY), node.client());
+    node.publish_numbered(sender, 1, 7);
+    node.hang_up(sender);
+    assert_eq!(node.hear(classic), [activity(7)]);
+    let sender = node.capable(KEY);
+    node.publish_numbered(sender, 1, 7);
+    node.publish_numbered(sender, 2, 8);
+    assert_eq!(node.hear(classic), [activity(8)]);
+    assert_eq!(node.hear(sender), [activity(8)], "its position says that it has the first");
+    node.acknowledge(sender, 1);
+    node.wait(Duration::from_millis(100));
+    let reports = ["1: 1+1=2", "2: 2+0=2"].map(|counts| format!("ACTIVITY_SENDING_REPORT {counts} Local []"));
+    assert_eq!(node.hear(sender), reports);
+}
+
+#[test]
+fn numbers_that_make_no_sense_are_refused_and_nothing_of_them_is_published() {
+    let wrong = [
+        (5, 7, "activity_seq 5 comes where 2 was to come"),
+        (1, 7, "activity_seq 1 comes where 2 was to come"),
+        (1 << 60, 7, "activity_seq 1152921504606846976 comes where 2 was to come"),
+    ];
+    for (seq, number, reason) in wrong {
+        let mut node = Node::new();
+        let (sender, classic) = (node.capable(KEY), node.client());
+        node.publish_numbered(sender, 1, 7);
+        node.hear(classic);
+        node.publish_numbered(sender, seq, number);
+        let heard = node.hear(sender);
+        assert_eq!(heard[heard.len() - 2..], [format!("INVALID_MESSAGE {reason}"), "(closed)".to_owned()]);
+        assert_eq!(node.hear(classic), [] as [&str; 0]);
+    }
+}
+
+#[test]
+fn another_activity_under_a_number_that_is_taken_is_refused() {
+    let mut node = Node::new();
+    let (sender, classic) = (node.capable(KEY), node.client());
+    node.publish_numbered(sender, 1, 7);
+    node.hang_up(sender);
+    let sender = node.capable(KEY);
+    node.publish_numbered(sender, 1, 8);
+    assert_eq!(
+        node.hear(sender),
+        ["INVALID_MESSAGE activity_seq 1 of this session is another activity already", "(closed)"]
+    );
+    assert_eq!(node.hear(classic), [activity(7)]);
+}
+
+#[test]
+fn nobody_acknowledges_what_was_not_sent_or_without_a_session() {
+    let mut node = Node::new();
+    let (sender, classic) = (node.capable(KEY), node.client());
+    node.acknowledge(sender, 1);
+    assert_eq!(
+        node.hear(sender),
+        ["INVALID_MESSAGE more activities are acknowledged than were sent", "(closed)"]
+    );
+    node.acknowledge(classic, 0);
+    assert_eq!(
+        node.hear(classic),
+        ["INVALID_MESSAGE ACTIVITY_ACK is for clients that have a session", "(closed)"]
+    );
+}
+
+#[test]
+fn a_session_goes_on_over_one_connection_alone() {
+    let mut node = Node::new();
+    let old = node.capable(KEY);
+    let new = node.capable(KEY);
+    assert_eq!(node.hear(old), ["INVALID_MESSAGE the session goes on over another connection", "(closed)"]);
+    node.publish_numbered(new, 1, 7);
+    assert_eq!(node.hear(new), [activity(7)]);
+}
+
+#[test]
+fn a_position_of_another_network_or_of_absurd_length_is_refused() {
+    let (mut node, _) = Node::joined();
+    let login = |rest: String| {
+        format!(
+            r#"{{"command":"LOGIN","username":"anonymous","capabilities":["session"],"session":"{KEY}",{rest}}}"#
+        )
+    };
+    let ranges: Vec<String> = (0..5_000).map(|number| (number * 2).to_string()).collect();
+    for (wrong, reason) in [
+        (
+            r#""resume":"w9/00000000000000ff/0-7","network":"other""#.to_owned(),
+            "the position is of the network other, and this is net",
+        ),
+        (
+            format!(r#""resume":"w9/00000000000000ff/{}""#, ranges.join("+")),
+            "a position has at most 4096 ranges",
+        ),
+    ] {
+        let link = node.connect();
+        node.say(link, &login(wrong));
+        assert_eq!(node.hear(link), [format!("LOGIN_FAILED {reason}"), "(closed)".to_owned()]);
+    }
+    // One that is ahead of everything that is known here is legal.
+    let ahead = node.connect();
+    node.say(ahead, &login(r#""resume":"w9/00000000000000ff/0-7","network":"net""#.to_owned()));
+    assert_eq!(node.hear(ahead)[1..], ["RESUMED true [] w9/00000000000000ff/0-7"]);
+}
+
+#[test]
+fn whoever_comes_back_gets_what_it_missed_and_then_what_is_new() {
+    let mut node = Node::new();
+    let (sender, classic) = (node.capable(KEY), node.client());
+    for number in 1..=5 {
+        node.publish_numbered(sender, number, number);
+    }
+    node.hear(classic);
+    let link = node.connect();
+    node.say(link, r#"{"command":"LOGIN","username":"anonymous","capabilities":["session"],"session":"another-session-key","resume":"w1/0000000000000001/0-1"}"#);
+    node.publish_numbered(sender, 6, 6);
+    let heard = node.hear(link);
+    let expected = ["LOGIN_SUCCESS logged in as anonymous".to_owned()]
+        .into_iter()
+        .chain((3..=5).map(activity))
+        .chain(["RESUMED true [] w1/0000000000000001/0-4".to_owned(), activity(6)]);
+    assert_eq!(heard, expected.collect::<Vec<_>>());
+    // What was replayed is not reported, what came afterwards is.
+    node.acknowledge(link, 4);
+}
+
+#[test]
+fn a_report_counts_the_clients_of_every_worker_once() {
+    let mut mesh = Mesh::new(3);
+    let sender = mesh.nodes[0].capable(KEY);
+    let others: Vec<LinkId> = (0..3).map(|node| mesh.nodes[node].client()).collect();
+    mesh.settle();
+    mesh.nodes[0].publish_numbered(sender, 1, 7);
+    mesh.run();
+    for (node, link) in others.iter().enumerate() {
+        assert_eq!(mesh.nodes[node].hear(*link), [activity(7)]);
+    }
+    assert_eq!(mesh.nodes[0].hear(sender)[0], activity(7));
+    mesh.nodes[0].acknowledge(sender, 1);
+    mesh.settle();
+    assert_eq!(mesh.nodes[0].hear(sender), ["ACTIVITY_SENDING_REPORT 1: 4+0=4 Replicated []"]);
+}
+
+#[test]
+fn a_drain_hands_clients_to_other_workers_and_classic_ones_are_redirected() {
+    let mut mesh = Mesh::new(2);
+    let (sender, classic) = (mesh.nodes[0].capable(KEY), mesh.nodes[0].client());
+    mesh.nodes[0].publish_numbered(sender, 1, 7);
+    mesh.nodes[0].event(Event::Input(Input::Drain));
+    mesh.nodes[0].wait(Duration::from_secs(1));
+    assert_eq!(mesh.nodes[0].hear(sender), ["QUIT w2:1 (token)".to_owned(), activity(7)]);
+    assert_eq!(mesh.nodes[0].hear(classic), [activity(7), "REDIRECT".to_owned(), "(closed)".to_owned()]);
+    mesh.nodes[0].acknowledge(sender, 1);
+    mesh.nodes[0].hang_up(sender);
+    mesh.run();
+    assert_eq!(mesh.nodes[0].exit, Some(Ok(())));
+}
+
+#[test]
+fn who_asks_for_everything_again_and_again_gets_it_at_a_bounded_pace() {
+    let mut node = Node::with("w1", Limits { intake_bytes: 10_000, ..Limits::default() });
+    let (sender, greedy) = (node.capable(KEY), node.capable("another-session-key"));
+    for number in 1..=10 {
+        node.publish_numbered(sender, number, number);
+    }
+    node.hear(greedy);
+    let ask = r#"{"command":"ACTIVITY_RETRIEVE","after":""}"#;
+    node.say(greedy, ask);
+    let after = node.worker.read_after(greedy).expect("there is a pace");
+    assert!(after > node.now.time + Duration::from_millis(50), "{after:?}");
+    assert_eq!(node.hear(greedy), ["ACTIVITY_RETRIEVED"]);
+    assert!(node.worker.read_after(sender) <= Some(node.now.time), "nobody else waits for that");
+    node.say(greedy, ask);
+    node.say(greedy, ask);
+    let heard = node.hear(greedy);
+    assert_eq!(
+        heard[heard.len() - 2..],
+        ["INVALID_MESSAGE ACTIVITY_RETRIEVE before the last one's answer was taken", "(closed)"]
+    );
+}

@@ -1,0 +1,90 @@
+//! What the simulator found in the way of activities, told as short as possible.
+
+use common::position::Position;
+
+use super::*;
+
+/// A link to the worker `id`, which has connected and holds `holds`.
+fn neighbour(node: &mut Node, id: &str, holds: &str) -> LinkId {
+    let link = node.connect();
+    node.say(
+        link,
+        &format!(
+            r#"{{"command":"AUTHENTICATE","id":"{id}","hostname":"{id}","port":1,"secret":"{SECRET}","incarnation":"00000000000000{}","load":0}}"#,
+            id.trim_start_matches(char::is_alphabetic).repeat(2)
+        ),
+    );
+    node.say(link, &format!(r#"{{"command":"NEIGHBOURS","links":["w1"],"next":0,"holds":"{holds}"}}"#));
+    node.hear(link);
+    link
+}
+
+#[test]
+fn a_worker_that_starts_and_waits_for_an_answer_when_its_wait_for_links_is_over_sleeps_meanwhile() {
+    // A second after it had heard of another worker that could not be reached, it was still asking a third one: its deadline lay in the past.
+    let mut node = Node::starting("w1", Limits::default(), Remembered::default(), None);
+    let coordinator = node.answer_dial();
+    node.say(
+        coordinator,
+        &success("net", r#"{"id":"w2","hostname":"w2","port":1},{"id":"w3","hostname":"w3","port":1}"#),
+    );
+    neighbour(&mut node, "w2", "w2/0000000000000022/0-4");
+    node.wait(Duration::from_millis(1_500));
+    assert!(node.worker.is_recovering());
+    assert!(node.worker.deadline() > Some(node.now.time), "nothing is to be done yet");
+}
+
+#[test]
+fn a_client_that_resumes_is_told_that_sessions_are_known_also_where_no_coordinator_has_named_the_network() {
+    // It took the server for one of the original protocol, hung up when it heard RESUMED, and came again at once, without end.
+    let mut node = Node::new();
+    let client = node.connect();
+    node.say(
+        client,
+        r#"{"command":"LOGIN","username":"anonymous","capabilities":["session"],"session":"0123456789abcdef","resume":"w2/0000000000000022/0-4"}"#,
+    );
+    let heard = String::from_utf8(node.read_all(client)).unwrap();
+    let Ok(Message::LoginSuccess(success)) = Message::decode(heard.lines().next().unwrap().as_bytes()) else {
+        panic!("{heard}")
+    };
+    assert_eq!((success.network, success.position), (None, Some(Default::default())));
+}
+
+#[test]
+fn what_leaves_the_log_while_a_client_is_replayed_what_it_missed_is_no_silent_gap() {
+    // What was appended during the replay and had gone before the replay came there was neither sent nor told of: only what had been
+    // missing when it began was.
+    let mut node = Node::with("w1", Limits { log_bytes: 128 << 10, ..Limits::default() });
+    let sender = node.client();
+    let publish = |node: &mut Node, numbers: std::ops::Range<u64>| {
+        for number in numbers {
+            let padding = "x".repeat(2_000);
+            node.say(
+                sender,
+                &format!(r#"{{"command":"ACTIVITY_MESSAGE","activity":{{"n":{number},"x":"{padding}"}}}}"#),
+            );
+            node.read_all(sender);
+        }
+    };
+    publish(&mut node, 0..50);
+    let client = node.connect();
+    node.say(
+        client,
+        r#"{"command":"LOGIN","username":"anonymous","capabilities":["session"],"session":"0123456789abcdef","resume":""}"#,
+    );
+    publish(&mut node, 50..150);
+    let heard = String::from_utf8(node.read_all(client)).unwrap();
+    let mut sent = Position::default();
+    let mut resumed = None;
+    for line in heard.lines() {
+        match Message::decode(line.as_bytes()).unwrap() {
+            Message::ActivityBroadcast(broadcast) => _ = sent.insert(&broadcast.id.unwrap()),
+            Message::Resumed(it) => resumed = Some(it),
+            _ => {}
+        }
+    }
+    let resumed = resumed.expect("the replay ends");
+    assert!(!resumed.recovered);
+    assert_eq!(resumed.gaps, resumed.position.without(&sent));
+    assert!(sent.common(&resumed.gaps).is_empty() && !sent.is_empty());
+}
