@@ -183,7 +183,7 @@ impl Drop for Peer {
 fn command(system: System, address: SocketAddr, conf: PathBuf) -> std::io::Result<Command> {
     let port = address.port().to_string();
     let (program, settings) = match system {
-        System::Nats => ("nats-server", format!("listen: \"{address}\"\nlogtostderr: false\n")),
+        System::Nats => ("nats-server", format!("listen: \"{address}\"\n")),
         System::Redis => (
             "redis-server",
             format!(

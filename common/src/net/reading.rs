@@ -15,6 +15,7 @@ use std::ops::ControlFlow;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
@@ -109,8 +110,9 @@ impl<M: Machine + 'static> Node<M> {
         match &read {
             Ok(0) => self.lost(id),
             Ok(count) => {
+                let stream = Rc::clone(&link.stream);
                 if self.take(id, &buffer[..*count]) == ControlFlow::Continue(()) {
-                    self.readable.links.push_back(id);
+                    self.read_on(id, &stream, *count < piece);
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => link.drained.notify_one(),
@@ -118,6 +120,20 @@ impl<M: Machine + 'static> Node<M> {
         }
         self.readable.buffer = buffer;
         read.unwrap_or(0)
+    }
+
+    /// A link goes to the end of the queue, or back to its watcher where all was read that had come.
+    fn read_on(&mut self, id: LinkId, stream: &TcpStream, is_drained: bool) {
+        if !is_drained {
+            return self.readable.links.push_back(id);
+        }
+        // Less came than there was room for. What comes from now on is announced anew (epoll(7)), and so is the end, so nobody needs to
+        // ask the system once more; only tokio must know.
+        let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+        let _ = stream.try_io(Interest::READABLE, nothing);
+        if let Some(link) = self.links.get(id) {
+            link.drained.notify_one();
+        }
     }
 
     fn is_readable(&mut self, id: LinkId) {

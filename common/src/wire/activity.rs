@@ -3,7 +3,9 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::LazyLock;
 
+use memchr::memmem::Finder;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -38,20 +40,30 @@ impl Activity {
     /// The same object with `authenticated_user` as its first key and nowhere else on its top level, however a key of that
     /// name was spelt.
     pub fn authenticated(&self, username: &Username) -> Activity {
+        let mut text = Vec::new();
+        self.authenticate_into(username, &mut text);
+        Activity(serde_json::from_slice(&text).expect("a key was put in front of a valid object"))
+    }
+
+    /// Appends the text of [`authenticated`](Self::authenticated).
+    pub fn authenticate_into(&self, username: &Username, out: &mut Vec<u8>) {
         let rest = self.rest_without_field();
-        let name = serde_json::to_string(username).expect("a string serialises");
-        let separator = if rest.trim_ascii_start().starts_with('}') { "" } else { "," };
-        let text = format!("{{\"{FIELD}\":{name}{separator}{rest}");
-        Activity(RawValue::from_string(text).expect("a key was put in front of a valid object"))
+        out.extend_from_slice(b"{\"");
+        out.extend_from_slice(FIELD.as_bytes());
+        out.extend_from_slice(b"\":");
+        serde_json::to_writer(&mut *out, username).expect("a string serialises, and a Vec takes all");
+        if !rest.trim_ascii_start().starts_with('}') {
+            out.push(b',');
+        }
+        out.extend_from_slice(rest.as_bytes());
     }
 
     /// Everything after the opening brace, without the field.
     fn rest_without_field(&self) -> Cow<'_, str> {
         let text = self.get();
         // Letters can only be hidden behind \u: RFC 8259 section 7 has no other escape for them.
-        let suspicious = memchr::memmem::find(text.as_bytes(), FIELD.as_bytes()).is_some()
-            || memchr::memmem::find(text.as_bytes(), b"\\u").is_some();
-        if !suspicious {
+        static SUSPICIOUS: LazyLock<[Finder<'_>; 2]> = LazyLock::new(|| [FIELD, r"\u"].map(Finder::new));
+        if !SUSPICIOUS.iter().any(|finder| finder.find(text.as_bytes()).is_some()) {
             return Cow::Borrowed(&text[1..]);
         }
         let Entries(entries) = serde_json::from_str(text).expect("it was parsed before");

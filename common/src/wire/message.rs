@@ -1,7 +1,9 @@
 //! The closed enum of messages, and its text form.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
+use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -152,6 +154,11 @@ impl Message {
 
         let line = std::str::from_utf8(line).map_err(|_| WireError::NotUtf8)?;
         check_nesting(line)?;
+        if let Some(command) = plain_command(line)
+            && let Ok(message) = Self::decode_body(command, line)
+        {
+            return message.shallow().map(|message| (message, None));
+        }
         if !line.trim_ascii_start().starts_with('{') {
             return Err(match serde_json::from_str::<serde::de::IgnoredAny>(line) {
                 Ok(_) => WireError::NotAnObject,
@@ -166,13 +173,18 @@ impl Message {
         })?;
         let command = envelope.command.ok_or(WireError::NoCommand)?;
         let epoch = envelope.epoch.and_then(|epoch| serde_json::from_str(epoch.get()).ok());
-        let message = Self::decode_body(&command, line)?;
-        if let Message::ActivityMessage(said) = &message
-            && !said.activity.nests_within(limits::ACTIVITY_NESTING)
-        {
-            return Err(WireError::ActivityTooDeep);
-        }
+        let message = Self::decode_body(&command, line)?.shallow()?;
         Ok((message, epoch))
+    }
+
+    /// Refuses a published activity that nests too deep.
+    fn shallow(self) -> Result<Self, WireError> {
+        match &self {
+            Message::ActivityMessage(said) if !said.activity.nests_within(limits::ACTIVITY_NESTING) => {
+                Err(WireError::ActivityTooDeep)
+            }
+            _ => Ok(self),
+        }
     }
 
     /// Appends the message as a line, line end included.
@@ -206,5 +218,41 @@ impl Message {
         let mut line = Vec::new();
         self.encode_into(&mut line);
         line
+    }
+}
+
+/// The command of a line that begins with it and in which nothing can be another one, or an epoch: such a line, as nearly all are that
+/// clients send, is parsed once and not twice. A key can be spelt otherwise only with `\u` (RFC 8259, section 7).
+fn plain_command(line: &str) -> Option<&str> {
+    static DOUBTFUL: LazyLock<[Finder<'_>; 3]> =
+        LazyLock::new(|| [r#""command""#, r#""epoch""#, r"\u"].map(Finder::new));
+    let rest = line.strip_prefix(r#"{"command":""#)?;
+    let (command, rest) = rest.split_at(memchr::memchr(b'"', rest.as_bytes())?);
+    let is_doubtful = DOUBTFUL.iter().any(|finder| finder.find(rest.as_bytes()).is_some());
+    (!is_doubtful).then_some(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_parsed_once_only_where_its_first_command_is_certainly_the_only_one() {
+        assert_eq!(plain_command(r#"{"command":"LOGOUT","a":"command"}"#), None);
+        assert_eq!(plain_command(r#"{"command":"LOGOUT","a":{"c":"Command"}}"#), Some("LOGOUT"));
+        for doubtful in [
+            r#"{"command":"LOGOUT","command":"LOGIN"}"#,
+            r#"{"command":"LOGOUT","\u0063ommand":"LOGIN"}"#,
+            r#"{"command":"LOGOUT","epoch":"1@a"}"#,
+            r#"{"a":1,"command":"LOGOUT"}"#,
+            r#" {"command":"LOGOUT"}"#,
+            r#"{"command":"LOGOUT"#,
+        ] {
+            assert_eq!(plain_command(doubtful), None, "{doubtful}");
+        }
+        assert!(Message::decode(br#"{"command":"LOGOUT","command":"LOGOUT"}"#).is_err());
+        assert!(Message::decode(br#"{"command":"LOGOUT","\u0063ommand":"LOGOUT"}"#).is_err());
+        assert!(Message::decode(br#"{"command":"LOGOUT"} "#).is_ok());
+        assert!(Message::decode(br#"{"command":"LOGOUT"}}"#).is_err());
     }
 }

@@ -1,30 +1,35 @@
 //! The way of an activity through a worker: from its sender or from another worker, past those who know it already, to the log and to
 //! other workers.
 
+use std::io::Write;
+
 use common::id::{ActivityId, LinkId, Seq};
 use common::limits::CATCH_UP_PATIENCE;
 use common::session::SessionId;
 use common::time::{Now, Time};
-use common::wire::{Activity, ActivityBroadcast, Message};
+use common::wire::{ActivityBroadcast, Message};
 
+use super::log::BEGINNING;
 use super::ordering::{Ready, Turn};
 use super::{Actions, Worker};
 
 /// What stands in a frame between what we add to it and what its sender wrote.
 const ACTIVITY: &[u8] = br#","activity":"#;
 
+const TAKES_ALL: &str = "a Vec takes all that is written";
+
 impl Worker {
-    /// A client of ours publishes; its name is in the activity already.
+    /// A client of ours publishes: the text of its activity, in which its name is already.
     pub(super) fn take_from_client(
         &mut self,
         now: Now,
         link: LinkId,
         session: SessionId,
         seq: Seq,
-        activity: Activity,
+        activity: &[u8],
         out: &mut Actions,
     ) {
-        let checksum = crc32fast::hash(activity.get().as_bytes());
+        let checksum = crc32fast::hash(activity);
         if self.ordering.knows(&session, seq) {
             // It was sent again, because its sender has not heard what became of it.
             if self.ordering.contradicts(&session, seq, checksum) {
@@ -35,15 +40,8 @@ impl Worker {
         }
         self.ordering.note_content(session, seq, checksum);
         let id = self.flood.next_id();
-        let broadcast = ActivityBroadcast {
-            id: Some(id.clone()),
-            session: Some(session),
-            activity_seq: Some(seq),
-            ..activity.into()
-        };
         let mut frame = std::mem::take(&mut self.frame);
-        frame.clear();
-        Message::from(broadcast).encode_into(&mut frame);
+        encode(&id, session, seq, activity, &mut frame);
         self.intake.took_from_client(now.time, frame.len());
         let full = self.neighbours.push_to_all(now.time, &frame);
         self.flush_all = true;
@@ -144,6 +142,23 @@ impl Worker {
     }
 }
 
+/// Makes `frame` the ACTIVITY_BROADCAST of a client's activity, as the codec would write it. The activity was parsed when it came, and is
+/// not parsed again.
+fn encode(id: &ActivityId, session: SessionId, seq: Seq, activity: &[u8], frame: &mut Vec<u8>) {
+    frame.clear();
+    frame.extend_from_slice(BEGINNING);
+    frame.extend_from_slice(id.origin.as_str().as_bytes());
+    write!(frame, "/{}/", id.incarnation).expect(TAKES_ALL);
+    serde_json::to_writer(&mut *frame, &id.seq).expect(TAKES_ALL);
+    frame.extend_from_slice(b"\",\"session\":");
+    serde_json::to_writer(&mut *frame, &session).expect(TAKES_ALL);
+    frame.extend_from_slice(b",\"activity_seq\":");
+    serde_json::to_writer(&mut *frame, &seq).expect(TAKES_ALL);
+    frame.extend_from_slice(ACTIVITY);
+    frame.extend_from_slice(activity);
+    frame.extend_from_slice(b"}\n");
+}
+
 /// The frame with a note on how it was delivered here.
 fn noted(frame: &[u8], missing_from: Option<Seq>, late: bool) -> Vec<u8> {
     let at = memchr::memmem::find(frame, ACTIVITY).expect("a broadcast has an activity");
@@ -160,7 +175,30 @@ fn noted(frame: &[u8], missing_from: Option<Seq>, late: bool) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use common::user::Username;
+    use common::wire::Activity;
+
     use super::*;
+
+    #[test]
+    fn a_clients_activity_is_encoded_as_the_codec_would() {
+        let author: Username = "ann\u{e9}".parse().unwrap();
+        for text in ["{}", r#"{"a":[1, 2]}"#, r#"{"authenticated_user":"eve","b":"\u00e9"}"#] {
+            let activity = Activity::parse(text).unwrap();
+            let id: ActivityId = "w/00000000000000ff/1".parse().unwrap();
+            let broadcast = ActivityBroadcast {
+                id: Some(id.clone()),
+                session: Some(SessionId(7)),
+                activity_seq: Some(Seq(9)),
+                ..activity.authenticated(&author).into()
+            };
+            let mut frame = b"of before".to_vec();
+            let mut authenticated = Vec::new();
+            activity.authenticate_into(&author, &mut authenticated);
+            encode(&id, SessionId(7), Seq(9), &authenticated, &mut frame);
+            assert_eq!(frame, Message::from(broadcast).encode());
+        }
+    }
 
     #[test]
     fn a_note_is_where_the_codec_would_write_it() {

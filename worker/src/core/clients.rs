@@ -117,8 +117,9 @@ impl Worker {
         if is_capable {
             self.reports.owed(now.time, session, seq);
         }
-        let activity = message.activity.authenticated(&username);
-        self.take_from_client(now, link, session, seq, activity, out);
+        let mut activity = Vec::new();
+        message.activity.authenticate_into(&username, &mut activity);
+        self.take_from_client(now, link, session, seq, &activity, out);
     }
 
     /// A client asks for what it misses while it is live. One answer at a time is enough.

@@ -24,7 +24,7 @@ use archive::Archive;
 use chunk::{Chunk, first_line};
 
 pub(super) use archive::Retention;
-pub(super) use chunk::{Frame, id_of, session_of};
+pub(super) use chunk::{BEGINNING, Frame, id_of, session_of};
 
 /// What is in memory of the log consists of this many chunks when that is full: what is trimmed at once is a small part of it.
 const CHUNKS: usize = 64;

@@ -186,7 +186,8 @@ impl Load {
             Pace::Window { window, .. } => Some(window),
             Pace::Rate(_) => None,
         };
-        let histogram = || Histogram::new(3).expect("three digits are kept");
+        // From a microsecond to an hour.
+        let histogram = || Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("the bounds make sense");
         Ok(Load {
             poll,
             links,

@@ -9,7 +9,7 @@ use super::Offset;
 use crate::core::segment::SegmentId;
 
 /// How every frame begins; its id follows, and a quotation mark.
-const BEGINNING: &[u8] = br#"{"command":"ACTIVITY_BROADCAST","id":""#;
+pub(in crate::core) const BEGINNING: &[u8] = br#"{"command":"ACTIVITY_BROADCAST","id":""#;
 
 /// One activity in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
