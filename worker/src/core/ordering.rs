@@ -50,7 +50,7 @@ struct Numbers {
     delivered: Ranges,
     /// Those that came early. All are above `delivered`, and not the next.
     waiting: BTreeMap<u64, Waiting>,
-    /// The checksum of what came last, and its number.
+    /// The highest number that came, and the checksum of what came first under it.
     latest: Option<(u64, u32)>,
 }
 
@@ -118,10 +118,13 @@ impl Ordering {
         self.numbers(session).is_some_and(|numbers| numbers.knows(seq.0))
     }
 
-    /// The activity `seq` of `session` is what has this checksum.
+    /// What came first as the activity `seq` of `session` has this checksum. Only of the highest number it is remembered.
     pub(super) fn note_content(&mut self, session: SessionId, seq: Seq, checksum: u32) {
         self.remember(session);
-        self.young.get_mut(&session).expect("it is remembered").latest = Some((seq.0, checksum));
+        let latest = &mut self.young.get_mut(&session).expect("it is remembered").latest;
+        if latest.is_none_or(|(number, _)| number < seq.0) {
+            *latest = Some((seq.0, checksum));
+        }
     }
 
     /// Whether something else came as `seq` of `session` before. Only of what came last that is known.

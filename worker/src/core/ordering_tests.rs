@@ -98,6 +98,19 @@ fn a_session_that_is_new_here_in_the_middle_waits_for_its_beginning_and_misses_n
 }
 
 #[test]
+fn of_two_activities_under_one_number_the_first_is_the_one() {
+    let mut ordering = Delivery::new(10, 10_000).ordering;
+    let session = SessionId(7);
+    ordering.note_content(session, Seq(5), 1);
+    // Another one under the same number, by way of another worker; and an older one that was caught up with.
+    ordering.note_content(session, Seq(5), 2);
+    ordering.note_content(session, Seq(4), 3);
+    assert!(!ordering.contradicts(&session, Seq(5), 1));
+    assert!(ordering.contradicts(&session, Seq(5), 2));
+    assert!(!ordering.contradicts(&session, Seq(6), 2), "nothing is known of it");
+}
+
+#[test]
 fn the_sessions_that_have_been_silent_for_longest_are_forgotten_and_none_that_waits() {
     let mut delivery = Delivery::new(10, 10_000);
     delivery.offer(0, 1, 2);
