@@ -218,6 +218,16 @@ pub struct SyncUser {
     /// With `override`, from a backup: the coordinators that it knows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<ServerEntry>,
+    /// With `override`, from a backup: the latest epochs that it knows of, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Reign>,
+}
+
+impl SyncUser {
+    /// Users, and how much the receiver knows with them.
+    pub fn of_users(users: BTreeMap<Username, UserRecord>, seen: Seen) -> Self {
+        SyncUser { users, seen, r#override: false, members: Vec::new(), history: Vec::new() }
+    }
 }
 
 /// Main coordinator → workers and backups, worker → capable clients, every few seconds and on change: where to go, in this order, when a

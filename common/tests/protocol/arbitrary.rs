@@ -248,9 +248,16 @@ fn among_servers() -> Vec<BoxedStrategy<Message>> {
         kind((username(), user()), |(username, user)| UserRegisterResult { username, user }),
         kind(username(), |username| UserQuery { username }),
         kind((username(), option::of(user())), |(username, user)| UserAnswer { username, user }),
-        kind((users(), seen(), any::<bool>(), vec(server(), 0..3)), |(users, seen, r#override, members)| {
-            SyncUser { members, users, seen, r#override }
-        }),
+        kind(
+            (users(), seen(), any::<bool>(), vec(server(), 0..3), vec(reign(), 0..3)),
+            |(users, seen, r#override, members, history)| SyncUser {
+                members,
+                users,
+                seen,
+                r#override,
+                history,
+            },
+        ),
         kind((vec(backup_entry(), 0..3), option::of(text())), |(servers, token)| BackupList {
             servers,
             token,

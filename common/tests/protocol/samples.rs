@@ -142,7 +142,14 @@ fn among_servers() -> Vec<Message> {
         UserRegisterResult { username: username("ann"), user: user() }.into(),
         UserQuery { username: username("ann") }.into(),
         UserAnswer { username: username("ann"), user: Some(user()) }.into(),
-        SyncUser { users: users(), seen: seen(), r#override: true, members: vec![server()] }.into(),
+        SyncUser {
+            users: users(),
+            seen: seen(),
+            r#override: true,
+            members: vec![server()],
+            history: vec![reign()],
+        }
+        .into(),
         BackupList {
             servers: vec![BackupEntry { id: Some(id()), address: address(), role: Role::Main }],
             token: Some("v1.a.b".into()),

@@ -7,7 +7,7 @@ use common::id::{Incarnation, ServerId};
 use common::limits;
 use common::machine::JobId;
 use common::token::TokenKey;
-use common::user::{PasswordHash, Secret, UserRecord, Username};
+use common::user::{PasswordHash, Secret, Stamp, UserRecord, Username};
 use common::users::{Seen, Users};
 use common::wire::{Address, ServerEntry};
 use serde::{Deserialize, Serialize};
@@ -90,6 +90,13 @@ impl Group {
             self.forgotten.drain(..surplus);
         }
         was
+    }
+
+    /// The reign in which somebody wrote this, as far as it is known.
+    pub(super) fn epoch_of(&self, written: &Stamp) -> Option<&Epoch> {
+        let reigned =
+            |reign: &&Reign| reign.epoch.coordinator == written.coordinator && reign.since <= written.wall;
+        self.history.iter().filter(reigned).map(|reign| &reign.epoch).max()
     }
 
     /// Takes epochs into the history, which keeps the latest.

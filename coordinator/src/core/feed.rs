@@ -37,11 +37,16 @@ impl Cursor {
         }
     }
 
-    /// The next records, `limit` at the most. None: everything has been told.
-    pub(super) fn next(&mut self, registry: &Registry, limit: usize) -> Chunk {
+    /// The next records, `limit` at the most, of those that may be told. None: everything has been told.
+    pub(super) fn next(
+        &mut self,
+        registry: &Registry,
+        limit: usize,
+        may_be_told: impl Fn(&UserRecord) -> bool,
+    ) -> Chunk {
         let mut users = BTreeMap::new();
         let start = self.seen.clone();
-        for (name, record) in registry.beyond(&start) {
+        for (name, record) in registry.beyond(&start).filter(|(_, record)| may_be_told(record)) {
             if users.len() == limit || users.contains_key(name) {
                 return (users, self.seen.meet(registry.seen()));
             }

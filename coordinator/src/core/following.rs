@@ -21,6 +21,7 @@ use tracing::info;
 use super::config::Group;
 use super::feed::Cursor;
 use super::peers::PeerId;
+use super::registry::Entry;
 use super::reign::{Lost, Reigning};
 use super::writing::{Then, Write};
 use super::{Coordinator, Turn};
@@ -40,10 +41,12 @@ pub(super) struct Following {
     /// What the main one said that it knows.
     known_there: Seen,
     uploaded: bool,
-    /// Writers of whom there are proposals here that were never settled. What the main one claims to have told of them may not include
-    /// these, which only this coordinator knows: it is believed when the main one has them. `None` while some may still be on their way
-    /// to the disk: then nothing is believed.
-    unsettled: Option<BTreeSet<ServerId>>,
+    /// Proposals that were here when this began and of which the main one has not shown that it knows them. What it claims to have told of
+    /// their writers may not include them, and is not believed before they are written anew. `None` while some may still be on their
+    /// way to the disk: then nothing is believed.
+    unsettled: Option<Vec<Entry>>,
+    /// What the main one told until then: it knows that much.
+    told: Vec<Entry>,
     /// What is to be believed then.
     claimed: Seen,
 }
@@ -53,6 +56,7 @@ impl Following {
         Following {
             main,
             unsettled: None,
+            told: Vec::new(),
             claimed: Seen::default(),
             taken: 0,
             done: 0,
@@ -61,6 +65,14 @@ impl Following {
             known_there: Seen::default(),
             uploaded: false,
         }
+    }
+
+    /// What of a claim is true by now, and the rest.
+    fn believable(&self, seen: Seen) -> (Seen, Seen) {
+        let Some(unsettled) = &self.unsettled else { return (Seen::default(), seen) };
+        let writers: BTreeSet<&ServerId> =
+            unsettled.iter().map(|(_, record)| &record.written().coordinator).collect();
+        seen.split(|writer| !writers.contains(writer))
     }
 }
 
@@ -148,7 +160,9 @@ impl Coordinator {
             let certain = known_there.meet(self.registry.seen());
             following.upload = Some(Cursor::starting_after(certain));
             following.known_there = known_there;
-            following.unsettled = Some(self.registry.unsettled());
+            let told = std::mem::take(&mut following.told);
+            following.unsettled =
+                Some(self.registry.proposed().into_iter().filter(|entry| !told.contains(entry)).collect());
         }
         self.upload(turn);
     }
@@ -159,21 +173,25 @@ impl Coordinator {
         }
         let Some(users) = self.plausible(turn, link, store.users.into_iter().collect()) else { return };
         let Reigning::Backup(following) = &mut self.reigning else { return };
-        let unsettled = following.unsettled.as_ref();
-        let (seen, later) = store.seen.split(|writer| unsettled.is_some_and(|some| !some.contains(writer)));
+        match &mut following.unsettled {
+            Some(unsettled) => unsettled.retain(|entry| !users.contains(entry)),
+            None => following.told.extend_from_slice(&users),
+        }
+        let (seen, later) = following.believable(store.seen);
         following.claimed.merge(&later);
         let then = Then::Confirm { link, update: store.update };
         self.write(turn, Write { users, seen, ..Write::nothing(then) });
     }
 
-    /// The main coordinator lists this one: it has all that was known here alone, and everything that it claims is true.
-    fn believe_claims(&mut self, turn: &mut Turn<'_>) {
+    /// Believes what was claimed of those writers of whom nothing is known here alone any more.
+    pub(super) fn believe_claims(&mut self, turn: &mut Turn<'_>) {
         let Reigning::Backup(following) = &mut self.reigning else { return };
-        if !following.uploaded {
-            return;
+        if let Some(unsettled) = &mut following.unsettled {
+            unsettled.retain(|entry| self.registry.is_latest(entry));
         }
-        following.unsettled = Some(BTreeSet::new());
-        let seen = std::mem::take(&mut following.claimed);
+        let claimed = std::mem::take(&mut following.claimed);
+        let (seen, later) = following.believable(claimed);
+        following.claimed = later;
         if !seen.is_empty() {
             self.write(turn, Write { seen, ..Write::nothing(Then::Nothing) });
         }
@@ -205,9 +223,6 @@ impl Coordinator {
     fn take_list(&mut self, turn: &mut Turn<'_>, list: BackupList) {
         let mut listed = list.servers.iter().filter(|entry| matches!(entry.role, Role::Main | Role::Backup));
         let rank = listed.position(|entry| entry.id.as_ref() == Some(&self.config.id));
-        if rank.is_some() {
-            self.believe_claims(turn);
-        }
         self.set_rank(turn, rank.map(|rank| rank as u64));
         self.ranks = list.servers.into_iter().filter_map(|entry| entry.id).collect();
     }
@@ -221,14 +236,14 @@ impl Coordinator {
                 return;
             }
             let Some(cursor) = &mut following.upload else { return };
-            let (users, seen) = cursor.next(&self.registry, self.config.limits.sync_users);
+            let (users, seen) = cursor.next(&self.registry, self.config.limits.sync_users, |_| true);
             let all = users.is_empty();
             following.uploaded = all;
             // What is known and has no record any more, because somebody else has changed it since, is only to be said.
             if all && following.known_there.covers_all(&seen) {
                 return self.confirm_updates(turn);
             }
-            self.say(turn, link, SyncUser { users, seen, r#override: false, members: Vec::new() });
+            self.say(turn, link, SyncUser::of_users(users, seen));
             if all {
                 return self.confirm_updates(turn);
             }
@@ -263,8 +278,9 @@ impl Coordinator {
 
     /// Says to the coordinator that is followed from now on how much is known here.
     pub(super) fn ask_for_updates(&mut self, turn: &mut Turn<'_>, link: LinkId) {
-        let (seen, members) = (self.registry.claim(), self.group.members.clone());
-        let request = SyncUser { users: Default::default(), seen, r#override: true, members };
+        let (members, history) = (self.group.members.clone(), self.group.history.clone());
+        let seen = self.registry.claim();
+        let request = SyncUser { users: Default::default(), seen, r#override: true, members, history };
         self.say(turn, link, request);
     }
 
@@ -280,7 +296,7 @@ impl Coordinator {
         let Reigning::Backup(following) = &self.reigning else { return };
         let Some(link) = self.peers.link(following.main) else { return };
         let members = self.group.members.clone();
-        let news = SyncUser { users: Default::default(), seen: Seen::default(), r#override: false, members };
+        let news = SyncUser { members, ..SyncUser::of_users(Default::default(), Seen::default()) };
         self.say(turn, link, news);
     }
 

@@ -27,9 +27,9 @@ impl Coordinator {
         needed == 0 || main.merged.len() + needed >= self.group.members.len()
     }
 
-    /// Whoever waits is told so where the group has grown by members that have not been heard.
+    /// Whoever waits is told so where backups are missing, or the group has grown by members that have not been heard.
     pub(super) fn deny_without_enough(&mut self, turn: &mut Turn<'_>) {
-        if !self.has_merged_enough() {
+        if !self.has_merged_enough() || self.standbys.are_too_few() {
             self.deny_waiting(turn, &Refusal::TooFewBackups(self.config.require_backups));
         }
     }

@@ -130,7 +130,9 @@ impl Coordinator {
     }
 
     fn end(&mut self, turn: &mut Turn<'_>, too_late: bool) {
-        let done = self.writing.is_failing() || (self.writing.is_idle() && !self.registry.is_busy());
+        // What waits for backups is left to whoever reigns next.
+        let busy = self.registry.is_busy() && !self.standbys.are_too_few();
+        let done = self.writing.is_failing() || (self.writing.is_idle() && !busy);
         if !self.draining || self.ended || !(done || too_late) {
             return;
         }

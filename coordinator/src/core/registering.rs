@@ -52,6 +52,7 @@ impl Coordinator {
             self.registry.may_hold(&username)?;
         }
         self.may_change()?;
+        self.registry.may_confirm(&username)?;
         if self.jobs.hashes() >= self.config.limits.hash_queue {
             return Err(Refusal::Busy);
         }
@@ -61,7 +62,7 @@ impl Coordinator {
     /// Whether enough backups are in step for a change to be acknowledged, and the disk takes it.
     pub(super) fn may_change(&self) -> Result<(), Refusal> {
         let needed = self.config.require_backups;
-        if self.standbys.listed().len() < needed || !self.has_merged_enough() {
+        if self.standbys.are_too_few() || !self.has_merged_enough() {
             return Err(Refusal::TooFewBackups(needed));
         }
         if self.writing.is_failing() {

@@ -18,6 +18,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use common::epoch::Epoch;
 use common::id::{LinkId, ServerId};
 use common::machine::JobId;
 use common::time::{Time, WallMillis};
@@ -49,6 +50,9 @@ pub(super) struct Registry {
     limit: usize,
     /// How far ahead of our clock others' stamps are followed.
     stamp_ahead: Duration,
+    /// Whether a name that was given is given to nobody else (`--require-backups`): then of two registrations of a name one at most was
+    /// ever acknowledged, and the other is removed.
+    once: bool,
 }
 
 /// Who wants a change, and hears how it went.
@@ -99,8 +103,25 @@ struct Wanted {
     of: Option<UserRecord>,
     /// The new secret; without one, a removal.
     secret: Option<PasswordHash>,
-    /// Whether its name is held for it. For what is adopted none is.
-    held: bool,
+    reason: Reason,
+}
+
+/// Why something is to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// Somebody asked for it, and its name is held.
+    Asked,
+    /// It was proposed in this epoch, as far as is known, and never settled: it is adopted.
+    Proposed(Option<Epoch>),
+    /// It was known once, and is brought back as it was.
+    Restored,
+}
+
+impl Wanted {
+    /// Whether a name is held for it.
+    fn is_held(&self) -> bool {
+        self.reason == Reason::Asked
+    }
 }
 
 #[derive(Debug)]
@@ -139,7 +160,14 @@ impl Asker {
 }
 
 impl Registry {
-    pub(super) fn new(me: ServerId, wall: WallMillis, users: Users, seen: Seen, limits: &Limits) -> Self {
+    pub(super) fn new(
+        me: ServerId,
+        wall: WallMillis,
+        users: Users,
+        seen: Seen,
+        limits: &Limits,
+        once: bool,
+    ) -> Self {
         let known = users.latest();
         let (limit, stamp_ahead) = (limits.under_registration, limits.stamp_ahead);
         let (holds, collected) = (BTreeMap::new(), Vec::new());
@@ -154,6 +182,7 @@ impl Registry {
             run: None,
             limit,
             stamp_ahead,
+            once,
         };
         registry.observe(wall, &known);
         let certain = registry.seen.clone();
@@ -237,8 +266,19 @@ impl Registry {
     /// Whether the name can be registered.
     pub(super) fn may_register(&self, username: &Username) -> Result<(), Unavailable> {
         match self.users.get(username) {
-            Some(_) => Err(Unavailable::Registered(username.clone())),
+            Some(_) => self.may_confirm(username).and(Err(Unavailable::Registered(username.clone()))),
             None => self.may_hold(username),
+        }
+    }
+
+    /// Whether a user may be told that the name is its own. Where names are given once, not before that is known for certain: the same name
+    /// may have been given to somebody else since this was proposed.
+    pub(super) fn may_confirm(&self, username: &Username) -> Result<(), Unavailable> {
+        match self.users.get(username) {
+            Some(user) if self.once && !self.seen.covers(user.written()) => {
+                Err(Unavailable::BeingRegistered(username.clone()))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -318,20 +358,24 @@ impl Registry {
         self.latest = self.latest.take().max(Some(first));
     }
 
-    /// Has a record that was proposed written again under a stamp of ours, unless it is known already as it is.
-    pub(super) fn adopt(&mut self, username: Username, record: UserRecord) {
+    /// Has a record that others know written again under a stamp of ours, unless it is known already as it is. What was proposed goes
+    /// first, the latest epoch before all: of two that want a name it is the one that may have been acknowledged.
+    pub(super) fn adopt(&mut self, username: Username, record: UserRecord, reason: Reason) {
         if self.is_news(&username, &record) {
+            let goes_first = |other: &Wanted| match (&other.reason, &reason) {
+                (Reason::Proposed(other), Reason::Proposed(this)) => other >= this,
+                (_, Reason::Proposed(_)) => false,
+                _ => true,
+            };
+            let at = self.collected.partition_point(goes_first);
             let secret = record.secret.clone();
-            self.collected.push(Wanted { username, of: Some(record), secret, held: false });
+            self.collected.insert(at, Wanted { username, of: Some(record), secret, reason });
         }
     }
 
-    /// Adopts everything that was proposed and never settled. Returns it.
-    pub(super) fn adopt_all(&mut self) -> Vec<Entry> {
-        let proposed: Vec<Entry> =
-            self.beyond(&self.seen).map(|(name, record)| (name.clone(), record.clone())).collect();
-        proposed.iter().for_each(|(name, record)| self.adopt(name.clone(), record.clone()));
-        proposed
+    /// Everything that was proposed and never settled.
+    pub(super) fn proposed(&self) -> Vec<Entry> {
+        self.beyond(&self.seen).map(|(name, record)| (name.clone(), record.clone())).collect()
     }
 
     /// Whether this is all that is known of the registration: nobody has written it anew.
@@ -356,9 +400,9 @@ impl Registry {
                 rest.push(wanted);
             } else if self.is_still_possible(&wanted) {
                 names.insert(wanted.username.clone());
-                held.extend(wanted.held.then(|| wanted.username.clone()));
+                held.extend(wanted.is_held().then(|| wanted.username.clone()));
                 users.push(self.stamp(wall, wanted));
-            } else if wanted.held
+            } else if wanted.is_held()
                 && let Some(asker) = self.release(&wanted.username)
             {
                 late.push((wanted.username, asker));
@@ -382,11 +426,6 @@ impl Registry {
         let users = self.batch.iter().flat_map(|batch| &batch.users);
         users.for_each(|(_, record)| seen.advance(record.written()));
         seen
-    }
-
-    /// The writers of proposals that were never settled.
-    pub(super) fn unsettled(&self) -> BTreeSet<ServerId> {
-        self.beyond(&self.seen).map(|(_, record)| record.written().coordinator.clone()).collect()
     }
 
     /// Whether nothing newer is known of this registration.
@@ -420,7 +459,7 @@ impl Registry {
 
     /// Who asked and will not be told how it ends: what is under way goes on, what has only been collected is dropped.
     pub(super) fn disown(&mut self) -> Vec<(Username, Asker)> {
-        self.collected.retain(|wanted| !wanted.held);
+        self.collected.retain(|wanted| !wanted.is_held());
         let nothing = BTreeSet::new();
         let under_way = self.batch.as_ref().map_or(&nothing, |batch| &batch.held);
         let mut asked = Vec::new();
@@ -459,6 +498,11 @@ impl Registry {
         names.into_iter().filter_map(|name| Some((name.clone(), self.release(&name)?))).collect()
     }
 
+    /// Whether workers may be told of this. Where names are given once, not of what is not known for certain: it may have to be removed.
+    pub(super) fn may_be_told(&self, record: &UserRecord) -> bool {
+        !self.once || self.seen.covers(record.written())
+    }
+
     /// Takes note of stamps that others have met, so that ours lie above them. One of another coordinator that lies too far ahead is
     /// reported instead: its clock is wrong, and ours shall not follow it.
     pub(super) fn observe(&mut self, wall: WallMillis, seen: &Seen) {
@@ -482,13 +526,13 @@ impl Registry {
 
     fn collect(&mut self, username: Username, of: Option<Stamp>, secret: Option<PasswordHash>) {
         let of = of.and_then(|id| self.users.registration(&username, &id).cloned());
-        self.collected.push(Wanted { username, of, secret, held: true });
+        self.collected.push(Wanted { username, of, secret, reason: Reason::Asked });
     }
 
     /// Whether what was wanted still makes sense: records may have come from elsewhere since.
     fn is_still_possible(&self, wanted: &Wanted) -> bool {
         match &wanted.of {
-            Some(of) if !wanted.held => self.is_news(&wanted.username, of),
+            Some(of) if !wanted.is_held() => self.is_news(&wanted.username, of),
             of => {
                 self.users.get(&wanted.username).map(|user| &user.registration)
                     == of.as_ref().map(|of| &of.registration)
@@ -507,10 +551,19 @@ impl Registry {
         self.holds.remove(username)?.asker
     }
 
-    /// The record as it will be. What is adopted is as it was, and only written anew. What is written of a record that lies in the future
+    /// Whether the name of what was proposed has been given to another registration: then this one was never acknowledged.
+    fn is_taken_from(&self, username: &Username, proposed: &UserRecord) -> bool {
+        let has_it = |other: &UserRecord| {
+            let another = other.registration != proposed.registration;
+            another && !other.is_removed() && self.seen.covers(other.written())
+        };
+        self.once && self.users.registrations(username).iter().any(has_it)
+    }
+
+    /// The record as it will be. What is adopted is as it was, and only written anew, unless its name was given to somebody else meanwhile. What is written of a record that lies in the future
     /// follows it there: else it would be acknowledged and lose.
     fn stamp(&mut self, wall: WallMillis, wanted: Wanted) -> Entry {
-        let Wanted { username, of, secret, held } = wanted;
+        let Wanted { username, of, secret, reason } = wanted;
         let known = of.as_ref().and_then(|of| self.users.registration(&username, &of.registration));
         // What is known by now may be newer than what was known when this was asked for.
         let before = known.into_iter().chain(&of).map(|record| record.written().max(&record.changed)).max();
@@ -518,7 +571,15 @@ impl Registry {
         self.latest = Some(now.clone());
         self.run.get_or_insert_with(|| Run::new(now.clone(), &self.seen));
         let record = match of {
-            Some(adopted) if !held => UserRecord { written: Some(Box::new(now)), ..adopted },
+            Some(proposed)
+                if matches!(reason, Reason::Proposed(_)) && self.is_taken_from(&username, &proposed) =>
+            {
+                warn!(%username, "it was proposed once and never acknowledged, and the name is somebody else's: it is removed");
+                UserRecord { registration: proposed.registration, changed: now, written: None, secret: None }
+            }
+            Some(adopted) if reason != Reason::Asked => {
+                UserRecord { written: Some(Box::new(now)), ..adopted }
+            }
             Some(of) => UserRecord { registration: of.registration, changed: now, written: None, secret },
             None => UserRecord { registration: now.clone(), changed: now, written: None, secret },
         };

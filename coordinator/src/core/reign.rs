@@ -307,7 +307,7 @@ impl Coordinator {
         let merged = BTreeSet::from([self.config.id.clone()]);
         let begun = self.group.history.iter().find(|reign| reign.epoch == epoch);
         self.registry.begin(begun.map_or(turn.now.wall, |reign| reign.since));
-        let adopted = self.registry.adopt_all();
+        let adopted = self.adopt_proposed();
         info!(%epoch, adopted = adopted.len(), "this is the main coordinator");
         self.reigning = Reigning::Main(Main {
             gathering,

@@ -6,14 +6,16 @@
 
 use std::collections::BTreeSet;
 
+use common::epoch::Reign;
 use common::id::{LinkId, ServerId};
-use common::user::UserRecord;
 use common::wire::{
     Message, SyncUser, SynchroniseServerAddresses, SynchroniseServerLoad, SynchroniseUserStore, Synchronised,
 };
 use tracing::{info, warn};
 
 use super::feed::Cursor;
+use super::refusals::Refusal;
+use super::registry::{Entry, Reason};
 use super::reign::Reigning;
 use super::writing::{Then, Write};
 use super::{Coordinator, Turn};
@@ -34,8 +36,12 @@ impl Coordinator {
 
     fn start_following(&mut self, turn: &mut Turn<'_>, link: LinkId, id: &ServerId, request: SyncUser) {
         info!(backup = %id, "a backup follows");
-        let SyncUser { seen, members, .. } = request;
+        let SyncUser { seen, members, history, .. } = request;
+        if history.len() > common::limits::HISTORY {
+            return self.invalid(turn, link, "the history is longer than a history may be");
+        }
         self.include(turn, members);
+        self.learn_history(turn, history);
         self.registry.observe(turn.now.wall, &seen);
         self.registry.compare(&seen);
         self.writing.forget(link);
@@ -48,6 +54,28 @@ impl Coordinator {
         let list = self.backup_list();
         self.say(turn, link, list);
         self.feed_backup(turn, link);
+    }
+
+    /// A backup knows of reigns that may be unknown here.
+    fn learn_history(&mut self, turn: &mut Turn<'_>, mut history: Vec<Reign>) {
+        history.retain(|reign| Some(&reign.epoch) <= self.epoch.as_ref());
+        let before = self.group.history.clone();
+        self.group.remember(history);
+        if self.group.history != before {
+            let group = Some(self.group.clone());
+            self.write(turn, Write { group, ..Write::nothing(Then::Nothing) });
+            self.tell_group(turn);
+        }
+    }
+
+    /// Adopts everything that was proposed to this coordinator and never settled. Returns it.
+    pub(super) fn adopt_proposed(&mut self) -> Vec<Entry> {
+        let proposed = self.registry.proposed();
+        for (username, record) in &proposed {
+            let epoch = self.group.epoch_of(record.written()).cloned();
+            self.registry.adopt(username.clone(), record.clone(), Reason::Proposed(epoch));
+        }
+        proposed
     }
 
     /// Tells a backup what there is beside users.
@@ -109,7 +137,7 @@ impl Coordinator {
             if standby.behind() >= window {
                 return;
             }
-            let (users, seen) = standby.cursor.next(&self.registry, limit);
+            let (users, seen) = standby.cursor.next(&self.registry, limit, |_| true);
             let all = users.is_empty();
             if all && standby.is_caught_up() {
                 return;
@@ -183,6 +211,10 @@ impl Coordinator {
     pub(super) fn settle_confirmed(&mut self, turn: &mut Turn<'_>) {
         if !self.standbys.is_proposing() || !self.standbys.unconfirmed().is_empty() {
             return;
+        }
+        if self.standbys.are_too_few() {
+            // Written here alone it might take the name from somebody to whom the others give it. It waits for backups; nobody waits for it.
+            return self.deny_waiting(turn, &Refusal::TooFewBackups(self.config.require_backups));
         }
         self.standbys.settling();
         self.batch_copies = self.standbys.listed().len();
@@ -260,12 +292,16 @@ impl Coordinator {
     /// Users that a backup or a worker knows and we may not. What they do not claim to know for certain is adopted, and what we forgot.
     pub(super) fn take_upload(&mut self, turn: &mut Turn<'_>, link: LinkId, upload: SyncUser) {
         let Some(users) = self.plausible(turn, link, upload.users.into_iter().collect()) else { return };
-        let is_certain =
-            |record: &UserRecord| upload.seen.covers(record.written()) && !self.registry.has_lost(record);
-        let (certain, proposed): (Vec<_>, Vec<_>) =
-            users.into_iter().partition(|(_, record)| is_certain(record));
-        for (username, record) in proposed {
-            self.registry.adopt(username, record);
+        let mut certain = Vec::new();
+        for (username, record) in users {
+            if self.registry.has_lost(&record) {
+                self.registry.adopt(username, record, Reason::Restored);
+            } else if upload.seen.covers(record.written()) {
+                certain.push((username, record));
+            } else {
+                let epoch = self.group.epoch_of(record.written()).cloned();
+                self.registry.adopt(username, record, Reason::Proposed(epoch));
+            }
         }
         let Reigning::Main(main) = &mut self.reigning else { return };
         main.unadopted.retain(|entry| self.registry.is_latest(entry));

@@ -151,14 +151,16 @@ impl Coordinator {
     pub(super) fn feed(&mut self, turn: &mut Turn<'_>, link: LinkId) {
         while self.links.pending(link).len() <= self.config.limits.feed_bytes {
             let Some(worker) = self.links.worker_mut(link) else { return };
-            let (mut users, seen) = worker.cursor.next(&self.registry, self.config.limits.sync_users);
+            let (registry, limit) = (&self.registry, self.config.limits.sync_users);
+            let (mut users, seen) =
+                worker.cursor.next(registry, limit, |record| registry.may_be_told(record));
             let news = match users.len() {
                 0 => return,
                 1 => {
                     let Some((username, user)) = users.pop_first() else { return };
                     UserRegisterResult { username, user }.into()
                 }
-                _ => Message::from(SyncUser { users, seen, r#override: false, members: Vec::new() }),
+                _ => Message::from(SyncUser::of_users(users, seen)),
             };
             self.say(turn, link, news);
         }

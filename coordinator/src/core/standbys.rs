@@ -20,6 +20,8 @@ pub(super) struct Standbys {
     /// Those listed whose link is gone, since then: they may be back in a moment.
     missing: Vec<(ServerId, Time)>,
     proposal: Option<Proposal>,
+    /// How many must be listed for anything to count.
+    required: usize,
 }
 
 /// A backup that follows.
@@ -49,6 +51,16 @@ struct Proposal {
 }
 
 impl Standbys {
+    /// None yet, of which so many are required.
+    pub(super) fn new(required: usize) -> Self {
+        Standbys { required, ..Standbys::default() }
+    }
+
+    /// Whether fewer are listed than are required.
+    pub(super) fn are_too_few(&self) -> bool {
+        self.listed.len() < self.required
+    }
+
     /// A backup follows from now on; what was known of it before is forgotten.
     pub(super) fn follow(&mut self, id: ServerId, link: LinkId, cursor: Cursor) {
         self.following.retain(|standby| standby.id != id);
@@ -155,16 +167,13 @@ impl Standbys {
 
     /// This coordinator reigns no longer: nobody follows it, and nothing is proposed.
     pub(super) fn clear(&mut self) {
-        *self = Standbys::default();
+        *self = Standbys::new(self.required);
     }
 
     /// Those that have kept the batch waiting for too long, and those that did not come back.
     pub(super) fn overdue(&self, now: Time, timeout: Duration) -> Vec<ServerId> {
-        let slow = self
-            .proposal
-            .as_ref()
-            .filter(|proposal| !proposal.settling && now.since(proposal.since) >= timeout);
-        let mut overdue = slow.map(|_| self.unconfirmed()).unwrap_or_default();
+        let slow = self.awaited_since().is_some_and(|since| now.since(since) >= timeout);
+        let mut overdue = if slow { self.unconfirmed() } else { Vec::new() };
         let gone = self.missing.iter().filter(|(_, since)| now.since(*since) >= timeout);
         overdue.extend(gone.map(|(id, _)| id.clone()));
         overdue
@@ -172,14 +181,23 @@ impl Standbys {
 
     /// When to ask for [`overdue`](Self::overdue) next.
     pub(super) fn deadline(&self, timeout: Duration) -> Option<Time> {
-        let proposal =
-            self.proposal.iter().filter(|proposal| !proposal.settling).map(|proposal| proposal.since);
-        proposal.chain(self.missing.iter().map(|(_, since)| *since)).min().map(|since| since + timeout)
+        self.awaited_since()
+            .into_iter()
+            .chain(self.missing.iter().map(|(_, since)| *since))
+            .min()
+            .map(|since| since + timeout)
     }
 
-    /// Lists those that hold all that counts. Returns who is new.
+    /// Since when listed backups have been waited for.
+    fn awaited_since(&self) -> Option<Time> {
+        let proposal = self.proposal.as_ref().filter(|proposal| !proposal.settling)?;
+        (!self.unconfirmed().is_empty()).then_some(proposal.since)
+    }
+
+    /// Lists those that hold all that counts, and what only waits for them. Returns who is new.
     pub(super) fn list_ready(&mut self) -> Vec<ServerId> {
-        let settling = self.proposal.as_ref().filter(|proposal| proposal.settling);
+        let waits = self.are_too_few();
+        let settling = self.proposal.as_ref().filter(|proposal| proposal.settling || waits);
         let mut new = Vec::new();
         for standby in self.following.iter().filter(|standby| standby.uploaded) {
             let sent = settling.map(|proposal| proposal.updates.iter().find(|(id, _)| *id == standby.id));

@@ -45,11 +45,7 @@ impl Coordinator {
     /// The batch counts, and every server has been told: now whoever asked.
     pub(super) fn settled(&mut self, turn: &mut Turn<'_>) {
         for done in std::mem::take(&mut self.done) {
-            let needed = self.config.require_backups;
-            if self.batch_copies < needed {
-                // A backup was lost on the way. It is written, and asked for again it will be found.
-                self.deny(turn, done.username, &done.asker, &Refusal::TooFewBackups(needed));
-            } else if done.is_the_user {
+            if done.is_the_user {
                 self.confirm(turn, done);
             } else {
                 let refusal = self.taken_meanwhile(&done.username);

@@ -9,6 +9,7 @@ use common::wire::{Durability, Export, Exported, Import, Imported, Registration}
 
 use super::links::Party;
 use super::refusals::{Asked, Refusal};
+use super::registry::Reason;
 use super::{Coordinator, Turn};
 
 /// An IMPORT that has not been answered.
@@ -63,7 +64,8 @@ impl Coordinator {
         let Some(users) = self.plausible(turn, link, users) else { return };
         let is_news = |(name, record): &(Username, UserRecord)| self.registry.is_news(name, record);
         let rest: Vec<_> = users.into_iter().filter(is_news).collect();
-        rest.iter().for_each(|(name, record)| self.registry.adopt(name.clone(), record.clone()));
+        rest.iter()
+            .for_each(|(name, record)| self.registry.adopt(name.clone(), record.clone(), Reason::Restored));
         let (news, replicated) = (rest.len() as u64, !self.standbys.listed().is_empty());
         self.imports.push(Importing { link, rest, news, replicated });
         self.confirm_imports(turn);
@@ -88,10 +90,6 @@ impl Coordinator {
 
     /// A batch is written.
     pub(super) fn imports_settled(&mut self, turn: &mut Turn<'_>) {
-        let needed = self.config.require_backups;
-        if self.batch_copies < needed {
-            return self.fail_imports(turn, &Refusal::TooFewBackups(needed));
-        }
         let replicated = self.batch_copies > 0;
         self.imports.iter_mut().for_each(|importing| importing.replicated &= replicated);
         self.confirm_imports(turn);

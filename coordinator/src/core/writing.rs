@@ -208,6 +208,7 @@ impl Coordinator {
             }
         }
         self.believe_claimed(turn);
+        self.believe_claims(turn);
         self.write_waiting(turn);
         self.propose_next(turn);
         self.finish_drain(turn);

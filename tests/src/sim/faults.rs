@@ -85,6 +85,21 @@ impl Kind {
         Kind::CoordinatorClockJumps,
     ];
 
+    /// Those that leave one coordinator with what the others never heard of.
+    pub const OF_QUORUM: [Kind; 11] = [
+        Kind::CoordinatorDies,
+        Kind::CoordinatorPauses,
+        Kind::DiskIsSlow,
+        Kind::DiskFails,
+        Kind::Handover,
+        Kind::AllCoordinatorsDie,
+        Kind::CoordinatorStaysAway,
+        Kind::CoordinatorsCutOff,
+        Kind::CoordinatorsCutOneWay,
+        Kind::LooseContact,
+        Kind::Partition,
+    ];
+
     /// Those that make activities take other ways.
     pub const OF_STREAM: [Kind; 9] = [
         Kind::WorkerDies,

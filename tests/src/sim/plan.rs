@@ -21,6 +21,8 @@ pub struct Plan {
     pub clocks: Vec<i64>,
     /// The mean time between two errands: registrations, changes and removals that somebody insists on.
     pub between_errands: Duration,
+    /// The odds that two insist on the same name, each with a secret of its own.
+    pub rivalry: f64,
     /// How many workers.
     pub workers: usize,
     /// Pairs of workers that cannot reach each other at first; everybody else reaches both.
@@ -104,6 +106,7 @@ impl Plan {
             require_backups: draw_required(coordinators, rng),
             clocks: draw_clocks(coordinators, calm, rng),
             between_errands: Duration::from_millis(rng.u64(400..4_000)),
+            rivalry: 0.0,
             workers,
             missing_links,
             clients: rng.usize(3..=6),
@@ -127,6 +130,36 @@ impl Plan {
             worker_disks: rng.bool(),
             write_stall: slow.then(|| Duration::from_millis(rng.u64(2_000..6_000))),
             feed: rng.bool().then(|| (rng.usize(1..4), rng.usize(100..1_000))),
+        }
+    }
+
+    /// Draws a plan for a group of three that requires backups, in which names are wanted by two again and again, and coordinators are lost and
+    /// return with what the others never heard of.
+    pub fn of_quorum(rng: &mut fastrand::Rng) -> Self {
+        let drawn = Plan::draw(rng);
+        let mut faults = Kind::OF_QUORUM.to_vec();
+        rng.shuffle(&mut faults);
+        faults.truncate(rng.usize(1..=5));
+        Plan {
+            coordinators: COORDINATORS,
+            namings: draw_namings(COORDINATORS, rng),
+            require_backups: if rng.u8(..4) == 0 { 2 } else { 1 },
+            clocks: draw_clocks(COORDINATORS, false, rng),
+            between_errands: Duration::from_millis(rng.u64(200..1_500)),
+            rivalry: 0.7,
+            workers: 2,
+            missing_links: Vec::new(),
+            clients: 3,
+            classics: 2,
+            weather: if rng.bool() { Weather::calm() } else { Weather::draw(rng) },
+            faults,
+            between_faults: Duration::from_millis(rng.u64(300..3_000)),
+            between_mischief: Duration::from_secs(60),
+            padding: 20,
+            bursts: 0.0,
+            log_bytes: None,
+            write_stall: None,
+            ..drawn
         }
     }
 

@@ -21,9 +21,29 @@ pub struct Outcome {
     pub failure: Option<Failure>,
 }
 
+/// What plans are drawn from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plans {
+    /// All that there are.
+    Any,
+    /// Groups of three that require backups.
+    Quorum,
+}
+
+impl Plans {
+    /// The test that runs them, as far as its name says which it is.
+    fn test(self) -> &'static str {
+        match self {
+            Plans::Any => "in_all_seeds",
+            Plans::Quorum => "no_name_is_given_twice",
+        }
+    }
+}
+
 /// A run in which something did not hold.
 #[derive(Debug)]
 pub struct Failure {
+    plans: Plans,
     seed: u64,
     what: String,
     last_events: Vec<String>,
@@ -46,15 +66,16 @@ impl fmt::Display for Failure {
         writeln!(f, "replay it, with every event, by:")?;
         write!(
             f,
-            "  FRESHET_SEED={} cargo test -p tests --test simulation in_all_seeds -- --nocapture",
-            self.seed
+            "  FRESHET_SEED={} cargo test -p tests --test simulation {} -- --nocapture",
+            self.seed,
+            self.plans.test()
         )
     }
 }
 
 /// Runs one seed; with `echo`, prints every event.
-pub fn run(seed: u64, echo: bool) -> Outcome {
-    let mut scenario = Scenario::new(seed);
+pub fn run(plans: Plans, seed: u64, echo: bool) -> Outcome {
+    let mut scenario = Scenario::new(plans, seed);
     if echo {
         println!("{:#?}", scenario.plan());
         scenario.trace().echo();
@@ -64,6 +85,7 @@ pub fn run(seed: u64, echo: bool) -> Outcome {
         catch_unwind(AssertUnwindSafe(|| scenario.run())).unwrap_or_else(|panic| Err(words(&*panic)));
     let trace = scenario.trace();
     let failure = result.err().map(|what| Failure {
+        plans,
         seed,
         what,
         last_events: trace.recent().map(str::to_owned).collect(),
@@ -80,15 +102,15 @@ pub fn run(seed: u64, echo: bool) -> Outcome {
 ///
 /// # Errors
 /// The failure.
-pub fn run_many(first: u64, count: u64) -> Result<Coverage, Failure> {
-    match survey(first, count, 1) {
+pub fn run_many(plans: Plans, first: u64, count: u64) -> Result<Coverage, Failure> {
+    match survey(plans, first, count, 1) {
         (coverage, failures) if failures.is_empty() => Ok(coverage),
         (_, mut failures) => Err(failures.remove(0)),
     }
 }
 
 /// The same up to so many failures. Returns what was covered all the same.
-pub fn survey(first: u64, count: u64, most: usize) -> (Coverage, Vec<Failure>) {
+pub fn survey(plans: Plans, first: u64, count: u64, most: usize) -> (Coverage, Vec<Failure>) {
     let next = AtomicU64::new(first);
     let total = Mutex::new((Coverage::default(), Vec::new()));
     let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get());
@@ -100,7 +122,7 @@ pub fn survey(first: u64, count: u64, most: usize) -> (Coverage, Vec<Failure>) {
                     if seed >= first + count {
                         break;
                     }
-                    let outcome = run(seed, false);
+                    let outcome = run(plans, seed, false);
                     let mut total = total.lock().expect("no thread panics with it");
                     total.0.merge(&outcome.coverage);
                     if let Some(failure) = outcome.failure {

@@ -12,6 +12,7 @@ use super::disk::Disks;
 use super::faults::Repair;
 use super::node::{Effect, Input, Node};
 use super::plan::Plan;
+use super::run::Plans;
 use super::ways::Ways;
 use super::{ProcessId, Queue, Seen, World};
 use crate::check::{Health, Scene, Tag, Watch};
@@ -90,9 +91,12 @@ pub(super) enum Own {
 
 impl Scenario {
     /// The run that `seed` stands for.
-    pub fn new(seed: u64) -> Self {
+    pub fn new(plans: Plans, seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let plan = Plan::draw(&mut rng);
+        let plan = match plans {
+            Plans::Any => Plan::draw(&mut rng),
+            Plans::Quorum => Plan::of_quorum(&mut rng),
+        };
         Self::draw(rng, plan)
     }
 

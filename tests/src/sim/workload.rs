@@ -183,6 +183,11 @@ impl Scenario {
         let secret = Secret::new(format!("key of {number}"));
         let wish = Wish::Register { username: username.clone(), secret: secret.clone() };
         let errand = self.cast.add_errand(&mut self.world, wish);
+        if self.plan.rivalry > 0.0 && self.rng.f64() < self.plan.rivalry {
+            let secret = Secret::new(format!("rival key of {number}"));
+            self.cast.add_errand(&mut self.world, Wish::Register { username: username.clone(), secret });
+            self.coverage.add("names that two wanted at once", 1);
+        }
         self.accounts.push(Account { username, secret, errand });
     }
 

@@ -214,7 +214,7 @@ impl Worker {
             if !users.is_empty() || !knew {
                 self.tell_coordinator(
                     now,
-                    SyncUser { users, seen, r#override: false, members: Vec::new() },
+                    SyncUser::of_users(users, seen),
                     out,
                 );
             }

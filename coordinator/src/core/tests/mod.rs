@@ -8,6 +8,7 @@ mod evening;
 mod group;
 mod logging_in;
 mod placing;
+mod quorum;
 mod registering;
 mod servers;
 mod town;

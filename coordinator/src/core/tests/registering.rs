@@ -337,7 +337,7 @@ fn a_reign_begins_above_all_stamps_of_the_one_before_whatever_the_clock_shows() 
     let limits = Limits::default();
     let fresh = || {
         let (users, seen) = Default::default();
-        Registry::new("c1".parse().unwrap(), WallMillis(100), users, seen, &limits)
+        Registry::new("c1".parse().unwrap(), WallMillis(100), users, seen, &limits, false)
     };
     assert_eq!(fresh().beginning(WallMillis(100), None), WallMillis(100));
     let mut first = fresh();
