@@ -57,10 +57,11 @@ fn same_store(scene: &Scene<'_>, main: super::ProcessId, other: super::ProcessId
     if one.group().network != two.group().network || one.group().token_key != two.group().token_key {
         return Err(format!("{who} are of two networks"));
     }
-    if let Some(((name, id), _)) =
+    if let Some((key @ (name, id), record)) =
         one.records().iter().find(|(key, record)| two.records().get(key) != Some(record))
     {
-        return Err(format!("{who} differ in the registration {id} of {name}"));
+        let other = two.records().get(key);
+        return Err(format!("{who} differ in the registration {id} of {name}: {record:?}, {other:?}"));
     }
     if let Some(((name, id), _)) = two.records().iter().find(|(key, _)| !one.records().contains_key(key)) {
         return Err(format!("{who} differ: only the second has the registration {id} of {name}"));

@@ -43,13 +43,13 @@ impl Trace {
         write!(line, "{now} {what}").expect("a String takes all that is written");
         self.bytes(line.as_bytes());
         self.events += 1;
+        if self.echo {
+            println!("{line}");
+        }
         if line.len() > LINE_BYTES {
             let end = (0..=LINE_BYTES).rev().find(|&end| line.is_char_boundary(end));
             line.truncate(end.expect("0 is a boundary"));
             line.push('…');
-        }
-        if self.echo {
-            println!("{line}");
         }
         self.recent.push_back(line);
     }
