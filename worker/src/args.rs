@@ -56,8 +56,8 @@ pub struct Args {
     #[arg(long, value_name = "BYTES", default_value = "1GiB", value_parser = retain_bytes)]
     pub retain_bytes: ByteSize,
 
-    /// How long to keep activities in the data directory
-    #[arg(long, value_name = "DURATION", default_value = "1day", value_parser = humantime::parse_duration)]
+    /// How long to keep activities in the data directory, from 1s to 10years
+    #[arg(long, value_name = "DURATION", default_value = "1day", value_parser = retain_age)]
     pub retain_age: Duration,
 
     /// How long an activity that came before others of its sender waits for them; 0s delivers whatever comes
@@ -101,9 +101,6 @@ impl Args {
             Some(Address { hostname, .. }) if matches!(hostname.as_str(), "0.0.0.0" | "::") => Err(format!(
                 "{hostname} is no address that others could connect to: give --advertise a name or an address of this machine"
             )),
-            _ if self.retain_age.is_zero() => {
-                Err("--retain-age 0s would keep nothing: give it some minutes".to_owned())
-            }
             _ if self.failure_timeout.is_zero() => {
                 Err("--failure-timeout 0s would give up every coordinator at once: give it some seconds"
                     .to_owned())
@@ -119,6 +116,13 @@ fn retain_bytes(text: &str) -> Result<ByteSize, String> {
     bytes.ok_or_else(|| {
         "not at least 1MiB: write a number of bytes, or one with a unit as in 500MB and 20GiB".to_owned()
     })
+}
+
+/// Reads how long something is kept.
+fn retain_age(text: &str) -> Result<Duration, String> {
+    let (least, most) = (Duration::from_secs(1), humantime::parse_duration("10years").expect("it is one"));
+    let age = humantime::parse_duration(text).ok().filter(|age| (least..=most).contains(age));
+    age.ok_or_else(|| "not from 1s to 10years: write a duration as in 90m, 12h and 7days".to_owned())
 }
 
 #[cfg(test)]
@@ -165,8 +169,11 @@ mod tests {
         assert_eq!(args.retain_age, common::limits::RETAIN_AGE);
         let args = parse("worker --retain-bytes 20GB --retain-age 90m").unwrap();
         assert_eq!((args.retain_bytes.as_u64(), args.retain_age.as_secs()), (20_000_000_000, 5_400));
-        for wrong in ["--retain-bytes 0", "--retain-bytes 1000kB", "--retain-bytes much", "--retain-age 0s"] {
+        for wrong in ["--retain-bytes 0", "--retain-bytes 1000kB", "--retain-bytes much"] {
             assert!(parse(&format!("worker {wrong}")).is_err(), "{wrong}");
+        }
+        for wrong in ["0s", "999ms", "11years", "500years", "9999999999years", "7"] {
+            assert!(parse(&format!("worker --retain-age {wrong}")).is_err(), "{wrong}");
         }
     }
 

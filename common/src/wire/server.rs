@@ -82,6 +82,9 @@ pub struct AuthenticationFail {
     /// When it makes sense to try again, in milliseconds; absent where it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<Millis>,
+    /// Another server bears that id, and lives.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub taken: bool,
 }
 
 /// Worker → coordinator, workers, and clients that want to know: a session began.

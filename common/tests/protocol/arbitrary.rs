@@ -220,7 +220,9 @@ fn among_servers() -> Vec<BoxedStrategy<Message>> {
                 seen,
             },
         ),
-        kind((text(), option::of(millis())), |(info, retry_after)| AuthenticationFail { info, retry_after }),
+        kind((text(), option::of(millis()), any::<bool>()), |(info, retry_after, taken)| {
+            AuthenticationFail { info, retry_after, taken }
+        }),
         kind((username(), option::of(any::<u64>()), option::of(attached())), |(username, load, at)| {
             NewClient { username, load, at }
         }),

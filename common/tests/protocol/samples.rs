@@ -124,7 +124,7 @@ fn among_servers() -> Vec<Message> {
             seen: seen(),
         }
         .into(),
-        AuthenticationFail { info: "no".into(), retry_after: Some(Millis(1)) }.into(),
+        AuthenticationFail { info: "no".into(), retry_after: Some(Millis(1)), taken: true }.into(),
         NewClient { username: username("ann"), load: Some(1), at: Some(attached()) }.into(),
         DeLoad { load: 1 }.into(),
         ServerLoad { load: 1, movable: 1, recovering: true }.into(),

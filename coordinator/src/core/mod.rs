@@ -391,7 +391,7 @@ impl Coordinator {
             Message::BackupAuthenticate(request) => self.admit_peer(turn, link, request, epoch),
             Message::ActivityMessage(_) => {
                 let info = "log in first; then send activities to the server that REDIRECT names".to_owned();
-                self.dismiss(turn, link, AuthenticationFail { info, retry_after: None });
+                self.dismiss(turn, link, AuthenticationFail { info, retry_after: None, taken: false });
             }
             other => {
                 self.invalid(turn, link, format!("{} is for servers: authenticate first", other.command()));

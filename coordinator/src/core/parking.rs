@@ -86,7 +86,7 @@ impl Coordinator {
             Message::Import(_) => Asked::Import,
             Message::Authenticate(_) => {
                 let (info, retry_after) = (refusal.to_string(), Some(self.retry_after()));
-                return self.dismiss(turn, link, AuthenticationFail { info, retry_after });
+                return self.dismiss(turn, link, AuthenticationFail { info, retry_after, taken: false });
             }
             _ => Asked::LogIn,
         };

@@ -232,7 +232,7 @@ impl Coordinator {
         for link in self.links.which(|party| matches!(party, Party::Worker(_))) {
             let info = "this is no longer the main coordinator".to_owned();
             let retry_after = Some(self.retry_after());
-            self.dismiss(turn, link, AuthenticationFail { info, retry_after });
+            self.dismiss(turn, link, AuthenticationFail { info, retry_after, taken: false });
         }
         if handover.is_some() {
             self.leaving = Some(turn.now.time + handover::PATIENCE);

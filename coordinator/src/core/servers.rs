@@ -69,7 +69,7 @@ impl Coordinator {
                 );
                 warn!(worker = %id, "refused a second worker with the id of one that lives at {address}");
                 let retry_after = Some(self.retry_after());
-                self.dismiss(turn, link, AuthenticationFail { info, retry_after });
+                self.dismiss(turn, link, AuthenticationFail { info, retry_after, taken: true });
             }
         }
     }
@@ -144,7 +144,7 @@ impl Coordinator {
         if let Some(known) = self.links.get(link) {
             warn!(peer = %known.peer, info, "refused a server");
         }
-        self.dismiss(turn, link, AuthenticationFail { info, retry_after: None });
+        self.dismiss(turn, link, AuthenticationFail { info, retry_after: None, taken: false });
     }
 
     /// Tells a worker of users that it lacks, as long as little else waits for it. Nothing happens where the link is no worker's.

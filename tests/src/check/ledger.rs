@@ -135,8 +135,8 @@ pub struct Ledger {
     pub reigns: BTreeMap<ProcessId, Time>,
     /// Activities: who has them, and what their senders were told.
     pub stream: Stream,
-    /// Servers that were told to drain, by process and run.
-    pub draining: BTreeSet<(ProcessId, u32)>,
+    /// Servers that were told to drain, by process and run, and when.
+    pub draining: BTreeMap<(ProcessId, u32), Time>,
 }
 
 impl Ledger {

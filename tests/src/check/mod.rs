@@ -7,8 +7,11 @@
 //! | [`order`] | what a session published comes in that order, but for what is marked late, and no gap goes without a word |
 //! | [`delivery`] | what some worker has held all the time reaches every client that was there before, and is still or again |
 //! | [`reports`] | one report an activity, in order, that adds up and claims no more than is true; exact where nothing is wrong |
+//! | [`counts`] | workers count no more than their clients were, and were given |
 //! | [`gaps`] | what a client is told is lost, nobody within reach has |
-//! | [`positions`] | where a client is only grows |
+//! | [`positions`] | where a client is only grows, and nothing lies behind it that it lacks |
+//! | [`recovery`] | a worker lets nobody in before it has caught up |
+//! | [`moving`] | who is sent to another worker has what it is to have, and said so |
 //! | [`mod@logs`] | once all is well, all workers hold the same |
 //! | [`authentic`] | every activity was published, and is what its sender wrote, with the right `authenticated_user` |
 //! | [`completeness`] | while nothing breaks, every published activity is taken and reaches everybody who is logged in, whichever links are missing |
@@ -40,6 +43,7 @@ mod balance;
 mod completeness;
 mod convergence;
 mod copies;
+mod counts;
 mod delivery;
 mod duplicates;
 mod durability;
@@ -53,12 +57,14 @@ mod login;
 mod logs;
 mod mains;
 mod messages;
+mod moving;
 mod order;
 mod past;
 mod patience;
 mod placement;
 mod positions;
 mod quorum;
+mod recovery;
 mod refusals;
 mod registration;
 mod removal;
@@ -211,6 +217,9 @@ impl Watch {
             ("patience", Box::<patience::Patience>::default()),
             ("delivery", Box::new(delivery::Delivery::new(plan.is_calm(), plan.log_bytes.is_some()))),
             ("reports", Box::new(reports::Reports::new(plan.weather.slowest() * 8, plan.workers))),
+            ("counts", Box::<counts::Counts>::default()),
+            ("recovery", Box::new(recovery::Recovery::new(plan.log_bytes.is_some()))),
+            ("moving", Box::<moving::Moving>::default()),
             ("gaps", Box::<gaps::Gaps>::default()),
             ("positions", Box::<positions::Positions>::default()),
             ("copies", Box::new(copies::Copies::new(plan.workers))),

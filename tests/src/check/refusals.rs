@@ -69,7 +69,7 @@ impl Check for Refusals {
                 self.hears(scene, scene.role(*at), *conn, message, coverage)
             }
             Seen::Closed { by, conn, .. } => {
-                if ledger.draining.contains(&(*by, scene.world[*by].run)) {
+                if ledger.draining.contains_key(&(*by, scene.world[*by].run)) {
                     self.drained.insert(*conn);
                 }
                 Ok(())

@@ -34,6 +34,8 @@ pub(super) struct Reports {
     far: Duration,
     /// The last number that each connection was told of.
     told: BTreeMap<ConnId, Seq>,
+    /// The last number that each session was told of.
+    handed: BTreeMap<Life, Seq>,
     /// What came over each connection of a client of ours.
     received: BTreeMap<Tag, BTreeSet<ConnId>>,
     workers: usize,
@@ -41,7 +43,7 @@ pub(super) struct Reports {
 
 impl Reports {
     pub(super) fn new(far: Duration, workers: usize) -> Self {
-        Reports { far, told: BTreeMap::new(), received: BTreeMap::new(), workers }
+        Reports { far, told: BTreeMap::new(), handed: BTreeMap::new(), received: BTreeMap::new(), workers }
     }
 
     /// What a worker says over one connection.
@@ -59,7 +61,7 @@ impl Reports {
     }
 
     fn reported(
-        &self,
+        &mut self,
         scene: &Scene<'_>,
         ledger: &Ledger,
         life: Life,
@@ -68,6 +70,10 @@ impl Reports {
     ) -> Verdict {
         let name = scene.name(life.0);
         let listener = &ledger.stream.listeners[&life];
+        let before = self.handed.insert(life, report.last).unwrap_or(Seq(0));
+        if report.first != before.next() {
+            return Err(format!("{name} is handed {report:?} after {before}"));
+        }
         coverage.add("reports that say replicated", u64::from(report.durability == Durability::Replicated));
         coverage.add("reports that say local", u64::from(report.durability == Durability::Local));
         coverage.add("reports that name somebody unreachable", u64::from(!report.unreachable.is_empty()));
@@ -124,7 +130,7 @@ impl Reports {
         coverage: &mut Coverage,
     ) -> Verdict {
         let taken = ledger.accepted[tag].at;
-        if !scene.healthy_at(taken) || ledger.stream.last_change + STILL > taken || !scene.whole_at(taken) {
+        if !scene.healthy_at(taken) || ledger.stream.last_change + STILL > taken {
             return Ok(());
         }
         coverage.add("reports where nothing was wrong", 1);

@@ -71,7 +71,7 @@ impl Takeovers {
             **id != by
                 && scene.role_of(**id) == Some(Role::Main)
                 && scene.ways.is_well(scene.world, **id, WELL)
-                && !ledger.draining.contains(&run)
+                && !ledger.draining.contains_key(&run)
                 && ledger.reigns.get(*id).is_some_and(|since| *since + WELL <= scene.now)
         };
         for &main in scene.cast.coordinators.iter().filter(reigns) {
@@ -131,7 +131,7 @@ impl Takeovers {
             let run = (main, scene.world[main].run);
             let reigns = main != by
                 && scene.role_of(main) == Some(Role::Main)
-                && !ledger.draining.contains(&run)
+                && !ledger.draining.contains_key(&run)
                 && scene.disks.of(main).epoch() >= known
                 && !scene.disks.of(main).seen().is_empty();
             let told = self.told.get(&(by, main)).filter(|_| reigns);

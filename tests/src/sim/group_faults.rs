@@ -139,8 +139,8 @@ impl Scenario {
         }
         let run = self.world[id].run;
         self.fault(what, format_args!("{id:?} is told to drain"));
-        self.watch.ledger.draining.insert((id, run));
         let now = self.world.now();
+        self.watch.ledger.draining.entry((id, run)).or_insert(now);
         self.ways.trouble_with(id, now);
         let input = match self.cast.role(id) {
             Role::Coordinator => Input::Coordinator(coordinator::core::Input::Drain),

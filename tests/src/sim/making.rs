@@ -37,14 +37,14 @@ impl Cast {
                 let known = self.remembered.get(&id).filter(|_| !another && self.rng.u8(..4) > 0);
                 let remembered = known.cloned().unwrap_or_default();
                 self.worker_names.insert(id, server_id(&name));
-                let time = world.now();
+                let (time, log_bytes) = (world.now(), self.log_bytes(id));
                 let kept = self.plan.worker_disks.then(|| {
                     let disk = self.segments.entry(server_id(&name)).or_default();
                     disk.finish(time);
-                    disk.kept(time, self.plan.log_bytes.unwrap_or(usize::MAX))
+                    disk.kept(time, log_bytes.unwrap_or(usize::MAX))
                 });
                 world.start(id, |now| {
-                    self.make_worker(now, &name, address, coordinators, remembered, kept, seed)
+                    self.make_worker(now, &name, address, coordinators, remembered, (kept, log_bytes), seed)
                 });
             }
             Role::Client => {
@@ -80,6 +80,12 @@ impl Cast {
             }
             Role::Mischief(_) | Role::Errand => {}
         }
+    }
+
+    /// Bytes of a worker's log, where that is to be small.
+    fn log_bytes(&self, id: ProcessId) -> Option<usize> {
+        let is_spared = self.plan.uneven && self.workers.iter().step_by(2).any(|worker| *worker == id);
+        self.plan.log_bytes.map(|bytes| if is_spared { 16 * bytes } else { bytes })
     }
 
     /// The coordinators that this one is told of: those of the plan, but sometimes none where it has met all of them.
@@ -131,12 +137,12 @@ impl Cast {
         address: Address,
         coordinators: Vec<Address>,
         remembered: Remembered,
-        kept: Option<Vec<Kept>>,
+        (kept, log_bytes): (Option<Vec<Kept>>, Option<usize>),
         seed: u64,
     ) -> Node {
         let mut limits = worker::core::Limits::default();
-        limits.log_bytes = self.plan.log_bytes.unwrap_or(limits.log_bytes);
-        limits.retain_bytes = self.plan.log_bytes.map_or(limits.retain_bytes, |bytes| 2 * bytes);
+        limits.log_bytes = log_bytes.unwrap_or(limits.log_bytes);
+        limits.retain_bytes = log_bytes.map_or(limits.retain_bytes, |bytes| 2 * bytes);
         limits.write_stall = self.plan.write_stall.unwrap_or(limits.write_stall);
         let config = worker::core::Config {
             id: server_id(name),

@@ -1,4 +1,7 @@
-//! Peers that say what they must not. Each connects once, says its piece, and waits to be thrown out.
+//! Peers that say what they must not. Each connects, says its piece, and waits to be thrown out; some come again, and some say nothing that is
+//! wrong, but too much of it, and go by themselves.
+
+mod kind;
 
 use std::time::Duration;
 
@@ -9,70 +12,7 @@ use common::user::Username;
 use common::wire::{Address, Message, Redirect};
 use serde_json::json;
 
-/// What it does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum Kind {
-    NotJson,
-    NotUtf8,
-    UnknownCommand,
-    NestsTooDeep,
-    PublishesBeforeLogin,
-    ForgesServerCommand,
-    ForgesBroadcastWhenLoggedIn,
-    SpeaksForAnother,
-    RepeatsAWrongSecret,
-    LogsInTwice,
-    WrongSecret,
-    WrongNetworkSecret,
-    /// Gets a token, keeps it past its life, and then uses it.
-    StaleToken,
-    /// Uses its own token under another's name.
-    StolenToken,
-    HalfALine,
-}
-
-/// All of them.
-pub const KINDS: [Kind; 15] = [
-    Kind::NotJson,
-    Kind::NotUtf8,
-    Kind::UnknownCommand,
-    Kind::NestsTooDeep,
-    Kind::PublishesBeforeLogin,
-    Kind::ForgesServerCommand,
-    Kind::ForgesBroadcastWhenLoggedIn,
-    Kind::SpeaksForAnother,
-    Kind::RepeatsAWrongSecret,
-    Kind::LogsInTwice,
-    Kind::WrongSecret,
-    Kind::WrongNetworkSecret,
-    Kind::StaleToken,
-    Kind::StolenToken,
-    Kind::HalfALine,
-];
-
-impl Kind {
-    /// Whether it first logs in at the worker as an honest user does.
-    fn logs_in(self) -> bool {
-        matches!(
-            self,
-            Kind::ForgesBroadcastWhenLoggedIn
-                | Kind::SpeaksForAnother
-                | Kind::RepeatsAWrongSecret
-                | Kind::LogsInTwice
-        )
-    }
-
-    /// Whether only a worker can be bothered in this way: the coordinator would welcome what it begins with, and close.
-    pub(super) fn needs_a_worker(self) -> bool {
-        self.logs_in() || self.wants_a_token()
-    }
-
-    /// Whether it first gets a token from the coordinator.
-    fn wants_a_token(self) -> bool {
-        matches!(self, Kind::StaleToken | Kind::StolenToken)
-    }
-}
+pub use kind::{KINDS, Kind};
 
 /// Whose account it uses, and against whom.
 #[derive(Clone, Debug)]
@@ -91,6 +31,10 @@ pub struct Config {
     pub victim: Username,
     /// How long a stale token is kept.
     pub keep_token: Duration,
+    /// The key of its session.
+    pub session: String,
+    /// What it publishes as an honest client would.
+    pub activities: Vec<String>,
 }
 
 type Action = machine::Action<std::convert::Infallible>;
@@ -102,6 +46,9 @@ pub struct Mischief {
     state: State,
     token: Option<String>,
     hops: u32,
+    /// How often it has been logged in, and answered.
+    round: u32,
+    answers: u32,
     waiting: Vec<u8>,
 }
 
@@ -121,7 +68,8 @@ enum State {
 impl Mischief {
     /// A peer that begins at once.
     pub fn new(now: Now, config: Config) -> Self {
-        Mischief { config, state: State::Beginning(now.time), token: None, hops: 0, waiting: Vec::new() }
+        let state = State::Beginning(now.time);
+        Mischief { config, state, token: None, hops: 0, round: 0, answers: 0, waiting: Vec::new() }
     }
 
     /// Whether it has been thrown out, or never got in.
@@ -130,8 +78,20 @@ impl Mischief {
     }
 
     fn login(&self) -> String {
-        json!({ "command": "LOGIN", "username": self.config.username.as_str(), "secret": self.config.secret })
-            .to_string()
+        let mut login = json!({ "command": "LOGIN", "username": self.config.username.as_str(), "secret": self.config.secret });
+        if self.config.kind.has_a_session() {
+            let many = self.config.kind == Kind::ManySessions;
+            login["capabilities"] = json!(["session"]);
+            login["session"] =
+                json!(format!("{}-{}", self.config.session, if many { self.round } else { 0 }));
+        }
+        if let Some((resume, network)) = self.config.kind.resume() {
+            login["resume"] = json!(resume);
+            if !network.is_empty() {
+                login["network"] = json!(network);
+            }
+        }
+        login.to_string()
     }
 
     /// What it must not say.
@@ -162,6 +122,7 @@ impl Mischief {
             Kind::StaleToken => json!({ "command": "LOGIN", "username": name, "token": self.token }).to_string(),
             Kind::StolenToken => json!({ "command": "LOGIN", "username": victim, "token": self.token }).to_string(),
             Kind::HalfALine => return b"{\"command\":\"LOG".to_vec(),
+            kind => kind.in_session(self.round, &self.config.activities),
         };
         (text + "\n").into_bytes()
     }
@@ -183,13 +144,51 @@ impl Mischief {
         actions.push(Action::Flush(link));
     }
 
+    /// It has got what it wanted, and goes, or comes again.
+    fn is_through(&mut self, link: LinkId, actions: &mut Vec<Action>) {
+        actions.push(Action::Close { link, farewell: Vec::new() });
+        self.waiting.clear();
+        self.round += 1;
+        if self.round < self.config.kind.rounds() {
+            self.dial(self.config.target.clone(), actions);
+        } else {
+            self.state = State::Done;
+        }
+    }
+
+    /// Whether what comes is the last of its own in this round, and it is to come again.
+    fn is_last(&self, activity: &str) -> bool {
+        let last = match self.config.kind {
+            Kind::RepeatsWithAnother if self.round == 0 => self.config.activities.last(),
+            Kind::ManySessions => self.config.activities.get(self.round as usize),
+            _ => None,
+        };
+        // Its name was put in front.
+        last.is_some_and(|last| activity.ends_with(&last[1..]))
+    }
+
     fn received(&mut self, now: Time, link: LinkId, message: Message, actions: &mut Vec<Action>) {
         match message {
             Message::LoginSuccess(_)
                 if self.config.kind.logs_in() && self.state == State::LoggingIn(link) =>
             {
                 self.waiting = self.piece();
+                if self.waiting == b"\n" {
+                    self.waiting.clear();
+                }
                 self.state = State::Said(link);
+                actions.push(Action::Flush(link));
+            }
+            Message::ActivityBroadcast(broadcast) if self.is_last(broadcast.activity.get()) => {
+                self.is_through(link, actions);
+            }
+            Message::Resumed(_) => self.is_through(link, actions),
+            Message::ActivityRetrieved(_) if self.answers == self.config.kind.asks_again() => {
+                self.is_through(link, actions);
+            }
+            Message::ActivityRetrieved(_) => {
+                self.answers += 1;
+                self.waiting.extend(self.piece());
                 actions.push(Action::Flush(link));
             }
             // A backup sends everybody to the main coordinator.

@@ -57,6 +57,8 @@ pub struct Plan {
     pub between_newcomers: Duration,
     /// Bytes of a worker's log, where clients are to fall behind, or history to be lost.
     pub log_bytes: Option<usize>,
+    /// Whether every second worker's log is large beside the others' all the same: what one does not hold any more another one does.
+    pub uneven: bool,
     /// Whether workers keep their logs on disk.
     pub worker_disks: bool,
     /// How long a worker waits for a client that takes nothing.
@@ -127,6 +129,7 @@ impl Plan {
                 true => rng.bool().then(|| rng.usize(32 << 10..96 << 10)),
                 false => forgetful.then(|| rng.usize(16 << 10..64 << 10)),
             },
+            uneven: forgetful && rng.bool(),
             worker_disks: rng.bool(),
             write_stall: slow.then(|| Duration::from_millis(rng.u64(2_000..6_000))),
             feed: rng.bool().then(|| (rng.usize(1..4), rng.usize(100..1_000))),

@@ -205,6 +205,16 @@ impl Scenario {
         (0..3).for_each(|_| self.register_an_account());
     }
 
+    /// An activity that somebody who misbehaves publishes as anybody would.
+    fn publish_in_bad_company(&mut self, username: &Username) -> String {
+        self.published += 1;
+        let tag = Tag { from: "m".to_owned(), number: self.published };
+        let rest = format!(r#""from":"m","number":{}}}"#, tag.number);
+        let name = json!(username.as_str());
+        self.watch.ledger.published(tag, format!(r#"{{"authenticated_user":{name},{rest}"#));
+        format!("{{{rest}")
+    }
+
     /// Somebody misbehaves.
     pub(super) fn misbehave(&mut self) {
         let kind = mischief::KINDS[self.rng.usize(..mischief::KINDS.len())];
@@ -224,8 +234,14 @@ impl Scenario {
         let at_coordinator = self.rng.u8(..3) == 0 && !kind.needs_a_worker();
         let coordinator = self.cast.any_coordinator();
         let target = if at_coordinator { coordinator } else { self.cast.any_worker() };
-        // Where clocks are hours apart, nobody can tell when a token is out of date.
-        if kind == mischief::Kind::StaleToken && self.has_wild_clocks() {
+        // Where clocks are hours apart, nobody can tell when a token is out of date. And where workers die, what somebody repeats in another
+        // way may be lost, and is new then.
+        let is_pointless = match kind {
+            mischief::Kind::StaleToken => self.has_wild_clocks(),
+            mischief::Kind::RepeatsWithAnother => !self.plan.is_calm(),
+            _ => false,
+        };
+        if is_pointless {
             return;
         }
         let config = mischief::Config {
@@ -237,6 +253,8 @@ impl Scenario {
             victim: victim.username.clone(),
             // Clocks are up to three seconds off, either way.
             keep_token: TOKEN_LIFE + Duration::from_secs(7),
+            session: format!("the session of a troublemaker {}", self.published),
+            activities: (0..kind.publishes()).map(|_| self.publish_in_bad_company(&user.username)).collect(),
         };
         let id = self.cast.add_mischief(&mut self.world, config);
         self.coverage.add("peers that misbehaved", 1);

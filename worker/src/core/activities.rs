@@ -33,8 +33,7 @@ impl Worker {
         if self.ordering.knows(&session, seq) {
             // It was sent again, because its sender has not heard what became of it.
             if self.ordering.contradicts(&session, seq, checksum) {
-                let info = format!("activity_seq {seq} of this session is another activity already");
-                self.refuse(now, link, info, out);
+                self.refuse(now, link, contradiction(seq), out);
             }
             return;
         }
@@ -80,6 +79,12 @@ impl Worker {
             if let Some(missing) = self.flood.seen().gap_before(&id) {
                 self.catch_up.jumped(link, &missing);
                 self.ask_on(now, out);
+            }
+            if self.ordering.contradicts(&session, seq, checksum)
+                && let Some(sender) = self.sessions.get(&session).copied()
+            {
+                // It has sent one of them here, and the other one elsewhere.
+                self.refuse(now, sender, contradiction(seq), out);
             }
             self.ordering.note_content(session, seq, checksum);
             self.order(now, session, seq, &id, &frame);
@@ -142,6 +147,16 @@ impl Worker {
     }
 }
 
+fn contradiction(seq: Seq) -> String {
+    format!("activity_seq {seq} of this session is another activity already")
+}
+
+/// The checksum of the activity in a frame.
+pub(super) fn checksum_of(frame: &[u8]) -> Option<u32> {
+    let at = memchr::memmem::find(frame, ACTIVITY)? + ACTIVITY.len();
+    Some(crc32fast::hash(frame[at..].strip_suffix(b"}\n")?))
+}
+
 /// Makes `frame` the ACTIVITY_BROADCAST of a client's activity, as the codec would write it. The activity was parsed when it came, and is
 /// not parsed again.
 fn encode(id: &ActivityId, session: SessionId, seq: Seq, activity: &[u8], frame: &mut Vec<u8>) {
@@ -197,6 +212,10 @@ mod tests {
             activity.authenticate_into(&author, &mut authenticated);
             encode(&id, SessionId(7), Seq(9), &authenticated, &mut frame);
             assert_eq!(frame, Message::from(broadcast).encode());
+            assert_eq!(
+                checksum_of(&noted(&frame, Some(Seq(2)), true)),
+                Some(crc32fast::hash(&authenticated))
+            );
         }
     }
 

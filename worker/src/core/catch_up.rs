@@ -22,7 +22,12 @@ pub(super) struct CatchUp {
     next_request: u64,
     /// How long an answer may take.
     patience: Duration,
+    /// What nobody has held of what is missing here, and since when.
+    unheld: Option<(Time, Position)>,
 }
+
+/// How long nobody must have held what is taken for lost: longer than what is on its way, and several digests.
+const LOST: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Default)]
 struct Holder {
@@ -50,7 +55,7 @@ pub(super) struct Question {
 impl CatchUp {
     /// Nobody is linked. An answer may take `patience`.
     pub(super) fn new(patience: Duration) -> Self {
-        CatchUp { holders: BTreeMap::new(), asked: None, next_request: 1, patience }
+        CatchUp { holders: BTreeMap::new(), asked: None, next_request: 1, patience, unheld: None }
     }
 
     /// A link to a worker stands, of which nothing is known yet.
@@ -117,16 +122,20 @@ impl CatchUp {
         self.next_request - 1
     }
 
-    /// The worker on `link` has answered `request`, `done` where it has no more of it. Says whether that was ours.
-    pub(super) fn answered(&mut self, link: LinkId, request: u64, done: bool) -> bool {
-        let ours = self.asked.take_if(|asked| asked.link == link && asked.request == request).is_some();
-        if ours
+    /// Whether `request` was asked of the worker on `link`, and is not answered yet.
+    pub(super) fn is_asked(&self, link: LinkId, request: u64) -> bool {
+        self.asked.as_ref().is_some_and(|asked| asked.link == link && asked.request == request)
+    }
+
+    /// What was asked last is answered, `done` where whoever was asked has no more of it. What came with the answer has been looked at: it
+    /// is not to be asked for.
+    pub(super) fn answered(&mut self, done: bool) {
+        if let Some(asked) = self.asked.take()
             && done
-            && let Some(holder) = self.holders.get_mut(&link)
+            && let Some(holder) = self.holders.get_mut(&asked.link)
         {
-            holder.wanted = Position::default();
+            holder.wanted.subtract(&asked.wanted);
         }
-        ours
     }
 
     /// When the answer is overdue that is waited for.
@@ -140,6 +149,30 @@ impl CatchUp {
             && let Some(holder) = self.holders.get_mut(&asked.link)
         {
             holder.wanted = Position::default();
+        }
+    }
+
+    /// What of `missing` is lost: all others have said what they hold, again and again, and nobody holds it. To be asked every second or so,
+    /// while there is a link to everybody.
+    pub(super) fn lost_for_all(&mut self, now: Time, mut missing: Position) -> Position {
+        if self.is_under_way() || self.holders.is_empty() {
+            self.unheld = None;
+            return Position::default();
+        }
+        self.holders
+            .values()
+            .filter_map(|holder| holder.holds.as_ref())
+            .for_each(|holds| missing.subtract(holds));
+        match self.unheld.take() {
+            Some((since, unheld)) if since + LOST <= now => unheld.common(&missing),
+            Some((since, unheld)) => {
+                self.unheld = Some((since, unheld.common(&missing)));
+                Position::default()
+            }
+            None => {
+                self.unheld = Some((now, missing)).filter(|(_, missing)| !missing.is_empty());
+                Position::default()
+            }
         }
     }
 
@@ -184,11 +217,12 @@ mod tests {
         let question = catch_up.next(at(0), &position("0-3")).unwrap();
         assert_eq!((question.link, question.wanted), (one, position("4-9")));
         assert_eq!(catch_up.next(at(0), &position("0-3")), None, "one question at a time");
-        assert!(catch_up.answered(one, question.request, false));
-        assert!(!catch_up.answered(one, question.request, false));
+        assert!(catch_up.is_asked(one, question.request));
+        catch_up.answered(false);
+        assert!(!catch_up.is_asked(one, question.request));
         let question = catch_up.next(at(0), &position("0-6")).unwrap();
         assert_eq!(question.wanted, position("7-9"));
-        assert!(catch_up.answered(one, question.request, true));
+        catch_up.answered(true);
         assert_eq!(catch_up.next(at(0), &position("0-9")), None, "nor is the other one asked for the same");
         assert!(!catch_up.is_under_way());
     }
@@ -218,6 +252,42 @@ mod tests {
         assert_eq!((first.link, second.link), (one, other));
         catch_up.lost(other);
         assert_eq!((catch_up.deadline(), catch_up.is_under_way()), (None, false));
+    }
+
+    #[test]
+    fn what_comes_with_an_answer_is_not_asked_for_and_what_is_missing_besides_is() {
+        let (mut catch_up, one, _) = catch_up();
+        catch_up.told(one, position("0-9"), &position("0"));
+        let question = catch_up.next(at(0), &position("0")).unwrap();
+        catch_up.jumped(one, &position("1-3"));
+        catch_up.jumped(one, &position("11"));
+        assert_eq!(catch_up.next(at(0), &position("0+4")), None, "the answer is being looked at");
+        catch_up.answered(true);
+        assert_eq!(question.wanted, position("1-9"));
+        assert_eq!(catch_up.next(at(0), &position("0-8")).unwrap().wanted, position("11"));
+    }
+
+    #[test]
+    fn what_nobody_holds_is_lost_when_everybody_has_said_so_for_a_while() {
+        let (mut catch_up, one, other) = catch_up();
+        let nothing = position("");
+        catch_up.told(one, position("0-3+8-9"), &nothing);
+        assert_eq!(catch_up.lost_for_all(at(0), position("4-7")), nothing, "one has said nothing");
+        catch_up.told(other, position("0-4+8-9"), &nothing);
+        catch_up.holders.values_mut().for_each(|holder| holder.wanted = nothing.clone());
+        assert_eq!(catch_up.lost_for_all(at(1), position("4-7")), nothing);
+        assert_eq!(catch_up.lost_for_all(at(3), position("4-7")), nothing);
+        assert_eq!(
+            catch_up.lost_for_all(at(4), position("4-5+7")),
+            position("5+7"),
+            "somebody holds 4, and 6 came"
+        );
+        assert_eq!(catch_up.lost_for_all(at(5), position("4")), nothing);
+        assert_eq!(
+            CatchUp::new(Duration::ZERO).lost_for_all(at(9), position("4")),
+            nothing,
+            "nobody can be asked"
+        );
     }
 
     #[test]

@@ -100,7 +100,7 @@ impl Worker {
         let username = match session.author(message, &self.digests) {
             Ok(username) => username.clone(),
             Err(info) => {
-                let last = AuthenticationFail { info: info.to_owned(), retry_after: None };
+                let last = AuthenticationFail { info: info.to_owned(), retry_after: None, taken: false };
                 return self.close(now, link, Some(last.into()), out);
             }
         };
@@ -160,7 +160,12 @@ impl Worker {
         if !self.config.secret.equals(&query.secret) {
             let info = "wrong network secret".to_owned();
             tracing::warn!(id = %query.id, %info, "refused a coordinator");
-            return self.close(now, link, Some(AuthenticationFail { info, retry_after: None }.into()), out);
+            return self.close(
+                now,
+                link,
+                Some(AuthenticationFail { info, retry_after: None, taken: false }.into()),
+                out,
+            );
         }
         if let Some(info) = self.absurdity(epoch) {
             return self.close(now, link, Some(AuthenticationFail { info, retry_after: None }.into()), out);
@@ -244,7 +249,12 @@ impl Worker {
         let lost: Vec<_> = self.links.iter().filter_map(lost).collect();
         for (link, info) in lost {
             tracing::info!(?link, %username, "ended a session: {info}");
-            self.close(now, link, Some(AuthenticationFail { info, retry_after: None }.into()), out);
+            self.close(
+                now,
+                link,
+                Some(AuthenticationFail { info, retry_after: None, taken: false }.into()),
+                out,
+            );
         }
     }
 

@@ -147,6 +147,11 @@ impl Worker {
                 common::network_secret::VARIABLE
             ))));
         }
+        if let (Some(recovery), Message::AuthenticationFail(AuthenticationFail { taken: true, .. })) =
+            (&mut self.recovery, &message)
+        {
+            recovery.id_is_taken(now.time);
+        }
         self.server_refused(now, link, &message, out);
     }
 

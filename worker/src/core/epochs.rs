@@ -30,7 +30,7 @@ impl Worker {
     pub(super) fn objection(&self, epoch: Option<&Epoch>) -> Option<AuthenticationFail> {
         let (theirs, ours) = (epoch?, self.epoch.as_ref()?);
         let info = format!("the epoch {theirs} is over: {} reigns since {ours}", ours.coordinator);
-        (theirs < ours).then_some(AuthenticationFail { info, retry_after: None })
+        (theirs < ours).then_some(AuthenticationFail { info, retry_after: None, taken: false })
     }
 
     /// Passes on that a higher epoch has begun, if it has during this event.

@@ -27,7 +27,7 @@ pub(super) struct Flood {
     known: VecDeque<StreamId>,
     /// What was dropped because the same activity had come under another id.
     dropped: Position,
-    /// What had been published before we began and nobody holds any more.
+    /// What was published before we began, or while we could not hear of it, and nobody holds any more.
     before: Position,
 }
 
@@ -87,6 +87,16 @@ impl Flood {
         self.before = self.published().without(&self.seen);
     }
 
+    /// What has not come, although something after it has, and may still.
+    pub(super) fn missing(&self) -> Position {
+        self.published().without(&self.seen).without(&self.before)
+    }
+
+    /// Of what is missing this is lost.
+    pub(super) fn lost(&mut self, lost: &Position) {
+        self.before.extend(lost);
+    }
+
     /// What those who begin to listen now will not get: everything that was given to listeners here, and what was before our time. `waiting`
     /// was received and has not been given to anybody.
     pub(super) fn past(&self, waiting: &Position) -> Position {
@@ -106,6 +116,7 @@ impl Flood {
     pub(super) fn tidy(&mut self) {
         self.seen.bound(GAPS);
         self.dropped.bound(GAPS);
+        self.before.bound(GAPS);
     }
 
     /// Asserts that no more is remembered than may be.

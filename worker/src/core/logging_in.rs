@@ -311,8 +311,12 @@ impl Worker {
             info: format!("logged in as {username}"),
             server: Some(self.config.id.clone()),
             // One or the other tells the client that this server knows sessions.
-            position: (is_capable && (!replays || network.is_none()))
-                .then(|| self.flood.past(&self.ordering.waiting())),
+            position: match (is_capable, replays) {
+                (true, false) => Some(self.flood.past(&self.ordering.waiting())),
+                // What lies behind it RESUMED will tell.
+                (true, true) if network.is_none() => Some(Position::default()),
+                _ => None,
+            },
             network,
         };
         self.tell_coordinator(now, NewClient { username, load: Some(self.load), at: None }, out);

@@ -180,6 +180,9 @@ impl Worker {
         for frame in log.missing(&Position::default(), log.start()) {
             if let Some((session, seq)) = log::session_of(frame.bytes) {
                 ordering.restore(session, seq);
+                if let Some(checksum) = activities::checksum_of(frame.bytes) {
+                    ordering.note_content(session, seq, checksum);
+                }
             }
         }
         Worker {

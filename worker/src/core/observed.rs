@@ -1,6 +1,6 @@
 //! What a worker shows of itself to whoever runs it: figures, and a check of its bounds.
 
-use common::id::{Seq, ServerId};
+use common::id::{Incarnation, Seq, ServerId};
 use common::position::Position;
 use common::session::SessionId;
 use common::wire::Message;
@@ -26,6 +26,11 @@ impl Worker {
     /// Its name.
     pub fn id(&self) -> &ServerId {
         &self.config.id
+    }
+
+    /// Which start of it this is.
+    pub fn incarnation(&self) -> Incarnation {
+        self.config.incarnation
     }
 
     /// The activities that its log holds, by their ids in the flood.

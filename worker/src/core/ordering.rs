@@ -50,8 +50,23 @@ struct Numbers {
     delivered: Ranges,
     /// Those that came early. All are above `delivered`, and not the next.
     waiting: BTreeMap<u64, Waiting>,
-    /// The highest number that came, and the checksum of what came first under it.
-    latest: Option<(u64, u32)>,
+    /// What came first under the latest of those that came.
+    contents: Option<Box<Contents>>,
+}
+
+/// Numbers of a session whose contents are remembered: the latest. At some 150 bytes a session, nobody notices; and a sender that repeats
+/// itself by mistake does so soon.
+const CONTENTS: u64 = 32;
+
+/// The checksums of what came under a session's latest numbers.
+#[derive(Debug, Default)]
+struct Contents {
+    /// The highest number.
+    last: u64,
+    /// Which of the numbers up to that one came: bit `i` is for `last - i`.
+    came: u32,
+    /// That of each number, at the number modulo [`CONTENTS`].
+    checksums: [u32; CONTENTS as usize],
 }
 
 #[derive(Debug)]
@@ -118,19 +133,18 @@ impl Ordering {
         self.numbers(session).is_some_and(|numbers| numbers.knows(seq.0))
     }
 
-    /// What came first as the activity `seq` of `session` has this checksum. Only of the highest number it is remembered.
+    /// The activity `seq` of `session` came with this checksum: of what comes under one number, the first counts. Remembered of the latest
+    /// numbers only.
     pub(super) fn note_content(&mut self, session: SessionId, seq: Seq, checksum: u32) {
         self.remember(session);
-        let latest = &mut self.young.get_mut(&session).expect("it is remembered").latest;
-        if latest.is_none_or(|(number, _)| number < seq.0) {
-            *latest = Some((seq.0, checksum));
-        }
+        let numbers = self.young.get_mut(&session).expect("it is remembered");
+        numbers.contents.get_or_insert_default().note(seq.0, checksum);
     }
 
-    /// Whether something else came as `seq` of `session` before. Only of what came last that is known.
+    /// Whether something else came as `seq` of `session` before, as far as is remembered.
     pub(super) fn contradicts(&self, session: &SessionId, seq: Seq, checksum: u32) -> bool {
-        let latest = self.numbers(session).and_then(|numbers| numbers.latest);
-        latest.is_some_and(|(number, known)| number == seq.0 && known != checksum)
+        let contents = self.numbers(session).and_then(|numbers| numbers.contents.as_ref());
+        contents.and_then(|contents| contents.of(seq.0)).is_some_and(|known| known != checksum)
     }
 
     /// The activity `seq` of `session` has come, as `frame`.
@@ -286,6 +300,30 @@ impl Numbers {
             ready.push_back(Ready { id, session, seq: Seq(seq), frame, missing_from: None });
         }
         bytes
+    }
+}
+
+impl Contents {
+    fn note(&mut self, number: u64, checksum: u32) {
+        match number.checked_sub(self.last) {
+            Some(further) => {
+                self.came =
+                    u32::try_from(further).map_or(0, |further| self.came.checked_shl(further).unwrap_or(0));
+                self.last = number;
+            }
+            None if self.last - number >= CONTENTS => return,
+            None => {}
+        }
+        let bit = 1 << (self.last - number);
+        if self.came & bit == 0 {
+            self.came |= bit;
+            self.checksums[(number % CONTENTS) as usize] = checksum;
+        }
+    }
+
+    fn of(&self, number: u64) -> Option<u32> {
+        let behind = self.last.checked_sub(number).filter(|behind| *behind < CONTENTS)?;
+        (self.came >> behind & 1 == 1).then(|| self.checksums[(number % CONTENTS) as usize])
     }
 }
 

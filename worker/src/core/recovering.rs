@@ -13,6 +13,10 @@ use super::{Actions, Link, Worker};
 /// How long workers that the coordinator lists have to connect, or to be connected to. One that is gone is not worth waiting for.
 const LINKS: Duration = Duration::from_secs(1);
 
+/// How long a worker takes nobody when it was told that another one bears its id, and lives: its clients would be on an island. Where no
+/// coordinator is left to say so again, it takes them then.
+const TAKEN: Duration = Duration::from_secs(60);
+
 /// What a worker that starts waits for.
 #[derive(Debug)]
 pub(super) struct Recovery {
@@ -33,6 +37,11 @@ impl Recovery {
     /// A coordinator has said who the other workers are.
     pub(super) fn listed(&mut self, now: Time) {
         self.links_until.get_or_insert(now + LINKS);
+    }
+
+    /// A coordinator says that another worker bears our id.
+    pub(super) fn id_is_taken(&mut self, now: Time) {
+        self.until = self.until.max(now + TAKEN);
     }
 
     /// When to look again at the latest.

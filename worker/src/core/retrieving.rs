@@ -37,6 +37,17 @@ impl Worker {
         }
     }
 
+    /// Finds out what nobody holds any more of what never came here: those who resume are told.
+    pub(super) fn see_what_is_lost(&mut self, now: Now) {
+        if self.recovery.is_none() && self.drain.is_none() && self.roster.all_linked() {
+            let lost = self.catch_up.lost_for_all(now.time, self.flood.missing());
+            if !lost.is_empty() {
+                tracing::warn!(%lost, "activities never came here, and nobody holds them");
+                self.flood.lost(&lost);
+            }
+        }
+    }
+
     /// Another worker asks for what it misses.
     pub(super) fn neighbour_asks(
         &mut self,
@@ -89,13 +100,14 @@ impl Worker {
         answer: ActivityRetrieved,
         out: &mut Actions,
     ) {
-        if self.catch_up.answered(link, answer.request, answer.done) {
+        if self.catch_up.is_asked(link, answer.request) {
             for activity in answer.activities {
                 self.take_from_worker(now, link, activity, out);
                 if !self.links.contains_key(link) {
                     return;
                 }
             }
+            self.catch_up.answered(answer.done);
             self.ask_on(now, out);
         } else {
             self.resume_with(now, link, answer, out);

@@ -18,7 +18,10 @@ use serde::{Deserialize, Serialize};
 
 use super::log::id_of;
 
-/// The first line of every segment.
+/// The version of what is in a segment.
+pub const VERSION: u64 = 1;
+
+/// The first line of every segment; its number is [`VERSION`].
 pub const HEADER: &[u8] = b"{\"freshet_log\":1}\n";
 
 /// What is written at once is divided into blocks of about so many bytes: damage to one loses no more.
@@ -174,6 +177,16 @@ pub fn read(bytes: &[u8]) -> Contents {
         }
     }
     contents
+}
+
+/// The version of a segment that begins with `bytes`, where it says one.
+pub fn version(bytes: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Header {
+        freshet_log: u64,
+    }
+    let line = &bytes[..memchr::memchr(b'\n', bytes)?];
+    serde_json::from_slice(line).ok().map(|Header { freshet_log }| freshet_log)
 }
 
 /// Whether there is nothing in `bytes` that a worker of this version could have written.

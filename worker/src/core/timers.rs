@@ -59,6 +59,7 @@ impl Worker {
             self.next_sweep = now.time + self.config.limits.sweep;
             self.log.sweep(now.time);
             self.flood.tidy();
+            self.see_what_is_lost(now);
             self.replays_overdue(now, out);
             self.sweep_clients(now, out);
             self.sweep_servers(now, out);

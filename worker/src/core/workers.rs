@@ -44,7 +44,12 @@ impl Worker {
         };
         if let Some(info) = refusal {
             tracing::warn!(id = %theirs.id, address = %theirs.address, %info, "refused a worker");
-            return self.close(now, link, Some(AuthenticationFail { info, retry_after: None }.into()), out);
+            return self.close(
+                now,
+                link,
+                Some(AuthenticationFail { info, retry_after: None, taken: false }.into()),
+                out,
+            );
         }
         self.hear_epoch(epoch);
         let ours = AuthenticateSuccess {

@@ -45,7 +45,7 @@ pub async fn run(config: Config) -> Result<(), String> {
         Some(directory) => {
             let answers = inputs.clone();
             let answer = move |segment, frames| drop(answers.send(Input::Segment { segment, frames }));
-            let (segments, kept) = Segments::open(&directory, limits.log_bytes, answer);
+            let (segments, kept) = Segments::open(&directory, limits.log_bytes, answer)?;
             (segments, Some(kept))
         }
         None => Default::default(),

@@ -1,7 +1,8 @@
 //! The files of a log's segments: made, appended to, cut, read and removed.
 //!
 //! **Invariants.** Whatever a file holds, what makes sense of it is served, and what is wrong with it is said in the log. A file that does
-//! not end well, because a write failed or the machine died, is cut to what makes sense before more is written to it.
+//! not end well, because a write failed or the machine died, is cut to what makes sense before more is written to it. A segment is sealed
+//! before the next one begins: so only the last one may lack its end, and of any other one it has been cut off.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -21,13 +22,14 @@ const EXTENSION: &str = "log";
 #[derive(Debug)]
 pub(super) struct Files {
     directory: PathBuf,
+    /// The segment that was begun and is not sealed, by an earlier run where `growing` is none.
+    unsealed: Option<SegmentId>,
     growing: Option<Growing>,
 }
 
 /// The segment that is written to.
 #[derive(Debug)]
 struct Growing {
-    segment: SegmentId,
     file: File,
     summary: Summary,
 }
@@ -35,7 +37,7 @@ struct Growing {
 impl Files {
     /// The files in `directory`, which need not exist.
     pub(super) fn new(directory: PathBuf) -> Self {
-        Files { directory, growing: None }
+        Files { directory, unsealed: None, growing: None }
     }
 
     pub(super) fn directory(&self) -> &Path {
@@ -43,15 +45,20 @@ impl Files {
     }
 
     /// What an earlier run left, in ascending order: with their frames those of the latest segments that together hold `memory` bytes.
-    pub(super) fn restore(&self, memory: usize) -> Vec<Kept> {
+    ///
+    /// # Errors
+    /// A sentence that says what to do, where a newer version wrote one of them.
+    pub(super) fn restore(&mut self, memory: usize) -> Result<Vec<Kept>, String> {
         let segments = self.segments().unwrap_or_else(|error| {
             warn!("cannot read {}: {error}: what is kept there is not served", self.directory.display());
             Vec::new()
         });
         let (now, mut room) = (SystemTime::now(), memory);
+        let last = segments.last().copied();
         let mut kept = Vec::with_capacity(segments.len());
         for segment in segments.into_iter().rev() {
             let path = self.path(segment);
+            self.check_version(&path)?;
             let age = modified(&path).and_then(|at| now.duration_since(at).ok()).unwrap_or(Duration::ZERO);
             let sealed = if room == 0 { sealed(&path).ok().flatten() } else { None };
             let (summary, frames) = match sealed {
@@ -63,7 +70,14 @@ impl Files {
                     }
                     Ok(bytes) => {
                         let contents = examine(&path, &bytes);
-                        cut(&path, &bytes, &contents);
+                        match segment::sealed(&bytes) {
+                            Some(_) => {}
+                            None if Some(segment) == last => {
+                                cut(&path, &bytes, &contents);
+                                self.unsealed = last;
+                            }
+                            None => mend(&path, &bytes, &contents),
+                        }
                         (contents.summary, (room > 0).then_some(contents.frames))
                     }
                     Err(error) => {
@@ -76,7 +90,7 @@ impl Files {
             kept.push(Kept { segment, age, summary, frames });
         }
         kept.reverse();
-        kept
+        Ok(kept)
     }
 
     /// Writes `frames` to the end of a segment, and ends the one that was written to before.
@@ -85,13 +99,16 @@ impl Files {
     /// Where it cannot be written. It may be tried again.
     pub(super) fn append(&mut self, segment: SegmentId, frames: &[u8]) -> io::Result<()> {
         // What fails leaves nothing open: the next attempt looks at what there is.
+        if let Some(previous) = self.unsealed.filter(|previous| *previous != segment) {
+            let growing = self.growing.take();
+            growing.map_or_else(|| self.begin(previous), Ok)?.seal()?;
+            self.unsealed = None;
+        }
         let mut growing = match self.growing.take() {
-            Some(growing) if growing.segment == segment => growing,
-            previous => {
-                previous.map(Growing::seal).transpose()?;
-                self.begin(segment)?
-            }
+            Some(growing) => growing,
+            None => self.begin(segment)?,
         };
+        self.unsealed = Some(segment);
         let mut blocks = Vec::with_capacity(frames.len() + 64);
         segment::write_blocks(frames, &mut blocks);
         growing.file.write_all(&blocks)?;
@@ -122,13 +139,32 @@ impl Files {
 
     /// Removes a segment.
     pub(super) fn remove(&mut self, segment: SegmentId) {
-        self.growing.take_if(|growing| growing.segment == segment);
+        if self.unsealed.take_if(|unsealed| *unsealed == segment).is_some() {
+            self.growing = None;
+        }
         let path = self.path(segment);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 warn!("cannot remove {}: {error}: it takes room that it should not", path.display());
             }
             _ => {}
+        }
+    }
+
+    /// Fails where a newer version wrote a file.
+    fn check_version(&self, path: &Path) -> Result<(), String> {
+        let mut beginning = Vec::new();
+        // What cannot be read is said later.
+        drop(File::open(path).and_then(|file| file.take(64).read_to_end(&mut beginning)));
+        match segment::version(&beginning) {
+            Some(version) if version > segment::VERSION => Err(format!(
+                "{} was written by a newer version of Freshet (its log is of version {version}, and this program reads {}): start that one, or \
+                 move {} away; then this worker begins without the activities in it, and gets from other workers what they hold",
+                path.display(),
+                segment::VERSION,
+                self.directory.display()
+            )),
+            _ => Ok(()),
         }
     }
 
@@ -176,7 +212,7 @@ impl Files {
             file.write_all(HEADER)?;
             File::open(&self.directory)?.sync_all()?;
         }
-        Ok(Growing { segment, file, summary: contents.summary })
+        Ok(Growing { file, summary: contents.summary })
     }
 }
 
@@ -236,17 +272,37 @@ fn foreign(path: &Path) {
 /// Cuts what was being written when the worker or its machine stopped.
 fn cut(path: &Path, bytes: &[u8], contents: &Contents) {
     let torn = bytes.len() - contents.whole;
-    if torn == 0 {
-        return;
+    if torn > 0 {
+        info!("{}: the last {torn} bytes were not written to the end, and are cut", path.display());
+        end_with(path, contents.whole, &[]);
     }
-    info!("{}: the last {torn} bytes were not written to the end, and are cut", path.display());
+}
+
+/// A segment that has lost its end gets another one.
+fn mend(path: &Path, bytes: &[u8], contents: &Contents) {
+    let torn = bytes.len() - contents.whole;
+    warn!(
+        "{} is damaged: its end is gone{}. The {} activities in the rest of it are served; the lost ones come from other workers, as far as they \
+         have them. Nothing needs to be done, but if it happens again, check the disk",
+        path.display(),
+        if torn > 0 { format!(", and {torn} bytes before that make no sense") } else { String::new() },
+        contents.summary.frames
+    );
+    let header = if contents.whole == 0 { HEADER } else { &[] };
+    end_with(path, contents.whole, &[header, &segment::seal(&contents.summary)].concat());
+}
+
+/// Cuts a file to its first `whole` bytes, and appends `end`.
+fn end_with(path: &Path, whole: usize, end: &[u8]) {
     let before = modified(path);
-    let cut = OpenOptions::new().write(true).open(path).and_then(|file| {
-        file.set_len(contents.whole as u64)?;
+    let written = OpenOptions::new().write(true).open(path).and_then(|mut file| {
+        file.set_len(whole as u64)?;
+        file.seek(SeekFrom::End(0))?;
+        file.write_all(end)?;
         // What says how old it is stays.
         before.map_or(Ok(()), |at| file.set_modified(at))
     });
-    if let Err(error) = cut {
+    if let Err(error) = written {
         warn!("cannot write to {}: {error}", path.display());
     }
 }

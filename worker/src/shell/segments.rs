@@ -58,13 +58,16 @@ struct Counts {
 impl Segments {
     /// Opens the log in the data directory `directory`, which is this worker's alone, and reads what an earlier run left there: with their
     /// frames the segments that hold the latest `memory` bytes. What is read later is told to `answer`.
+    ///
+    /// # Errors
+    /// A sentence that says what to do, where a newer version wrote there.
     pub fn open(
         directory: &Path,
         memory: usize,
         answer: impl Fn(SegmentId, Vec<u8>) + Send + 'static,
-    ) -> (Self, Vec<Kept>) {
-        let files = Files::new(directory.join(DIRECTORY));
-        let kept = files.restore(memory);
+    ) -> Result<(Self, Vec<Kept>), String> {
+        let mut files = Files::new(directory.join(DIRECTORY));
+        let kept = files.restore(memory)?;
         let counts = Arc::new(Counts::default());
         let (requests, incoming) = mpsc::channel();
         let server = Server {
@@ -77,7 +80,7 @@ impl Segments {
             sync_at: None,
         };
         let thread = thread::spawn(move || server.serve(&incoming));
-        (Segments { writer: Some(Writer { requests, thread, counts }) }, kept)
+        Ok((Segments { writer: Some(Writer { requests, thread, counts }) }, kept))
     }
 
     /// Does what the core asks for, or has it done.

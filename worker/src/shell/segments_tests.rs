@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use tempfile::TempDir;
 
 use super::*;
+use crate::core::segment;
 
 fn frame(seq: u64) -> Vec<u8> {
     let id = format!("w/00000000000000ff/{seq}");
@@ -22,7 +23,7 @@ type Answers = Receiver<(SegmentId, Vec<u8>)>;
 fn open(directory: &TempDir, memory: usize) -> (Segments, Vec<Kept>, Answers) {
     let (answers, answered) = channel();
     let answer = move |segment, frames| drop(answers.send((segment, frames)));
-    let (segments, kept) = Segments::open(directory.path(), memory, answer);
+    let (segments, kept) = Segments::open(directory.path(), memory, answer).unwrap();
     (segments, kept, answered)
 }
 
@@ -113,11 +114,48 @@ fn a_torn_tail_is_cut_and_written_on_behind() {
 }
 
 #[test]
+fn a_segment_that_has_lost_its_end_is_told_from_one_that_was_being_written() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(after(&directory, (0..4).map(|number| append(number, number))));
+    let length = |segment| fs::read(file(&directory, segment)).unwrap().len();
+    let sealed = length(0);
+    for (segment, rest) in [(0, sealed - 10), (1, sealed / 2), (2, 0)] {
+        File::options().write(true).open(file(&directory, segment)).unwrap().set_len(rest as u64).unwrap();
+    }
+    let expected =
+        [(0, 1, Some(frame(0))), (1, 0, Some(Vec::new())), (2, 0, Some(Vec::new())), (3, 1, Some(frame(3)))];
+    assert_eq!(brief(&open(&directory, usize::MAX).1), expected);
+    let ends = |segment| segment::sealed(&fs::read(file(&directory, segment)).unwrap()).map(|it| it.frames);
+    assert_eq!(
+        [0, 1, 2, 3].map(ends),
+        [Some(1), Some(0), Some(0), None],
+        "they have an end again, and the last goes on"
+    );
+    assert_eq!(brief(&after(&directory, [append(4, 4)]))[..4], expected);
+    assert_eq!(ends(3), Some(1), "what an earlier run began is sealed before another one begins");
+}
+
+#[test]
+fn what_a_newer_version_wrote_is_no_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(after(&directory, [append(0, 0), append(1, 1)]));
+    let whole = fs::read(file(&directory, 0)).unwrap();
+    let newer = [b"{\"freshet_log\":2,\"more\":3}\n", &whole[segment::HEADER.len()..]].concat();
+    fs::write(file(&directory, 0), &newer).unwrap();
+    let error = Segments::open(directory.path(), 0, |_, _| ()).unwrap_err();
+    assert!(
+        error.contains("newer version") && error.contains("move ") && error.contains("0000.log"),
+        "{error}"
+    );
+    assert_eq!(fs::read(file(&directory, 0)).unwrap(), newer);
+}
+
+#[test]
 fn files_that_are_not_ours_are_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     drop(after(&directory, [append(0, 0)]));
     let log = directory.path().join(DIRECTORY);
-    let strange = [("0000000000000007.log", "{\"freshet_log\":2}\n{}\n"), ("notes.txt", "?"), ("8.log", "?")];
+    let strange = [("0000000000000007.log", "a log of somebody else\n"), ("notes.txt", "?"), ("8.log", "?")];
     for (name, text) in strange {
         fs::write(log.join(name), text).unwrap();
     }

@@ -121,6 +121,34 @@ fn a_refused_network_secret_ends_the_worker_with_a_sentence() {
 }
 
 #[test]
+fn a_worker_whose_id_is_taken_takes_no_clients_before_it_is_let_in() {
+    // A copy of a stopped worker's directory took clients for itself: what they published reached nobody else, and nobody was named.
+    let mut node = Node::starting("w1", Limits::default(), Remembered::default(), None);
+    for _ in 0..10 {
+        while node.dials.is_empty() {
+            node.wait(Duration::from_millis(500));
+        }
+        let coordinator = node.answer_dial();
+        node.say(
+            coordinator,
+            r#"{"command":"AUTHENTICATION_FAIL","info":"w1 lives already","retry_after":1000,"taken":true}"#,
+        );
+    }
+    node.wait(Duration::from_secs(10));
+    assert!(node.worker.is_recovering());
+    let client = node.connect();
+    node.say(client, r#"{"command":"LOGIN","username":"anonymous"}"#);
+    assert!(node.hear(client)[0].contains("(again)"));
+    while node.dials.is_empty() {
+        node.wait(Duration::from_millis(500));
+    }
+    let coordinator = node.answer_dial();
+    node.say(coordinator, &success("net", ""));
+    node.wait(Duration::from_secs(2));
+    node.client();
+}
+
+#[test]
 fn what_a_coordinator_must_not_say_closes_the_link() {
     for line in [r#"{"command":"LOGOUT"}"#, "nonsense", GREETING] {
         let (mut node, coordinator) = Node::joined();

@@ -1,5 +1,8 @@
 //! Clients that have a session: what they publish is numbered and reported, what they receive is acknowledged, and they can be moved.
 
+use common::session::SessionKey;
+use common::user::Username;
+
 use super::mesh::Mesh;
 use super::*;
 
@@ -105,15 +108,43 @@ fn numbers_that_make_no_sense_are_refused_and_nothing_of_them_is_published() {
 fn another_activity_under_a_number_that_is_taken_is_refused() {
     let mut node = Node::new();
     let (sender, classic) = (node.capable(KEY), node.client());
-    node.publish_numbered(sender, 1, 7);
+    for number in 1..=3 {
+        node.publish_numbered(sender, number, number + 10);
+    }
     node.hang_up(sender);
     let sender = node.capable(KEY);
-    node.publish_numbered(sender, 1, 8);
+    node.publish_numbered(sender, 1, 11);
+    assert_eq!(node.hear(sender), [] as [&str; 0], "the same again is no mistake");
+    node.publish_numbered(sender, 2, 11);
+    assert_eq!(
+        node.hear(sender),
+        ["INVALID_MESSAGE activity_seq 2 of this session is another activity already", "(closed)"]
+    );
+    assert_eq!(node.hear(classic), [activity(11), activity(12), activity(13)]);
+}
+
+#[test]
+fn who_sends_two_activities_under_one_number_to_two_workers_is_told_so() {
+    let mut node = Node::new();
+    let (sender, classic) = (node.capable(KEY), node.client());
+    let worker = stream::neighbour(&mut node, "w2", "");
+    node.publish_numbered(sender, 1, 11);
+    assert_eq!(node.hear(sender), [activity(11)]);
+    let session = KEY.parse::<SessionKey>().unwrap().session(&Username::anonymous());
+    let other = |n: u64| {
+        format!(
+            r#"{{"command":"ACTIVITY_BROADCAST","id":"w2/0000000000000022/{n}","session":"{session}","activity_seq":1,"activity":{}}}"#,
+            activity(n + 11)
+        )
+    };
+    node.say(worker, &other(0));
+    assert_eq!(node.hear(sender), [] as [&str; 0], "it is the same");
+    node.say(worker, &other(1));
     assert_eq!(
         node.hear(sender),
         ["INVALID_MESSAGE activity_seq 1 of this session is another activity already", "(closed)"]
     );
-    assert_eq!(node.hear(classic), [activity(7)]);
+    assert_eq!(node.hear(classic), [activity(11)]);
 }
 
 #[test]

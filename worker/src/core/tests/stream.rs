@@ -5,7 +5,7 @@ use common::position::Position;
 use super::*;
 
 /// A link to the worker `id`, which has connected and holds `holds`.
-fn neighbour(node: &mut Node, id: &str, holds: &str) -> LinkId {
+pub(super) fn neighbour(node: &mut Node, id: &str, holds: &str) -> LinkId {
     let link = node.connect();
     node.say(
         link,

@@ -1,0 +1,110 @@
+//! A worker that returns lets nobody in before it has caught up: it has heard from a coordinator who the others are, and the first who is let in finds there whatever the workers that it is linked with held when
+//! they linked. (It does not wait for ever, and where logs are small it may have let go of something again.)
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use common::limits::RECOVERY;
+use common::position::Position;
+use common::time::Time;
+use common::wire::{Message, Neighbours};
+
+use super::stream::Life;
+use super::{Check, Ledger, Scene, Verdict};
+use crate::sim::cast::Role;
+use crate::sim::coverage::Coverage;
+use crate::sim::node::{Effect, Node};
+use crate::sim::{ConnId, ProcessId, Seen};
+
+#[derive(Debug)]
+pub(super) struct Recovery {
+    small: bool,
+    /// What each worker was told first over each link to another one, while it was catching up.
+    told: BTreeMap<Life, BTreeMap<ConnId, Position>>,
+    /// Workers that have heard of the others.
+    listed: BTreeSet<Life>,
+    /// Workers that have let somebody in.
+    open: BTreeSet<Life>,
+}
+
+impl Recovery {
+    pub(super) fn new(small: bool) -> Self {
+        Recovery { small, told: BTreeMap::new(), listed: BTreeSet::new(), open: BTreeSet::new() }
+    }
+
+    /// A worker lets somebody in for the first time.
+    fn opens(&self, scene: &Scene<'_>, ledger: &Ledger, life: Life) -> Verdict {
+        let process = &scene.world[life.0];
+        let Some(machine) = process.machine.as_ref().and_then(Node::worker) else { return Ok(()) };
+        if process.clocks(scene.now).time >= Time::ZERO + RECOVERY {
+            return Ok(());
+        }
+        if !self.listed.contains(&life) {
+            return Err(format!("{} lets somebody in before it knows of other workers", process.name));
+        }
+        if self.small {
+            return Ok(());
+        }
+        for told in self.told.get(&life).into_iter().flat_map(BTreeMap::values) {
+            for (tag, holding) in &ledger.stream.holdings {
+                let is_told = holding.ids.iter().any(|id| told.contains(id));
+                let is_here = holding.ids.iter().any(|id| machine.holds().contains(id));
+                if is_told && !is_here && !holding.holders.contains(&life) {
+                    return Err(format!(
+                        "{} lets somebody in, and lacks {tag:?} ({:?}), which it was told of",
+                        process.name, holding.ids
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, scene: &Scene<'_>, at: ProcessId, conn: ConnId) {
+        if let Some(told) = self.told.get_mut(&(at, scene.world[at].run)) {
+            told.remove(&conn);
+        }
+    }
+}
+
+impl Check for Recovery {
+    fn observe(
+        &mut self,
+        scene: &Scene<'_>,
+        ledger: &Ledger,
+        seen: &Seen<Effect>,
+        coverage: &mut Coverage,
+    ) -> Verdict {
+        match seen {
+            Seen::Received {
+                at,
+                conn,
+                message: Message::Neighbours(Neighbours { holds: Some(holds), .. }),
+                ..
+            } => {
+                let machine = scene.world[*at].machine.as_ref().and_then(Node::worker);
+                if machine.is_some_and(worker::core::Worker::recovers) {
+                    let told = self.told.entry((*at, scene.world[*at].run)).or_default();
+                    told.entry(*conn).or_insert_with(|| holds.clone());
+                }
+            }
+            Seen::Received { at, from, message: Message::AuthenticateSuccess(_), .. }
+                if scene.role(*at) == Role::Worker && scene.role(*from) == Role::Coordinator =>
+            {
+                self.listed.insert((*at, scene.world[*at].run));
+            }
+            Seen::Received { from, message: Message::LoginSuccess(_), .. }
+                if scene.role(*from) == Role::Worker =>
+            {
+                let life = (*from, scene.world[*from].run);
+                if self.open.insert(life) {
+                    coverage.add("workers that let somebody in after a start", 1);
+                    return self.opens(scene, ledger, life);
+                }
+            }
+            Seen::Lost { at, conn, .. } => self.forget(scene, *at, *conn),
+            Seen::Closed { by, conn, .. } => self.forget(scene, *by, *conn),
+            _ => {}
+        }
+        Ok(())
+    }
+}
