@@ -156,6 +156,10 @@ pub const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 /// After how long without a byte the kernel asks whether the other side of a connection is still there, how long it waits for an
 /// answer, and how often it asks. A peer that vanished without a word is noticed within half a minute.
 pub const KEEPALIVE: Duration = Duration::from_secs(15);
+/// How long an attempt to reach a coordinator may take while there are others to try: its host may be cut off, and a healthy one accepts
+/// within a round trip.
+pub const FIRST_DIAL: Duration = Duration::from_secs(1);
+
 
 /// See [`KEEPALIVE`].
 pub const KEEPALIVE_PROBE: Duration = Duration::from_secs(5);

@@ -66,6 +66,7 @@ pub(crate) fn all() -> Vec<(&'static str, String)> {
         ("RECONNECT", format!("{} to {}", time(limits::RECONNECT.0), time(limits::RECONNECT.1))),
         ("DIAL_TIMEOUT", time(limits::DIAL_TIMEOUT)),
         ("LOG_BYTES", bytes(limits::LOG_BYTES)),
+        ("FIRST_DIAL", time(limits::FIRST_DIAL)),
         ("RETAIN_BYTES", bytes(limits::RETAIN_BYTES)),
         ("RETAIN_AGE", time(limits::RETAIN_AGE)),
         ("UNWRITTEN_BYTES", bytes(limits::UNWRITTEN_BYTES)),

@@ -90,6 +90,9 @@ pub struct Limits {
     /// and lets us wait until it knows whether it does.
     pub server_answer: Duration,
     /// Users in one SYNC_USER.
+    /// How long a coordinator may take to accept a connection while there are others to try, in the first round of attempts. Longer: the
+    /// next one. Later rounds wait as long as the driver does.
+    pub first_dial: Duration,
     pub sync_users: usize,
     /// Bytes that may wait for the coordinator before it is told of more users.
     pub feed_bytes: usize,
@@ -135,6 +138,7 @@ impl Default for Limits {
             failure_timeout: limits::FAILURE_TIMEOUT,
             server_answer: Duration::from_secs(5),
             sync_users: limits::SYNC_USERS,
+            first_dial: limits::FIRST_DIAL,
             feed_bytes: limits::FEED_BYTES,
             ordering_period: limits::ORDERING_PERIOD,
             held_bytes: limits::HELD_BYTES,

@@ -122,7 +122,7 @@ pub struct Worker {
     /// What the shell is hashing, and for whom.
     jobs: BTreeMap<JobId, Job>,
     next_job: u64,
-    /// Attempts to connect that are under way.
+    /// Attempts to connect that are under way and not given up.
     dials: BTreeMap<DialId, Dial>,
     next_dial: u64,
 
@@ -251,21 +251,23 @@ impl Worker {
     }
 
     fn dialled(&mut self, now: Now, dial: DialId, link: LinkId, out: &mut Actions) {
-        let purpose = self.dials.remove(&dial).expect("the driver answers each attempt once");
-        match purpose {
-            _ if self.drain.is_some() => out.push(Action::Close { link, farewell: Vec::new() }),
-            Dial::Upstream => self.greet_coordinator(now, link, out),
-            Dial::Neighbour(id) => self.greet_neighbour(now, link, id, out),
+        match self.dials.remove(&dial).filter(|_| self.drain.is_none()) {
+            Some(Dial::Upstream) => self.greet_coordinator(now, link, out),
+            Some(Dial::Neighbour(id)) => self.greet_neighbour(now, link, id, out),
+            // It was given up.
+            None => out.push(Action::Close { link, farewell: Vec::new() }),
         }
     }
 
     fn dial_failed(&mut self, now: Now, dial: DialId, error: DialError) {
-        match self.dials.remove(&dial).expect("the driver answers each attempt once") {
-            Dial::Upstream => {
+        match self.dials.remove(&dial) {
+            Some(Dial::Upstream) => {
                 let reason = format!("{}: {error}", self.upstream.address());
                 self.upstream.lost(now.time, &mut self.rng, &reason);
             }
-            Dial::Neighbour(id) => self.roster.lost(now.time, &id, &mut self.rng),
+            Some(Dial::Neighbour(id)) => self.roster.lost(now.time, &id, &mut self.rng),
+            // It was given up.
+            None => {}
         }
     }
 

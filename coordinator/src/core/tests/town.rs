@@ -253,6 +253,7 @@ impl Town {
                 format!("{:?}{existing}", success.durability.unwrap()).to_lowercase()
             }
             [Message::RegisterFailed(failed)] => format!("failed: {}", failed.info),
+            [Message::Redirect(redirect)] => format!("sent to {}", redirect.address),
             [] => "nothing yet".to_owned(),
             other => format!("{other:?}"),
         }

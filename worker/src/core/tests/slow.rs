@@ -21,6 +21,7 @@ const LITTLE: Limits = Limits {
     failure_timeout: Duration::from_secs(2),
     server_answer: Duration::from_secs(5),
     sync_users: 2,
+    first_dial: Duration::from_secs(1),
     feed_bytes: 400,
     sessions: 1_000,
     report_timeout: Duration::from_secs(5),
