@@ -11,7 +11,7 @@ const LITTLE: Limits = Limits {
     client_outbox_bytes: 400,
     server_outbox_bytes: 4_000,
     write_stall: Duration::from_secs(15),
-    hash_queue: 10,
+    queries: 10,
     under_registration: 10,
     registration_hold: Duration::from_secs(10),
     retry_after: Duration::from_secs(1),
