@@ -64,9 +64,12 @@ pub const WRITE_STALL: Duration = Duration::from_secs(15);
 /// eat the reason.
 pub const LINGER: Duration = Duration::from_secs(2);
 
-/// Password hashes that may wait for a free core. Beyond: LOGIN_FAILED or REGISTER_FAILED with `retry_after`. At some 20 ms
-/// each, 256 are about five seconds of work even on one core: half of [`REGISTRATION_HOLD`] and of [`LOGIN_DEADLINE`].
+/// Password hashes that may wait for a free core. Beyond: the oldest of the address that has most waiting is given up, with LOGIN_FAILED or
+/// REGISTER_FAILED and `retry_after`. At some 20 ms each, 256 are about five seconds of work on one core.
 pub const HASH_QUEUE: usize = 256;
+
+/// How long a password hash may wait for a free core. Longer: the same. By then others are served first, and whoever comes again is one of them.
+pub const HASH_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long a name is held for a registration whose result does not come.
 pub const REGISTRATION_HOLD: Duration = Duration::from_secs(10);
@@ -152,6 +155,10 @@ pub const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duratio
 
 /// How long a connection attempt may take.
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long an attempt to reach a coordinator may take while there are others to try: its host may be cut off, and a healthy one accepts
+/// within a round trip.
+pub const FIRST_DIAL: Duration = Duration::from_secs(1);
 
 /// After how long without a byte the kernel asks whether the other side of a connection is still there, how long it waits for an
 /// answer, and how often it asks. A peer that vanished without a word is noticed within half a minute.

@@ -106,7 +106,7 @@ fn every_server_is_restarted_in_turn_and_nobody_notices() {
     audience.publish(setting("FRESHET_RATE", 200), || {
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                let mut caller = Caller::new(&coordinators, Duration::from_secs(5));
+                let mut caller = Caller::new(&coordinators);
                 while !done.load(Relaxed) {
                     let name = format!("user-{}", registered.fetch_add(1, Relaxed));
                     let answer =

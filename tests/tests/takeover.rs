@@ -14,10 +14,6 @@ const REGISTERING: usize = 50;
 /// Clients at the workers that must notice nothing.
 const CONNECTED: usize = 12;
 
-/// How long a client waits for an answer until it asks elsewhere: some who wait at a stopped coordinator give it up before the other
-/// one takes over, and wait there.
-const ATTEMPT: Duration = Duration::from_millis(1_500);
-
 /// A registration that was acknowledged.
 #[derive(Clone, Debug)]
 struct Acknowledged {
@@ -48,7 +44,7 @@ impl Drop for End<'_> {
 impl Stream {
     /// Registers until the end. Nobody else wants these names, so that none may ever be refused.
     fn register(&self, coordinators: &[Address], prefix: &str) {
-        let mut caller = Caller::new(coordinators, ATTEMPT);
+        let mut caller = Caller::new(coordinators);
         for number in 0.. {
             if self.stop.load(Relaxed) {
                 return;
@@ -136,7 +132,7 @@ fn nobody_is_lost(cluster: &Cluster, acknowledged: &[Acknowledged]) {
     std::thread::scope(|scope| {
         for share in sample.chunks(sample.len().div_ceil(4)) {
             scope.spawn(move || {
-                let mut caller = Caller::new(&cluster.coordinators(), ATTEMPT);
+                let mut caller = Caller::new(&cluster.coordinators());
                 for Acknowledged { name, .. } in share {
                     let answer = caller.ask(&json!({"command": "LOGIN", "username": name, "secret": name}));
                     assert_eq!(answer.command(), "LOGIN_SUCCESS", "{name}: {}", answer.message);
@@ -293,7 +289,7 @@ fn both_told_to_stop_at_once_end_cleanly_and_both_start_again() {
             cluster.network.restart(name).expect("it starts again");
         }
         cluster.await_normal();
-        let mut caller = Caller::new(&cluster.coordinators(), ATTEMPT);
+        let mut caller = Caller::new(&cluster.coordinators());
         let answer = caller.ask(&json!({"command": "LOGIN", "username": "ann", "secret": "correct horse"}));
         assert_eq!(answer.command(), "LOGIN_SUCCESS", "{}", answer.message);
     }

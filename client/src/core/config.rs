@@ -86,9 +86,11 @@ pub struct Limits {
     /// How long a coordinator may take to accept a connection while there is another one to try, in the first round of attempts.
     /// Longer: the next one. Later rounds wait as long as the driver does.
     pub first_dial: Duration,
-    /// How long a coordinator may say nothing then: about as long as a takeover from one that fell silent takes. In later rounds they
-    /// may all be busy rather than gone, and are given `login_silence`.
+    /// How long a coordinator may say nothing then: about as long as a takeover from one that fell silent takes, for which a backup lets us
+    /// wait. In later rounds they may all be busy rather than gone, and are given `login_silence`.
     pub first_silence: Duration,
+    /// The same, where a server has named it as the main one: that lets nobody wait. Who leaves it sooner waits at the one that takes over.
+    pub main_silence: Duration,
     /// How long a coordinator may take from LOGIN_SUCCESS to REDIRECT. It sends both at once, so a longer wait means that the other
     /// side is no coordinator.
     pub redirect_wait: Duration,
@@ -119,8 +121,9 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             login_silence: limits::LOGIN_DEADLINE,
-            first_dial: Duration::from_secs(1),
+            first_dial: limits::FIRST_DIAL,
             first_silence: limits::FAILURE_TIMEOUT + limits::PULSE,
+            main_silence: Duration::from_millis(1_500),
             redirect_wait: Duration::from_secs(5),
             redirects: 4,
             longest_retry: Duration::from_secs(60),

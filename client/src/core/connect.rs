@@ -119,6 +119,7 @@ impl Client {
         let limits = &self.config.limits;
         match step {
             Step::AwaitingRedirect => limits.redirect_wait,
+            _ if self.may_pass(target) && self.route.is_main(target) => limits.main_silence,
             _ if self.may_pass(target) => limits.first_silence,
             _ => limits.login_silence,
         }

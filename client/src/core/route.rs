@@ -69,6 +69,8 @@ pub(super) struct Route {
     /// The last BACKUP_LIST: the other workers by address, then the coordinators in their order.
     listed: Vec<BackupEntry>,
     order: Vec<Address>,
+    /// Whom a server has named last as the main coordinator.
+    main: Option<Address>,
     passed: usize,
     /// REDIRECTs followed since the last pause or log-in.
     redirects: usize,
@@ -88,6 +90,7 @@ impl Route {
             given,
             listed: Vec::new(),
             order,
+            main: None,
             passed: 0,
             redirects: 0,
             max_redirects,
@@ -130,6 +133,11 @@ impl Route {
         self.order.len() > 1
     }
 
+    /// Whether this is the main coordinator, as far as servers have said.
+    pub(super) fn is_main(&self, target: &Target) -> bool {
+        target.is_coordinator() && self.main.as_ref() == Some(target.address())
+    }
+
     /// This coordinator does not let us in now: others come first, from here on.
     pub(super) fn pass(&mut self, target: &Target) {
         let Target::Coordinator(address) = target else { return };
@@ -163,6 +171,7 @@ impl Route {
     /// A coordinator that is not the main one sends us to the one that it takes for it. `None`: once too often.
     pub(super) fn sent_on(&mut self, from: &Target, to: Address) -> Option<Target> {
         self.pass(from);
+        self.main = Some(to.clone());
         self.redirects += 1;
         (self.redirects <= self.max_redirects).then_some(Target::Coordinator(to))
     }
@@ -191,6 +200,8 @@ impl Route {
         listed.sort_by(|one, other| one.address.cmp(&other.address));
         listed.append(&mut others);
         self.order = coordinators(&listed, &self.given);
+        let main = listed.iter().find(|entry| entry.role == Role::Main);
+        self.main = main.map(|entry| entry.address.clone());
         self.passed = 0;
         if listed == self.listed {
             return None;

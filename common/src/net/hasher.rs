@@ -1,25 +1,35 @@
-//! Password hashes off the event loop, a bounded number at a time.
+//! Password hashes off the event loop, a bounded number at a time. Who is next: `hash_queue`.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
+use super::hash_queue::Queue;
 use crate::machine::JobId;
 use crate::password;
 use crate::user::{PasswordHash, Secret};
 
-/// A pool that runs as many Argon2id hashes at once as there are cores, the rest in the order in which they were asked for. How
-/// many may wait is the machine's to bound ([`crate::limits::HASH_QUEUE`]), and what nobody wants any more its to cancel: else, in an
-/// overload, all work would be done for clients that have given up, and for every other one too late.
+/// A pool that runs as many Argon2id hashes at once as there are cores. What there is no time for is given up, and whoever asked is told so.
 #[derive(Clone, Debug)]
 pub struct Hasher {
-    cores: Arc<Semaphore>,
-    /// What has not begun.
-    waiting: Rc<RefCell<BTreeMap<JobId, AbortHandle>>>,
+    state: Rc<RefCell<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    free_cores: usize,
+    waiting: Queue<Ticket>,
+}
+
+/// What a task waits with. It begins when it is its turn, and gives up when this is dropped.
+#[derive(Debug)]
+struct Ticket {
+    turn: oneshot::Sender<()>,
+    task: AbortHandle,
 }
 
 impl Hasher {
@@ -28,41 +38,82 @@ impl Hasher {
         Hasher::of_width(std::thread::available_parallelism().map_or(1, usize::from))
     }
 
-    fn of_width(cores: usize) -> Self {
-        Hasher { cores: Arc::new(Semaphore::new(cores)), waiting: Rc::default() }
+    fn of_width(free_cores: usize) -> Self {
+        Hasher { state: Rc::new(RefCell::new(State { free_cores, waiting: Queue::new() })) }
     }
 
-    /// Hashes `secret` and hands the result to `done`. Must be called inside a `LocalSet`.
-    pub fn hash(&self, job: JobId, secret: Secret, done: impl FnOnce(PasswordHash) + 'static) {
-        self.run(job, move || password::hash(&secret), done);
+    /// Hashes `secret` for somebody at `from` and hands the result to `done`, or `None` where it is given up. Must be called inside a
+    /// `LocalSet`.
+    pub fn hash(
+        &self,
+        job: JobId,
+        from: IpAddr,
+        secret: Secret,
+        done: impl FnOnce(Option<PasswordHash>) + 'static,
+    ) {
+        self.run(job, from, move || password::hash(&secret), done);
     }
 
-    /// Verifies `secret` against `hash` and hands the verdict to `done`. Must be called inside a `LocalSet`.
-    pub fn verify(&self, job: JobId, secret: Secret, hash: PasswordHash, done: impl FnOnce(bool) + 'static) {
-        self.run(job, move || password::verify(&secret, &hash), done);
+    /// Verifies `secret` against `hash` and hands the verdict to `done`, in the same way.
+    pub fn verify(
+        &self,
+        job: JobId,
+        from: IpAddr,
+        secret: Secret,
+        hash: PasswordHash,
+        done: impl FnOnce(Option<bool>) + 'static,
+    ) {
+        self.run(job, from, move || password::verify(&secret, &hash), done);
     }
 
-    /// Drops a job that has not begun. One that has goes on, and is answered.
+    /// Drops a job that has not begun, without a word. One that has goes on, and is answered.
     pub fn cancel(&self, job: JobId) {
-        if let Some(task) = self.waiting.borrow_mut().remove(&job) {
-            task.abort();
+        let ticket = self.state.borrow_mut().waiting.remove(job);
+        if let Some(ticket) = ticket {
+            ticket.task.abort();
         }
+    }
+
+    /// Whoever asked may be gone: everybody else comes first.
+    pub fn doubt(&self, job: JobId) {
+        self.state.borrow_mut().waiting.doubt(job);
     }
 
     fn run<T: Send + 'static>(
         &self,
         job: JobId,
+        from: IpAddr,
         work: impl FnOnce() -> T + Send + 'static,
-        done: impl FnOnce(T) + 'static,
+        done: impl FnOnce(Option<T>) + 'static,
     ) {
-        let (cores, waiting) = (Arc::clone(&self.cores), Rc::clone(&self.waiting));
+        let (turn, my_turn) = oneshot::channel();
+        let hasher = self.clone();
         let task = tokio::task::spawn_local(async move {
-            let _permit = cores.acquire_owned().await.expect("the semaphore is never closed");
-            // Aborted from here on, it would give its core away and still use it.
-            waiting.borrow_mut().remove(&job);
-            done(tokio::task::spawn_blocking(work).await.expect("hashing does not panic"));
+            if my_turn.await.is_err() {
+                return done(None);
+            }
+            let result = tokio::task::spawn_blocking(work).await.expect("hashing does not panic");
+            done(Some(result));
+            hasher.state.borrow_mut().free_cores += 1;
+            hasher.begin();
         });
-        self.waiting.borrow_mut().insert(job, task.abort_handle());
+        let ticket = Ticket { turn, task: task.abort_handle() };
+        // What is displaced gives up as its ticket is dropped.
+        self.state.borrow_mut().waiting.push(Instant::now(), job, from, ticket);
+        self.begin();
+    }
+
+    /// Gives free cores to those whose turn it is.
+    fn begin(&self) {
+        let mut state = self.state.borrow_mut();
+        let now = Instant::now();
+        drop(state.waiting.expired(now));
+        while state.free_cores > 0
+            && let Some(ticket) = state.waiting.next(now)
+        {
+            state.free_cores -= 1;
+            ticket.turn.send(()).expect("a task that waits is there");
+        }
     }
 }
 
@@ -74,12 +125,15 @@ impl Default for Hasher {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
     use std::sync::mpsc;
 
-    use tokio::sync::oneshot;
     use tokio::task::LocalSet;
 
     use super::*;
+    use crate::limits;
+
+    const FROM: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     #[tokio::test]
     async fn what_has_not_begun_can_be_cancelled_and_what_has_keeps_its_core_until_it_is_done() {
@@ -91,7 +145,7 @@ mod tests {
         let done = Rc::new(RefCell::new(Vec::new()));
         let note = |job| {
             let done = Rc::clone(&done);
-            move |()| done.borrow_mut().push(job)
+            move |result: Option<()>| done.borrow_mut().push((job, result.is_some()))
         };
         let (begins, begun) = oneshot::channel();
         let (go_on, goes_on) = mpsc::channel();
@@ -99,24 +153,40 @@ mod tests {
             begins.send(()).unwrap();
             goes_on.recv().unwrap();
         };
-        hasher.run(JobId(1), first, note(1));
-        hasher.run(JobId(2), || (), note(2));
+        hasher.run(JobId(1), FROM, first, note(1));
+        hasher.run(JobId(2), FROM, || (), note(2));
         let (last, all_done) = oneshot::channel();
         let third = note(3);
-        let third = move |()| {
-            third(());
+        let third = move |result| {
+            third(result);
             last.send(()).unwrap();
         };
-        hasher.run(JobId(3), || (), third);
+        hasher.run(JobId(3), FROM, || (), third);
 
         begun.await.unwrap();
         hasher.cancel(JobId(2));
         hasher.cancel(JobId(1));
         tokio::task::yield_now().await;
-        assert!(hasher.waiting.borrow().keys().eq([&JobId(3)]), "there is one core, and it is taken");
+        assert_eq!(*done.borrow(), [], "there is one core, and it is taken");
         go_on.send(()).unwrap();
         all_done.await.unwrap();
-        assert_eq!(*done.borrow(), [1, 3]);
-        assert!(hasher.waiting.borrow().is_empty());
+        assert_eq!(*done.borrow(), [(1, true), (3, true)]);
+        assert_eq!(hasher.state.borrow().free_cores, 1);
+    }
+
+    #[tokio::test]
+    async fn what_there_is_no_time_for_is_answered_too() {
+        LocalSet::new().run_until(overload()).await;
+    }
+
+    async fn overload() {
+        let hasher = Hasher::of_width(0);
+        let (answered, mut answers) = tokio::sync::mpsc::unbounded_channel();
+        for job in 0..=limits::HASH_QUEUE as u64 {
+            let answered = answered.clone();
+            let done = move |result: Option<()>| answered.send((job, result.is_some())).unwrap();
+            hasher.run(JobId(job), FROM, || (), done);
+        }
+        assert_eq!(answers.recv().await, Some((0, false)));
     }
 }

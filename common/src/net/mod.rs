@@ -12,6 +12,7 @@
 
 mod closing;
 mod drive;
+mod hash_queue;
 mod hasher;
 mod node;
 mod reading;

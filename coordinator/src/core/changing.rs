@@ -4,11 +4,9 @@
 //! secret. Meanwhile its user logs in as ever: nothing has changed before the disk says so.
 
 use common::id::LinkId;
-use common::machine::Action;
 use common::user::{Secret, Stamp, Username};
 use common::wire::{ChangeSecret, RemoveUser};
 
-use super::config::Effect;
 use super::jobs::HashJob;
 use super::links::{Party, Purpose};
 use super::refusals::{Asked, Refusal, SECRET_RULE};
@@ -53,7 +51,7 @@ impl Coordinator {
         if let Some(known) = self.links.get_mut(link) {
             known.party = Party::Holding;
         }
-        turn.actions.push(Action::Effect(Effect::Hash { job, secret: new }));
+        self.hash(turn, link, job, new);
     }
 
     pub(super) fn remove_user(&mut self, turn: &mut Turn<'_>, link: LinkId, request: RemoveUser) {

@@ -1,5 +1,6 @@
 //! What a coordinator is made of, what it is told and what it asks for.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use common::epoch::{Epoch, Reign};
@@ -122,8 +123,6 @@ pub struct Limits {
     pub client_outbox_bytes: usize,
     /// Bytes that may wait for a server or an operator.
     pub server_outbox_bytes: usize,
-    /// Password hashes asked for and not answered.
-    pub hash_queue: usize,
     /// How long a name is held while its secret is being hashed.
     pub registration_hold: Duration,
     /// Names held at once.
@@ -176,7 +175,6 @@ impl Default for Limits {
             write_stall: limits::WRITE_STALL,
             client_outbox_bytes: limits::CLIENT_OUTBOX_BYTES,
             server_outbox_bytes: limits::SERVER_OUTBOX_BYTES,
-            hash_queue: limits::HASH_QUEUE,
             registration_hold: limits::REGISTRATION_HOLD,
             under_registration: limits::UNDER_REGISTRATION,
             reservation: limits::REDIRECT_RESERVATION,
@@ -219,6 +217,11 @@ pub enum Input {
         /// Whether the secret is the one that was hashed.
         matches: bool,
     },
+    /// The other answer to both: there is too much to do.
+    Unhashed {
+        /// Which job.
+        job: JobId,
+    },
     /// The answer to [`Effect::Persist`]: the change is on disk and survives a crash from now on.
     Persisted {
         /// Which job.
@@ -242,6 +245,8 @@ pub enum Effect {
     Hash {
         /// Which job.
         job: JobId,
+        /// For whom.
+        from: IpAddr,
         /// The secret.
         secret: Secret,
     },
@@ -249,6 +254,8 @@ pub enum Effect {
     Verify {
         /// Which job.
         job: JobId,
+        /// For whom.
+        from: IpAddr,
         /// The secret.
         secret: Secret,
         /// What it should match.

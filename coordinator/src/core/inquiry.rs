@@ -30,8 +30,8 @@ pub(super) struct Inquiry {
     asking: bool,
     /// The next one begins then.
     again: Option<Time>,
-    /// Somebody heard a main coordinator in the round before.
-    heard: bool,
+    /// The main coordinator that somebody heard in the round before.
+    heard: Option<ServerId>,
 }
 
 #[derive(Debug)]
@@ -39,8 +39,8 @@ struct Asked {
     contact: Contact,
     /// It is to answer by then.
     until: Time,
-    /// What it said in this round: whether it hears a main coordinator.
-    answer: Option<bool>,
+    /// What it said in this round: which main coordinator it hears, if it hears one.
+    answer: Option<Option<ServerId>>,
 }
 
 #[derive(Debug)]
@@ -54,6 +54,11 @@ impl Inquiry {
     /// Whether this worker was asked in vain: it is gone, or cut off.
     pub(super) fn asked_in_vain(&self, id: &ServerId) -> bool {
         self.asked.get(id).is_some_and(|asked| asked.answer.is_none())
+    }
+
+    /// The main coordinator that a worker hears.
+    pub(super) fn heard(&self) -> Option<&ServerId> {
+        self.heard.as_ref()
     }
 }
 
@@ -71,18 +76,25 @@ impl Coordinator {
         }
         let Reigning::Seeking(seeking) = &mut self.reigning else { return (false, None) };
         let inquiry = &mut seeking.inquiry;
-        if inquiry.asked.values().any(|asked| asked.answer == Some(true)) {
-            if !inquiry.heard {
-                info!("workers hear the main coordinator; it is only this one that does not");
+        if let Some(main) = inquiry.asked.values().find_map(|asked| asked.answer.clone().flatten()) {
+            if inquiry.heard.is_none() {
+                info!(%main, "workers hear the main coordinator; it is only this one that does not");
             }
-            inquiry.heard = true;
+            let is_news = inquiry.heard.replace(main).is_none();
             inquiry.asking = false;
             inquiry.again = Some(now + AGAIN);
-            return (true, inquiry.again);
+            let again = inquiry.again;
+            if is_news {
+                self.unpark(turn);
+            }
+            return (true, again);
         }
         let open = |asked: &&Asked| asked.answer.is_none() && !matches!(asked.contact, Contact::Gone);
         let until = inquiry.asked.values().filter(open).map(|asked| asked.until).max();
         let until = until.filter(|until| *until > now);
+        if until.is_none() {
+            inquiry.heard = None;
+        }
         (until.is_some(), until)
     }
 
@@ -149,7 +161,7 @@ impl Coordinator {
     pub(super) fn main_answer(&mut self, id: &ServerId, answer: MainAnswer) {
         let Reigning::Seeking(seeking) = &mut self.reigning else { return };
         if let Some(asked) = seeking.inquiry.asked.get_mut(id) {
-            asked.answer = Some(answer.main.is_some_and(|main| main != self.config.id));
+            asked.answer = Some(answer.main.filter(|main| *main != self.config.id));
         }
     }
 

@@ -73,6 +73,11 @@ impl Jobs {
         self.hashes.remove(&job).map(|hash| (job, hash))
     }
 
+    /// A password hash that was asked for. `None` where it was cancelled.
+    pub(super) fn get(&self, job: JobId) -> Option<&HashJob> {
+        self.hashes.get(&job)
+    }
+
     /// Password hashes outstanding.
     pub(super) fn hashes(&self) -> usize {
         self.hashes.len()

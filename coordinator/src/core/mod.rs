@@ -235,7 +235,7 @@ impl Coordinator {
             "{} peers",
             self.peers.len()
         );
-        assert!(self.jobs.hashes() <= self.config.limits.hash_queue, "{} hashes", self.jobs.hashes());
+        assert!(self.jobs.hashes() <= self.config.limits.connections, "{} hashes", self.jobs.hashes());
     }
 }
 
@@ -259,6 +259,7 @@ impl Machine for Coordinator {
             Event::Closed { link } => _ = self.forget(turn, link),
             Event::Input(Input::Hashed { job, hash }) => self.hashed(turn, job, hash),
             Event::Input(Input::Verified { job, matches }) => self.verified(turn, job, matches),
+            Event::Input(Input::Unhashed { job }) => self.unhashed(turn, job),
             Event::Input(Input::Persisted { job }) => self.persisted(turn, job),
             Event::Input(Input::PersistFailed { job, reason }) => self.persist_failed(turn, job, &reason),
             Event::Input(Input::Drain) => self.leave(turn),

@@ -24,6 +24,8 @@ impl Coordinator {
     /// What is to be done with a request that only the main coordinator answers.
     pub(super) fn disposition(&self, message: &Message) -> Now {
         match &self.reigning {
+            // It reigns, say workers; that we do not hear it need not keep anybody else from it.
+            Reigning::Seeking(seeking) if seeking.inquiry.heard().is_some() => Now::Redirect,
             Reigning::Seeking(_) => Now::Park,
             // One who may be gone is nobody to be sent to.
             Reigning::Backup(_) if self.main_is_quiet() => Now::Park,

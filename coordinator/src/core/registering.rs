@@ -4,12 +4,10 @@
 //! repeated by whoever has not heard the answer: of a registered name the secret is verified, and the right one is a success.
 
 use common::id::LinkId;
-use common::machine::Action;
 use common::password;
 use common::user::{PasswordHash, Username, UsernameError};
 use common::wire::{LockRequest, Register};
 
-use super::config::Effect;
 use super::jobs::HashJob;
 use super::links::{Party, Purpose};
 use super::refusals::{Asked, Refusal, SECRET_RULE};
@@ -33,7 +31,7 @@ impl Coordinator {
         if let Some(known) = self.links.get_mut(link) {
             known.party = Party::Holding;
         }
-        turn.actions.push(Action::Effect(Effect::Hash { job, secret: request.secret }));
+        self.hash(turn, link, job, request.secret);
     }
 
     fn may_register(&self, request: &Register) -> Result<Username, Refusal> {
@@ -53,9 +51,6 @@ impl Coordinator {
         }
         self.may_change()?;
         self.registry.may_confirm(&username)?;
-        if self.jobs.hashes() >= self.config.limits.hash_queue {
-            return Err(Refusal::Busy);
-        }
         Ok(username)
     }
 

@@ -318,6 +318,11 @@ impl Registry {
         }
     }
 
+    /// Whether this name is held because its user changes something, and not because it is being registered.
+    pub(super) fn is_changing(&self, username: &Username) -> bool {
+        self.holds.get(username).is_some_and(|hold| hold.of.is_some())
+    }
+
     /// The hash of a held name's secret will not come: the name is released, where it is still held for this job.
     pub(super) fn hash_cancelled(&mut self, username: &Username, job: JobId) {
         let hold = self.holds.get(username);

@@ -137,10 +137,14 @@ impl Coordinator {
         matches!(self.reigning, Reigning::Main(_))
     }
 
-    /// Where the main coordinator is, where this one follows it.
+    /// Where the main coordinator is, where this one follows it, or workers hear it.
     pub(super) fn main_address(&self) -> Option<Address> {
-        let Reigning::Backup(following) = &self.reigning else { return None };
-        Some(self.peers.get(following.main)?.address.clone())
+        let main = match &self.reigning {
+            Reigning::Backup(following) => self.peers.get(following.main)?,
+            Reigning::Seeking(seeking) => self.peers.named(seeking.inquiry.heard()?)?.1,
+            Reigning::Main(_) => return None,
+        };
+        Some(main.address.clone())
     }
 
     /// What this coordinator says of itself.

@@ -26,9 +26,6 @@ impl Coordinator {
         secret: Secret,
         purpose: Purpose,
     ) {
-        if self.jobs.hashes() >= self.config.limits.hash_queue {
-            return self.refuse(turn, link, purpose.asked(), &Refusal::Busy);
-        }
         let user = self.registry.get(&username);
         let hash = user.and_then(|user| user.secret.clone()).unwrap_or_else(password::decoy);
         let changed = user.map(|user| user.changed.clone());
@@ -37,8 +34,35 @@ impl Coordinator {
         if let Some(known) = self.links.get_mut(link) {
             let deadline = turn.now.time + self.config.limits.login_deadline;
             known.party = Party::Verifying { deadline, purpose };
+            turn.actions.push(Action::Effect(Effect::Verify { job, from: known.peer, secret, hash }));
         }
-        turn.actions.push(Action::Effect(Effect::Verify { job, secret, hash }));
+    }
+
+    /// Has `secret` hashed for whoever is at the other end of `link`.
+    pub(super) fn hash(&mut self, turn: &mut Turn<'_>, link: LinkId, job: JobId, secret: Secret) {
+        if let Some(known) = self.links.get(link) {
+            turn.actions.push(Action::Effect(Effect::Hash { job, from: known.peer, secret }));
+        }
+    }
+
+    /// There was no time to hash or verify a secret.
+    pub(super) fn unhashed(&mut self, turn: &mut Turn<'_>, job: JobId) {
+        let (link, asked) = match self.jobs.get(job) {
+            Some(HashJob::Hash { link, username }) if self.registry.is_changing(username) => {
+                (*link, Asked::ChangeSecret)
+            }
+            Some(HashJob::Hash { link, .. }) => (*link, Asked::Register),
+            Some(HashJob::Verify(Verification { link, .. })) => {
+                let party = self.links.get(*link).map(|known| &known.party);
+                let Some(Party::Verifying { purpose, .. }) = party else {
+                    unreachable!("a link goes nowhere while its secret is verified")
+                };
+                (*link, purpose.asked())
+            }
+            // It was cancelled.
+            None => return,
+        };
+        self.refuse(turn, link, asked, &Refusal::Busy);
     }
 
     /// The verdict on a secret has come.
@@ -90,9 +114,9 @@ impl Coordinator {
         let Some(hash) = next.and_then(|record| record.secret.clone()).filter(|_| logs_in && !matches) else {
             return Some(last);
         };
-        let secret = last.secret.clone();
+        let (secret, from) = (last.secret.clone(), self.links.get(last.link)?.peer);
         let job = self.jobs.start(HashJob::Verify(Verification { tried: last.tried + 1, ..last }));
-        turn.actions.push(Action::Effect(Effect::Verify { job, secret, hash }));
+        turn.actions.push(Action::Effect(Effect::Verify { job, from, secret, hash }));
         None
     }
 

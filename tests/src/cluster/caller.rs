@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use common::limits::{FAILURE_TIMEOUT, FIRST_DIAL, PULSE};
 use common::wire::Address;
 use serde_json::Value;
 
@@ -13,8 +14,11 @@ use super::{PATIENCE, Peer};
 /// How long to wait, at the most and drawn at random, when none of the coordinators has answered.
 const PAUSE_MILLIS: u64 = 40;
 
-/// How long a connection may take to be made: where it takes longer, the way is cut. As long as with our client.
-const CONNECTING: Duration = Duration::from_secs(1);
+/// How long a coordinator may take to answer until the next one is asked, as with our client: it may be about to take over.
+const ATTEMPT: Duration = FAILURE_TIMEOUT.saturating_add(PULSE);
+
+/// The same, where another one has sent us there as to the main one.
+const MAIN_ATTEMPT: Duration = Duration::from_millis(1_500);
 
 /// Knows the coordinators of a group.
 #[derive(Clone, Debug)]
@@ -22,8 +26,6 @@ pub struct Caller {
     coordinators: Vec<Address>,
     /// Which one is asked first.
     at: usize,
-    /// How long one attempt may take.
-    attempt: Duration,
 }
 
 /// What a request was answered with in the end.
@@ -56,9 +58,9 @@ impl Answer {
 }
 
 impl Caller {
-    /// One that asks the first of these first, and the next where an attempt takes longer than `attempt`.
-    pub fn new(coordinators: &[Address], attempt: Duration) -> Self {
-        Caller { coordinators: coordinators.to_vec(), at: 0, attempt }
+    /// One that asks the first of these first.
+    pub fn new(coordinators: &[Address]) -> Self {
+        Caller { coordinators: coordinators.to_vec(), at: 0 }
     }
 
     /// Asks until the answer is neither a REDIRECT to another coordinator nor a request to try later.
@@ -69,9 +71,10 @@ impl Caller {
         let began = Instant::now();
         let (mut trail, mut redirected) = (Vec::new(), None);
         while began.elapsed() < PATIENCE {
+            let attempt = if redirected.is_some() { MAIN_ATTEMPT } else { ATTEMPT };
             let from = redirected.take().unwrap_or_else(|| self.coordinators[self.at].clone());
-            let answered = Peer::connect_within(&from, CONNECTING).and_then(|mut peer| {
-                peer.give_up_after(self.attempt);
+            let answered = Peer::connect_within(&from, FIRST_DIAL).and_then(|mut peer| {
+                peer.give_up_after(attempt);
                 peer.ask(request).map(|message| (peer, message))
             });
             let heard = answered.as_ref().map_or("nothing".to_owned(), |(_, message)| message.to_string());

@@ -44,22 +44,34 @@ impl Scenario {
             Effect::Coordinator(OfCoordinator::Cancel { job }) | Effect::Worker(OfWorker::Cancel { job }) => {
                 return self.cancel(at, job);
             }
-            Effect::Coordinator(OfCoordinator::Hash { job, secret }) => {
+            Effect::Coordinator(OfCoordinator::Hash { job, secret, .. }) => {
                 Input::Coordinator(ToCoordinator::Hashed { job, hash: self.hash(&secret) })
             }
-            Effect::Coordinator(OfCoordinator::Verify { job, secret, hash }) => {
+            Effect::Coordinator(OfCoordinator::Verify { job, secret, hash, .. }) => {
                 Input::Coordinator(ToCoordinator::Verified { job, matches: disk::verify(&secret, &hash) })
             }
-            Effect::Worker(OfWorker::Hash { job, secret }) => {
+            Effect::Worker(OfWorker::Hash { job, secret, .. }) => {
                 Input::Worker(ToWorker::Hashed { job, hash: self.hash(&secret) })
             }
-            Effect::Worker(OfWorker::Verify { job, secret, hash }) => {
+            Effect::Worker(OfWorker::Verify { job, secret, hash, .. }) => {
                 Input::Worker(ToWorker::Verified { job, matches: disk::verify(&secret, &hash) })
             }
         };
+        let input = self.give_up_by_lot(input);
         let after = if self.plan.instant { 0 } else { self.rng.u64(3..40) };
         let after = Duration::from_millis(after);
         self.own.push(self.world.now() + after, Own::Answer { to: at, run: self.world[at].run, input });
+    }
+
+    /// There is not always time for a hash.
+    fn give_up_by_lot(&mut self, input: Input) -> Input {
+        let given_up = !self.plan.instant && self.going && self.rng.u8(..50) == 0;
+        let Some(job) = hash_job(&input).filter(|_| given_up) else { return input };
+        self.coverage.add("hashes given up", 1);
+        match input {
+            Input::Coordinator(_) => Input::Coordinator(coordinator::core::Input::Unhashed { job }),
+            _ => Input::Worker(worker::core::Input::Unhashed { job }),
+        }
     }
 
     /// By lot, what is cancelled has begun, and is answered all the same.
@@ -207,8 +219,14 @@ fn hash_job(input: &Input) -> Option<JobId> {
     use coordinator::core::Input as ToCoordinator;
     use worker::core::Input as ToWorker;
     match input {
-        Input::Coordinator(ToCoordinator::Hashed { job, .. } | ToCoordinator::Verified { job, .. })
-        | Input::Worker(ToWorker::Hashed { job, .. } | ToWorker::Verified { job, .. }) => Some(*job),
+        Input::Coordinator(
+            ToCoordinator::Hashed { job, .. }
+            | ToCoordinator::Verified { job, .. }
+            | ToCoordinator::Unhashed { job },
+        )
+        | Input::Worker(
+            ToWorker::Hashed { job, .. } | ToWorker::Verified { job, .. } | ToWorker::Unhashed { job },
+        ) => Some(*job),
         _ => None,
     }
 }

@@ -1,5 +1,6 @@
 //! What a worker is told at its start, what it asks of its shell, and what it counts.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use common::epoch::Epoch;
@@ -69,8 +70,8 @@ pub struct Limits {
     pub server_outbox_bytes: usize,
     /// How long a client may take none of what waits for it.
     pub write_stall: Duration,
-    /// Log-ins by secret and registrations that may be under way at once.
-    pub hash_queue: usize,
+    /// Log-ins that may wait for the coordinator's answer at once.
+    pub queries: usize,
     /// Names that may be held for registrations at once.
     pub under_registration: usize,
     /// How long the coordinator may take to answer LOCK_REQUEST.
@@ -89,6 +90,9 @@ pub struct Limits {
     /// record is taken to be as it is known here. A healthy server takes milliseconds; 5 s spare a coordinator that is about to take over
     /// and lets us wait until it knows whether it does.
     pub server_answer: Duration,
+    /// How long a coordinator may take to accept a connection while there are others to try, in the first round of attempts. Longer: the
+    /// next one. Later rounds wait as long as the driver does.
+    pub first_dial: Duration,
     /// Users in one SYNC_USER.
     pub sync_users: usize,
     /// Bytes that may wait for the coordinator before it is told of more users.
@@ -125,7 +129,7 @@ impl Default for Limits {
             client_outbox_bytes: limits::CLIENT_OUTBOX_BYTES,
             server_outbox_bytes: limits::SERVER_OUTBOX_BYTES,
             write_stall: limits::WRITE_STALL,
-            hash_queue: limits::HASH_QUEUE,
+            queries: limits::HASH_QUEUE,
             under_registration: limits::UNDER_REGISTRATION,
             registration_hold: limits::REGISTRATION_HOLD,
             retry_after: limits::RETRY_AFTER,
@@ -134,6 +138,7 @@ impl Default for Limits {
             worker_silence: limits::WORKER_SILENCE,
             failure_timeout: limits::FAILURE_TIMEOUT,
             server_answer: Duration::from_secs(5),
+            first_dial: limits::FIRST_DIAL,
             sync_users: limits::SYNC_USERS,
             feed_bytes: limits::FEED_BYTES,
             ordering_period: limits::ORDERING_PERIOD,
@@ -165,6 +170,11 @@ pub enum Input {
         /// Whether the secret is the one that was hashed.
         matches: bool,
     },
+    /// There is too much to do for either.
+    Unhashed {
+        /// Which.
+        job: JobId,
+    },
     /// The result of [`SegmentRequest::Read`].
     Segment {
         /// Which.
@@ -183,6 +193,8 @@ pub enum Effect {
     Hash {
         /// Which.
         job: JobId,
+        /// For whom.
+        from: IpAddr,
         /// The secret.
         secret: Secret,
     },
@@ -192,6 +204,8 @@ pub enum Effect {
     Verify {
         /// Which.
         job: JobId,
+        /// For whom.
+        from: IpAddr,
         /// The secret.
         secret: Secret,
         /// What it is to match.

@@ -14,7 +14,7 @@ use common::wire::{
 };
 
 use super::logging_in::Record;
-use super::{Actions, Link, Worker};
+use super::{Actions, Dial, Link, Worker};
 
 impl Worker {
     /// A link to the coordinator stands: says who we are.
@@ -251,6 +251,21 @@ impl Worker {
             }
         }
         rest
+    }
+
+    /// The coordinator is not waited for any longer.
+    pub(super) fn give_up_coordinator(&mut self, now: Now, reason: &str, out: &mut Actions) {
+        match self.upstream.link() {
+            Some(link) => {
+                tracing::warn!(coordinator = %self.upstream.address(), reason, "giving up the coordinator");
+                self.close(now, link, None, out);
+            }
+            None => {
+                self.dials.retain(|_, dial| !matches!(dial, Dial::Upstream));
+                let reason = format!("{}: {reason}", self.upstream.address());
+                self.upstream.lost(now.time, &mut self.rng, &reason);
+            }
+        }
     }
 
     /// The coordinator sends us to another one.

@@ -276,8 +276,26 @@ impl Worker {
         let (link, purpose) = (verification.link, verification.attempt.purpose);
         let secret = verification.attempt.secret.clone();
         let job = self.start_job(Job::Verification(verification));
-        self.session(link).enter(Phase::Verifying { job, purpose });
-        out.push(Action::Effect(Effect::Verify { job, secret, hash }));
+        let session = self.session(link);
+        session.enter(Phase::Verifying { job, purpose });
+        let from = session.peer();
+        out.push(Action::Effect(Effect::Verify { job, from, secret, hash }));
+    }
+
+    /// There was no time to hash or verify a secret.
+    pub(super) fn unhashed(&mut self, now: Now, job: JobId, out: &mut Actions) {
+        match self.jobs.get(&job) {
+            Some(Job::Verification(Verification { link, attempt, .. })) => match (*link, attempt.purpose) {
+                (link, Purpose::LogIn) => self.deny_login(now, link, BUSY, true, out),
+                (link, Purpose::Register { .. }) => self.deny_registration(now, link, BUSY, true, out),
+            },
+            Some(Job::Registration(username)) => {
+                let link = self.registrations.hashing_for(username);
+                self.deny_registration(now, link, BUSY, true, out);
+            }
+            // It was cancelled.
+            None => {}
+        }
     }
 
     /// The user has changed while its secret was being verified.
@@ -392,6 +410,6 @@ impl Worker {
     /// Whether as many log-ins or registrations are under way as may be.
     pub(super) fn is_busy(&self) -> bool {
         let limits = &self.config.limits;
-        self.pending_logins() >= limits.hash_queue || self.registrations.len() >= limits.under_registration
+        self.asking() >= limits.queries || self.registrations.len() >= limits.under_registration
     }
 }

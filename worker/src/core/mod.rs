@@ -49,6 +49,7 @@ mod users;
 mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use common::epoch::Epoch;
 use common::id::{LinkId, ServerId};
@@ -122,7 +123,7 @@ pub struct Worker {
     /// What the shell is hashing, and for whom.
     jobs: BTreeMap<JobId, Job>,
     next_job: u64,
-    /// Attempts to connect that are under way.
+    /// Attempts to connect that are under way and not given up.
     dials: BTreeMap<DialId, Dial>,
     next_dial: u64,
 
@@ -240,7 +241,7 @@ impl Worker {
         self.links.len() - self.neighbours.len() - usize::from(self.upstream.link().is_some())
     }
 
-    fn accepted(&mut self, now: Now, link: LinkId, out: &mut Actions) {
+    fn accepted(&mut self, now: Now, link: LinkId, peer: IpAddr, out: &mut Actions) {
         if self.clients() >= self.config.limits.connections {
             let info = format!("this server carries {} connections and takes no more", self.clients());
             let retry_after = Some(self.retry_after());
@@ -249,26 +250,29 @@ impl Worker {
             return;
         }
         let limits = &self.config.limits;
-        let session = Session::new(now.time, now.time + limits.login_deadline, limits.client_outbox_bytes);
+        let until = now.time + limits.login_deadline;
+        let session = Session::new(peer, now.time, until, limits.client_outbox_bytes);
         self.links.insert(link, Link::Client(session));
     }
 
     fn dialled(&mut self, now: Now, dial: DialId, link: LinkId, out: &mut Actions) {
-        let purpose = self.dials.remove(&dial).expect("the driver answers each attempt once");
-        match purpose {
-            _ if self.drain.is_some() => out.push(Action::Close { link, farewell: Vec::new() }),
-            Dial::Upstream => self.greet_coordinator(now, link, out),
-            Dial::Neighbour(id) => self.greet_neighbour(now, link, id, out),
+        match self.dials.remove(&dial).filter(|_| self.drain.is_none()) {
+            Some(Dial::Upstream) => self.greet_coordinator(now, link, out),
+            Some(Dial::Neighbour(id)) => self.greet_neighbour(now, link, id, out),
+            // It was given up.
+            None => out.push(Action::Close { link, farewell: Vec::new() }),
         }
     }
 
     fn dial_failed(&mut self, now: Now, dial: DialId, error: DialError) {
-        match self.dials.remove(&dial).expect("the driver answers each attempt once") {
-            Dial::Upstream => {
+        match self.dials.remove(&dial) {
+            Some(Dial::Upstream) => {
                 let reason = format!("{}: {error}", self.upstream.address());
                 self.upstream.lost(now.time, &mut self.rng, &reason);
             }
-            Dial::Neighbour(id) => self.roster.lost(now.time, &id, &mut self.rng),
+            Some(Dial::Neighbour(id)) => self.roster.lost(now.time, &id, &mut self.rng),
+            // It was given up.
+            None => {}
         }
     }
 
@@ -362,9 +366,9 @@ impl Worker {
         out.push(Action::Effect(Effect::Cancel { job }));
     }
 
-    /// Log-ins that wait for an answer or a hash, and registrations that wait for a hash.
-    fn pending_logins(&self) -> usize {
-        self.jobs.len() + self.queries.values().map(Vec::len).sum::<usize>()
+    /// Log-ins that wait for the coordinator's answer.
+    fn asking(&self) -> usize {
+        self.queries.values().map(Vec::len).sum()
     }
 }
 
@@ -375,7 +379,7 @@ impl Machine for Worker {
     fn handle(&mut self, now: Now, event: Event<Input>, actions: &mut Actions) {
         let mut wrote_to = None;
         match event {
-            Event::Accepted { link, .. } => self.accepted(now, link, actions),
+            Event::Accepted { link, peer } => self.accepted(now, link, peer, actions),
             Event::Dialled { dial, link } => self.dialled(now, dial, link, actions),
             Event::DialFailed { dial, error } => self.dial_failed(now, dial, error),
             Event::Received { link, message, epoch } => {
@@ -392,6 +396,7 @@ impl Machine for Worker {
             Event::DeadlinePassed => self.deadline_passed(now, actions),
             Event::Input(Input::Hashed { job, hash }) => self.hashed(now, job, hash, actions),
             Event::Input(Input::Verified { job, matches }) => self.verified(now, job, matches, actions),
+            Event::Input(Input::Unhashed { job }) => self.unhashed(now, job, actions),
             Event::Input(Input::Segment { segment, frames }) => {
                 self.segment_was_read(now, segment, &frames, actions);
             }

@@ -74,7 +74,7 @@ impl Worker {
         }
         assert_eq!(self.load, logged_in, "the load is the number of logged-in sessions");
         assert!(self.clients() <= limits.connections, "{} connections", self.clients());
-        assert!(self.pending_logins() <= limits.hash_queue, "{} log-ins and hashes", self.pending_logins());
+        assert!(self.asking() <= limits.queries, "{} log-ins wait for an answer", self.asking());
         assert!(
             self.registrations.len() <= limits.under_registration,
             "{} names are held",

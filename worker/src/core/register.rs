@@ -58,6 +58,11 @@ impl Registrations {
         self.held.len()
     }
 
+    /// For whom the secret for `username` is being hashed.
+    pub(super) fn hashing_for(&self, username: &Username) -> LinkId {
+        self.held.get(username).expect("a name is held while its secret is hashed").link
+    }
+
     /// The `hash` for `username` is there, and the coordinator is going to be asked.
     pub(super) fn hashed(&mut self, username: &Username, hash: PasswordHash, until: Time) {
         let hold = self.held.get_mut(username).expect("a name is held while its secret is hashed");

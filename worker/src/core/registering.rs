@@ -57,8 +57,10 @@ impl Worker {
             "a name that is held was refused above"
         );
         let (secret, was_free) = (register.secret.clone(), self.users.are_all_here());
-        self.session(link).enter(Phase::Registering { username, secret, was_free });
-        out.push(Action::Effect(Effect::Hash { job, secret: register.secret }));
+        let session = self.session(link);
+        session.enter(Phase::Registering { username, secret, was_free });
+        let from = session.peer();
+        out.push(Action::Effect(Effect::Hash { job, from, secret: register.secret }));
     }
 
     pub(super) fn hashed(&mut self, now: Now, job: JobId, hash: PasswordHash, out: &mut Actions) {

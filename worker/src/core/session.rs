@@ -6,6 +6,7 @@
 //!
 //! Not here: whether a secret or a token is good (`users`), and what an activity becomes (`flood`).
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use common::epoch::Epoch;
@@ -30,6 +31,8 @@ const REPLAY_BYTES: usize = resuming::AHEAD + RETRIEVED_BYTES + LINE_BYTES + ENV
 /// The connection of a client, or of somebody who has not said yet what it is. There may be tens of thousands: an idle one is small.
 #[derive(Debug)]
 pub(super) struct Session {
+    /// Where it comes from.
+    peer: IpAddr,
     phase: Phase,
     outbox: Outbox,
     /// What it wants besides being let in, until it is.
@@ -149,9 +152,10 @@ pub(super) enum Overdue {
 }
 
 impl Session {
-    /// A connection that has until `until` to log in, and `outbox_bytes` for replies.
-    pub(super) fn new(now: Time, until: Time, outbox_bytes: usize) -> Self {
+    /// A connection from `peer` that has until `until` to log in, and `outbox_bytes` for replies.
+    pub(super) fn new(peer: IpAddr, now: Time, until: Time, outbox_bytes: usize) -> Self {
         Session {
+            peer,
             phase: Phase::Fresh { until },
             outbox: Outbox::new(outbox_bytes),
             wish: None,
@@ -164,6 +168,11 @@ impl Session {
             list_due: None,
             presence: Presence::Unwanted,
         }
+    }
+
+    /// Where it comes from.
+    pub(super) fn peer(&self) -> IpAddr {
+        self.peer
     }
 
     /// How far it has come.

@@ -8,7 +8,7 @@ fn reply(number: u32) -> Message {
 
 fn session(log: &Log) -> (Session, Digests) {
     let digests = Digests::new(&mut fastrand::Rng::with_seed(1));
-    let mut session = Session::new(Time::ZERO, Time::ZERO, 10_000);
+    let mut session = Session::new(std::net::Ipv4Addr::LOCALHOST.into(), Time::ZERO, Time::ZERO, 10_000);
     session.log_in(
         "ann".parse().unwrap(),
         None,

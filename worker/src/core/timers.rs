@@ -44,9 +44,7 @@ impl Worker {
         self.send_reports(now, out);
         if self.drain.is_none() {
             if let Some(reason) = self.upstream.overdue(now.time) {
-                tracing::warn!(coordinator = %self.upstream.address(), reason, "giving up the coordinator");
-                let link = self.upstream.link().expect("only a link is overdue");
-                self.close(now, link, None, out);
+                self.give_up_coordinator(now, reason, out);
             }
             if let Some(address) = self.upstream.due(now.time) {
                 self.dial(Dial::Upstream, address, out);

@@ -2,7 +2,8 @@
 //!
 //! Coordinators are tried in the order of the BACKUP_LIST, then those that were configured. When a link that has stood for a while is
 //! lost, the first round is made without a pause: a backup is about to take over, and finding it is all there is to do. After that a
-//! pause precedes each attempt, so that a network without a coordinator is not hammered.
+//! pause precedes each attempt, so that a network without a coordinator is not hammered. In the first round nobody is waited for who does not
+//! even accept the connection: the host may be cut off, and others are there.
 //!
 //! **Invariants.** At most one attempt or link at a time. While none works, another attempt is always ahead. However coordinators send us
 //! to and fro, the attempts that are made without a pause are few until a link has stood for the failure time-out.
@@ -58,19 +59,12 @@ pub(super) struct Upstream {
 enum State {
     /// Nothing before then.
     Resting(Time),
-    Dialling,
+    /// An attempt to connect, which is given up then in favour of the next coordinator; `None`: the driver's patience decides.
+    Dialling(Option<Time>),
     /// AUTHENTICATE is sent. It is to be answered by then.
-    Greeting {
-        link: LinkId,
-        until: Time,
-    },
+    Greeting { link: LinkId, until: Time },
     /// It works.
-    Established {
-        link: LinkId,
-        id: ServerId,
-        since: Time,
-        heard: Time,
-    },
+    Established { link: LinkId, id: ServerId, since: Time, heard: Time },
 }
 
 impl Upstream {
@@ -138,7 +132,7 @@ impl Upstream {
     pub(super) fn link(&self) -> Option<LinkId> {
         match self.state {
             State::Greeting { link, .. } | State::Established { link, .. } => Some(link),
-            State::Resting(_) | State::Dialling => None,
+            State::Resting(_) | State::Dialling(_) => None,
         }
     }
 
@@ -147,7 +141,7 @@ impl Upstream {
         match self.state {
             State::Resting(until) | State::Greeting { until, .. } => Some(until),
             State::Established { heard, .. } => Some(heard + self.limits.failure_timeout),
-            State::Dialling => None,
+            State::Dialling(until) => until,
         }
     }
 
@@ -155,27 +149,29 @@ impl Upstream {
     pub(super) fn due(&mut self, now: Time) -> Option<Address> {
         match self.state {
             State::Resting(until) if until <= now => {
-                self.state = State::Dialling;
                 self.attempts += 1;
+                let others_first = self.order.len() > 1 && self.attempts <= self.order.len();
+                self.state = State::Dialling(others_first.then(|| now + self.limits.first_dial));
                 Some(self.address().clone())
             }
             _ => None,
         }
     }
 
-    /// Why the link is to be closed, if it is: an AUTHENTICATE unanswered, or silence.
+    /// Why the attempt is to be given up or the link closed, if it is.
     pub(super) fn overdue(&self, now: Time) -> Option<&'static str> {
         self.deadline().filter(|deadline| *deadline <= now)?;
         match self.state {
             State::Greeting { .. } => Some("it did not answer AUTHENTICATE"),
             State::Established { .. } => Some("it went silent"),
-            State::Resting(_) | State::Dialling => None,
+            State::Dialling(_) => Some("no connection could be made in time"),
+            State::Resting(_) => None,
         }
     }
 
     /// The attempt succeeded.
     pub(super) fn dialled(&mut self, now: Time, link: LinkId) {
-        assert!(matches!(self.state, State::Dialling), "only what was dialled succeeds");
+        assert!(matches!(self.state, State::Dialling(_)), "only what was dialled succeeds");
         self.state = State::Greeting { link, until: now + self.limits.server_answer };
     }
 

@@ -127,6 +127,23 @@ fn silence_and_an_unanswered_greeting_are_overdue() {
 }
 
 #[test]
+fn a_host_that_does_not_answer_is_left_for_the_next_in_the_first_round_alone() {
+    let mut walk = Walk::new(&[1, 2], &[]);
+    let mut patience = Vec::new();
+    for _ in 0..4 {
+        walk.dial();
+        patience.push(walk.upstream.deadline().map(|until| until.since(walk.now).as_secs()));
+        walk.now = walk.upstream.deadline().unwrap_or(walk.now);
+        assert_eq!(walk.upstream.overdue(walk.now).is_some(), patience.last().unwrap().is_some());
+        walk.lose();
+    }
+    assert_eq!(patience, [Some(1), Some(1), None, None]);
+    let mut alone = Walk::new(&[1], &[]);
+    alone.dial();
+    assert_eq!(alone.upstream.deadline(), None, "there is nobody else to try");
+}
+
+#[test]
 fn the_backup_list_says_whom_to_try_and_the_configured_ones_come_last() {
     let mut walk = Walk::new(&[1, 3], &[]);
     walk.dial();

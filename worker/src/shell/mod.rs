@@ -84,11 +84,13 @@ fn perform(
     // Nobody listens any more where the machine has exited: then nobody misses the answer either.
     let answer = move |input| drop(inputs.send(input));
     match effect {
-        Effect::Hash { job, secret } => {
-            hasher.hash(job, secret, move |hash| answer(Input::Hashed { job, hash }))
-        }
-        Effect::Verify { job, secret, hash } => {
-            hasher.verify(job, secret, hash, move |matches| answer(Input::Verified { job, matches }));
+        Effect::Hash { job, from, secret } => hasher.hash(job, from, secret, move |hash| {
+            answer(hash.map_or(Input::Unhashed { job }, |hash| Input::Hashed { job, hash }));
+        }),
+        Effect::Verify { job, from, secret, hash } => {
+            hasher.verify(job, from, secret, hash, move |matches| {
+                answer(matches.map_or(Input::Unhashed { job }, |matches| Input::Verified { job, matches }));
+            })
         }
         Effect::Cancel { job } => hasher.cancel(job),
         Effect::Segment(request) => segments.request(request),

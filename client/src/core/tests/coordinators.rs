@@ -120,6 +120,20 @@ fn a_silent_coordinator_is_left_for_another_soon_and_waited_for_when_all_are_sil
 }
 
 #[test]
+fn who_is_said_to_be_the_main_coordinator_and_says_nothing_is_left_sooner_for_one_that_may_take_over() {
+    let mut world = with(&[COORDINATOR, SECOND], RegisterMode::No);
+    world.answer_dial(COORDINATOR);
+    world.say(TO_SECOND);
+    world.answer_dial(SECOND);
+    assert_eq!(world.client.deadline(), Some(world.time + Duration::from_millis(1_500)));
+    world.wait_for_deadline();
+    world.wait_for_deadline();
+    // The first one may be about to take over.
+    world.answer_dial(COORDINATOR);
+    assert_eq!(world.client.deadline(), Some(world.time + limits::LOGIN_DEADLINE));
+}
+
+#[test]
 fn a_coordinator_that_does_not_even_connect_is_left_sooner_and_only_while_there_is_another() {
     let mut world = with(&[COORDINATOR, SECOND], RegisterMode::No);
     let late = world.dialling.take().unwrap().0;

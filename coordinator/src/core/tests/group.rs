@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::town::Town;
+use super::town::{self, Town};
 
 const MOMENT: Duration = Duration::from_millis(20);
 
@@ -142,8 +142,15 @@ fn nobody_takes_over_while_a_worker_hears_the_main_coordinator() {
     town.pass(seconds(1));
     town.workers_hear = Some(0);
     town.cut(0, 1);
+    town.pass(seconds(2) - MOMENT * 20);
+    let early = town.register(1, "ann", "one");
     town.pass(seconds(20));
     assert_eq!(town.roles(), ["main", "seeking"]);
+    // Whoever asks the one that does not hear it is sent there, and who asked before that was known, as soon as it is.
+    let late = town.register(1, "bob", "two");
+    for asker in [early, late] {
+        assert_eq!(town.answer(asker), format!("sent to {}", town::address(0)));
+    }
     town.workers_hear = None;
     town.pass(seconds(1));
     assert_eq!(town.role(1), "main", "now nobody hears it any more");

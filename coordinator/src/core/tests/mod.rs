@@ -230,14 +230,31 @@ impl Net {
     fn answer(&mut self) {
         let effect = self.effects.pop_front().expect("an effect is outstanding");
         let input = match effect {
-            Effect::Hash { job, secret } => Input::Hashed { job, hash: fake_hash(&secret) },
-            Effect::Verify { job, secret, hash } => {
+            Effect::Hash { job, secret, .. } => Input::Hashed { job, hash: fake_hash(&secret) },
+            Effect::Verify { job, secret, hash, .. } => {
                 Input::Verified { job, matches: hash == fake_hash(&secret) }
             }
             Effect::Persist { job, .. } => Input::Persisted { job },
             Effect::Cancel { .. } => unreachable!("it was put aside"),
         };
         self.event(Event::Input(input));
+    }
+
+    /// Answers the latest effect first.
+    fn answer_last(&mut self) {
+        let last = self.effects.pop_back().expect("an effect is outstanding");
+        self.effects.push_front(last);
+        self.answer();
+    }
+
+    /// There is no time for the oldest hash.
+    fn give_up_hash(&mut self) {
+        match self.effects.pop_front() {
+            Some(Effect::Hash { job, .. } | Effect::Verify { job, .. }) => {
+                self.event(Event::Input(Input::Unhashed { job }));
+            }
+            other => panic!("{other:?} is no hash"),
+        }
     }
 
     fn answer_all(&mut self) {

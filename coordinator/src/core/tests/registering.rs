@@ -168,20 +168,30 @@ fn a_registration_that_is_proposed_completes_although_its_client_has_vanished() 
 }
 
 #[test]
-fn beyond_the_hash_queue_one_is_told_to_try_again() {
-    let mut net = Net::with(Limits { hash_queue: 2, ..Limits::default() }, Vec::new());
+fn who_cannot_be_hashed_in_time_is_told_to_try_again() {
+    let mut net = Net::new();
     net.worker("w1");
+    net.has_registered("ann", "s");
     net.hold_effects();
-    let (a, b, c, d) = (net.connect(), net.connect(), net.connect(), net.connect());
-    net.register(a, "ann", "s");
-    net.login(b, "bob", "s");
-    net.register(c, "cy", "s");
-    net.login(d, "dee", "s");
-    for (link, command) in [(c, "REGISTER_FAILED"), (d, "LOGIN_FAILED")] {
+    let (newcomer, guest, ann) = (net.connect(), net.connect(), net.connect());
+    net.register(newcomer, "bob", "s");
+    net.login(guest, "cy", "s");
+    net.change_secret(ann, "ann", "s", "t");
+    net.answer_last();
+    for _ in 0..3 {
+        net.give_up_hash();
+    }
+    for (link, command) in
+        [(newcomer, "REGISTER_FAILED"), (guest, "LOGIN_FAILED"), (ann, "CHANGE_SECRET_FAILED")]
+    {
         let (heard, info, retry) = net.refusal(link);
         assert_eq!((heard, retry), (command, true));
         assert!(info.contains("waiting"), "{info}");
     }
+    let again = net.connect();
+    net.register(again, "bob", "s");
+    net.answer_all();
+    assert_eq!(net.commands(again), ["REGISTER_SUCCESS"], "the name is free again");
 }
 
 #[test]
@@ -205,7 +215,7 @@ fn a_name_whose_secret_was_not_hashed_yet_is_free_again_when_its_client_vanishes
 fn clients_that_vanish_leave_their_places_in_the_hash_queue() {
     // They gave up after a second and a half, and asked again. What they had asked for was still hashed, one after the other, for ten
     // seconds; so every answer came too late, and nobody was ever served.
-    let mut net = Net::with(Limits { hash_queue: 2, ..Limits::default() }, Vec::new());
+    let mut net = Net::new();
     net.worker("w1");
     net.has_registered("ann", "s");
     net.hold_effects();

@@ -253,6 +253,7 @@ impl Town {
                 format!("{:?}{existing}", success.durability.unwrap()).to_lowercase()
             }
             [Message::RegisterFailed(failed)] => format!("failed: {}", failed.info),
+            [Message::Redirect(redirect)] => format!("sent to {}", redirect.address),
             [] => "nothing yet".to_owned(),
             other => format!("{other:?}"),
         }
@@ -373,8 +374,8 @@ impl Town {
         let input = match effect {
             Effect::Persist { .. } if place.disk_stalls => return place.held.push_back(effect),
             Effect::Cancel { .. } => return,
-            Effect::Hash { job, secret } => Input::Hashed { job, hash: fake_hash(&secret) },
-            Effect::Verify { job, secret, hash } => {
+            Effect::Hash { job, secret, .. } => Input::Hashed { job, hash: fake_hash(&secret) },
+            Effect::Verify { job, secret, hash, .. } => {
                 Input::Verified { job, matches: hash == fake_hash(&secret) }
             }
             Effect::Persist { job, change: Change { users, seen, group } } => {

@@ -7,6 +7,8 @@ const REGISTER: &str = r#"{"command":"REGISTER","username":"ann","secret":"s"}"#
 const ALLOWED: &str = r#"{"command":"LOCK_ALLOWED","username":"ann","registration":"1.0@c","changed":"1.0@c","secret":"hash of s","durability":"local"}"#;
 
 const UNKNOWN: &str = "LOGIN_FAILED this server does not know you yet, and no coordinator answers; try again in a moment (again)";
+const TOO_MANY_LOG_INS: &str =
+    "LOGIN_FAILED too many log-ins and registrations at once; try again in a moment (again)";
 
 /// A joined worker that knows ann, whose secret is `s`.
 fn with_ann() -> (Node, LinkId) {
@@ -343,26 +345,38 @@ fn one_connection_too_many_is_turned_away() {
 }
 
 #[test]
-fn more_log_ins_than_may_wait_are_told_to_come_back() {
-    let mut node = Node::with("w1", Limits { hash_queue: 2, ..Limits::default() });
+fn more_log_ins_than_may_ask_the_coordinator_are_told_to_come_back() {
+    let mut node = Node::with("w1", Limits { queries: 2, ..Limits::default() });
+    let coordinator = node.answer_dial();
+    node.say(coordinator, &success("net", ""));
     let links = [(); 3].map(|()| node.connect());
     links.iter().for_each(|link| node.say(*link, LOGIN));
-    assert_eq!(
-        node.hear(links[2]),
-        [
-            "LOGIN_FAILED too many log-ins and registrations at once; try again in a moment (again)",
-            "(closed)"
-        ]
-    );
+    assert_eq!(node.hear(links[2]), [TOO_MANY_LOG_INS, "(closed)"]);
+    assert!(node.hear(links[0]).is_empty());
+}
+
+#[test]
+fn who_cannot_be_hashed_in_time_is_told_to_come_back() {
+    let (mut node, _) = Node::joined();
+    let (newcomer, again) = (node.connect(), node.connect());
+    node.say(newcomer, REGISTER);
+    node.give_up_hashes();
+    let too_many = TOO_MANY_LOG_INS.replace("LOGIN", "REGISTER");
+    assert_eq!(node.hear(newcomer), [too_many.as_str(), "(closed)"]);
+    node.say(again, REGISTER);
     node.hash();
-    assert_eq!(node.hear(links[0]), [UNKNOWN, "(closed)"]);
+    assert!(node.hear(again).is_empty(), "the name was free again");
+
+    let mut node = Node::new();
+    let ann = node.connect();
+    node.say(ann, LOGIN);
+    node.give_up_hashes();
+    assert_eq!(node.hear(ann), [TOO_MANY_LOG_INS, "(closed)"]);
 }
 
 #[test]
 fn clients_that_leave_make_room_for_those_who_stay() {
-    let mut node = Node::with("w1", Limits { hash_queue: 2, ..Limits::default() });
-    let coordinator = node.answer_dial();
-    node.say(coordinator, &success("net", ""));
+    let (mut node, coordinator) = Node::joined();
     node.say(coordinator, &format!(r#"{{"command":"SYNC_USER","users":{{"ann":{}}}}}"#, record("s")));
     node.hear(coordinator);
     for round in 0..5 {

@@ -236,12 +236,22 @@ impl Node {
         self.now = Now { time: self.now.time + duration, wall: self.now.wall + duration };
     }
 
+    /// The shell has no time for hashing.
+    fn give_up_hashes(&mut self) {
+        for effect in std::mem::take(&mut self.effects) {
+            let (Effect::Hash { job, .. } | Effect::Verify { job, .. }) = effect else {
+                panic!("{effect:?} is no hash")
+            };
+            self.event(Event::Input(Input::Unhashed { job }));
+        }
+    }
+
     /// The shell has done its hashing.
     fn hash(&mut self) {
         for effect in std::mem::take(&mut self.effects) {
             self.event(Event::Input(match effect {
-                Effect::Hash { job, secret } => Input::Hashed { job, hash: hash_of(secret.expose()) },
-                Effect::Verify { job, secret, hash } => {
+                Effect::Hash { job, secret, .. } => Input::Hashed { job, hash: hash_of(secret.expose()) },
+                Effect::Verify { job, secret, hash, .. } => {
                     Input::Verified { job, matches: hash == hash_of(secret.expose()) }
                 }
                 Effect::Remember(_) | Effect::Cancel { .. } => unreachable!("it was put aside"),
