@@ -7,6 +7,7 @@ use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::activity::Activity;
 use super::client::*;
 use super::codec::{WireError, check_nesting};
 use super::presence::*;
@@ -14,6 +15,7 @@ use super::server::*;
 use super::stream::*;
 use super::transfer::*;
 use crate::epoch::Epoch;
+use crate::id::Seq;
 use crate::limits;
 
 macro_rules! messages {
@@ -153,6 +155,9 @@ impl Message {
         }
 
         let line = std::str::from_utf8(line).map_err(|_| WireError::NotUtf8)?;
+        if let Some(message) = plain_activity(line) {
+            return Ok((message.into(), None));
+        }
         check_nesting(line)?;
         if let Some(command) = plain_command(line)
             && let Ok(message) = Self::decode_body(command, line)
@@ -219,6 +224,21 @@ impl Message {
         self.encode_into(&mut line);
         line
     }
+}
+
+/// What clients say most, as ours spell it: a line that consists of a command, perhaps a number, and an activity, in which there can be
+/// nothing else. Whatever is not exactly so is for the parser to judge.
+fn plain_activity(line: &str) -> Option<ActivityMessage> {
+    let mut rest = line.strip_prefix(r#"{"command":"ACTIVITY_MESSAGE","#)?;
+    let mut activity_seq = None;
+    if let Some(numbered) = rest.strip_prefix(r#""activity_seq":"#) {
+        let (number, others) = numbered.split_once(',')?;
+        let is_plain = number.bytes().all(|byte| byte.is_ascii_digit()) && !number.starts_with('0');
+        activity_seq = Some(number.parse().ok().map(Seq).filter(|seq| is_plain && *seq <= Seq::MAX)?);
+        rest = others;
+    }
+    let activity = Activity::plain(rest.strip_prefix(r#""activity":"#)?.strip_suffix('}')?)?;
+    Some(ActivityMessage { username: None, secret: None, activity_seq, activity })
 }
 
 /// The command of a line that begins with it and in which nothing can be another one, or an epoch: such a line, as nearly all are that

@@ -21,6 +21,7 @@ mod config;
 mod coordinators;
 mod deliveries;
 mod draining;
+mod encoding;
 mod epochs;
 mod flood;
 mod intake;
@@ -53,7 +54,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::epoch::Epoch;
 use common::id::{LinkId, ServerId};
 use common::machine::{Action, DialError, DialId, Event, JobId, Machine};
-use common::position::Position;
+use common::position::{Position, StreamId};
 use common::session::SessionId;
 use common::time::{Now, Time};
 use common::user::Username;
@@ -66,6 +67,7 @@ pub use config::{Config, Counters, Effect, Input, Limits, Remembered};
 use catch_up::CatchUp;
 use deliveries::Deliveries;
 use draining::Drain;
+use encoding::Encoder;
 use flood::Flood;
 use intake::{Behind, Intake};
 use log::{Log, Retention};
@@ -136,6 +138,7 @@ pub struct Worker {
     counters: Counters,
     /// During this event something was appended to the log, or queued for many.
     flush_all: bool,
+    encoder: Encoder,
     /// The frame being built; kept for its memory.
     frame: Vec<u8>,
     next_sweep: Time,
@@ -223,6 +226,7 @@ impl Worker {
             watchers: BTreeSet::new(),
             counters: Counters::default(),
             flush_all: false,
+            encoder: Encoder::new(&StreamId { origin: config.id.clone(), incarnation: config.incarnation }),
             frame: Vec::new(),
             next_sweep: now.time + limits.sweep,
             next_heartbeat: now.time + limits.heartbeat,
@@ -422,7 +426,8 @@ impl Machine for Worker {
         match self.links.get(link)? {
             Link::Client(session) => {
                 let attachment = session.attachment()?;
-                self.intake.clients_after().max(Some(attachment.quiet_until))
+                let quiet_until = Some(attachment.quiet_until).filter(|until| *until > Time::ZERO);
+                self.intake.clients_after().max(quiet_until)
             }
             Link::Neighbour => self.intake.worker_after(link),
             Link::Upstream => None,

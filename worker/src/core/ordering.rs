@@ -118,32 +118,26 @@ impl Ordering {
         self.numbers(session).is_some_and(|numbers| numbers.knows(seq.0))
     }
 
-    /// What came first as the activity `seq` of `session` has this checksum. Only of the highest number it is remembered.
-    pub(super) fn note_content(&mut self, session: SessionId, seq: Seq, checksum: u32) {
-        self.remember(session);
-        let latest = &mut self.young.get_mut(&session).expect("it is remembered").latest;
-        if latest.is_none_or(|(number, _)| number < seq.0) {
-            *latest = Some((seq.0, checksum));
-        }
-    }
-
     /// Whether something else came as `seq` of `session` before. Only of what came last that is known.
     pub(super) fn contradicts(&self, session: &SessionId, seq: Seq, checksum: u32) -> bool {
         let latest = self.numbers(session).and_then(|numbers| numbers.latest);
         latest.is_some_and(|(number, known)| number == seq.0 && known != checksum)
     }
 
-    /// The activity `seq` of `session` has come, as `frame`.
+    /// The activity `seq` of `session` has come, as `frame`. What it says has this checksum.
     pub(super) fn offer(
         &mut self,
         now: Time,
-        session: SessionId,
-        seq: Seq,
+        (session, seq): (SessionId, Seq),
+        checksum: u32,
         id: &ActivityId,
         frame: &[u8],
     ) -> Turn {
         self.remember(session);
         let numbers = self.young.get_mut(&session).expect("it is remembered");
+        if numbers.latest.is_none_or(|(number, _)| number < seq.0) {
+            numbers.latest = Some((seq.0, checksum));
+        }
         if numbers.knows(seq.0) {
             return Turn::Known;
         }
