@@ -22,8 +22,8 @@ const READ_BYTES: usize = 256 << 10;
 /// In a closed loop, one in so many latencies is kept.
 const SAMPLE: u64 = 16;
 /// A capable client acknowledges after so many, or after so long.
-const ACK_EVERY: u64 = 64;
-const ACK_AFTER: Duration = Duration::from_millis(20);
+const ACK_EVERY: u64 = 512;
+const ACK_AFTER: Duration = Duration::from_millis(50);
 /// How long nothing may come although something is under way.
 const PATIENCE: Duration = Duration::from_secs(15);
 
