@@ -293,7 +293,9 @@ impl Worker {
         match self.links.get_mut(link).expect("nothing is written to a link that is gone") {
             Link::Client(session) => {
                 session.wrote(now.time, &self.log, bytes);
-                self.continue_replay(now, link, out);
+                if session.replay().is_some() {
+                    self.continue_replay(now, link, out);
+                }
             }
             Link::Upstream => {
                 self.upstream.wrote(now.time, bytes);
