@@ -4,6 +4,8 @@
 //! that what else the machine does falls on all of them alike. Where it is busy, CPU for a delivery says more than deliveries a second.
 
 mod cells;
+mod crosscheck;
+mod data;
 mod mqtt;
 mod nats;
 mod redis;
@@ -36,13 +38,17 @@ struct Args {
     #[arg(long)]
     quick: bool,
 
-    /// How many rounds [default: 5; with --quick 3]
+    /// How many rounds [default: 5; with --quick 2]
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
 
     /// Measure this cell alone; may be given several times
     #[arg(long = "cell", value_name = "NAME", value_parser = clap::builder::PossibleValuesParser::new(cells::NAMES))]
     cells: Vec<String>,
+
+    /// Activities for the cell real-data, one in each line, compressed by gzip; without it, some of the same sizes are made up
+    #[arg(long, value_name = "FILE")]
+    data: Option<PathBuf>,
 
     /// A file to write the table to
     #[arg(long, value_name = "FILE")]
@@ -71,21 +77,25 @@ fn compare(args: &Args) -> Result<(), String> {
     common::boot::raise_file_limit();
     let binaries = binaries::locate()?;
     let cpus = Cpus { servers: args.servers_cpu, load: args.load_cpu };
-    let rounds = args.rounds.unwrap_or(if args.quick { 3 } else { 5 });
+    let rounds = args.rounds.unwrap_or(if args.quick { 2 } else { 5 });
     let wanted = |cell: &Cell| args.cells.is_empty() || args.cells.iter().any(|name| name == cell.name);
-    let cells: Vec<Cell> = cells::all(args.quick).into_iter().filter(wanted).collect();
+    let objects = data::objects(args.data.as_deref())?;
+    let cells: Vec<Cell> = cells::all(args.quick, objects).into_iter().filter(wanted).collect();
     let mut table = Table::new(cells);
     for round in 1..=rounds {
         for index in 0..table.cells().len() {
             for system in System::ALL {
                 let cell = &table.cells()[index];
-                match system.measure(&binaries, &cell.plan, cpus) {
+                if !system.knows(cell.setting) {
+                    continue;
+                }
+                match system.measure(&binaries, cell, cpus) {
                     Ok(outcome) => {
                         common::boot::note(&format!(
                             "round {round}, {}, {}: {}",
                             cell.name,
                             system.name(),
-                            table::line(&outcome)
+                            table::line(cell.figures, &outcome)
                         ));
                         table.add(index, system, &outcome);
                     }
@@ -100,7 +110,11 @@ fn compare(args: &Args) -> Result<(), String> {
             }
         }
     }
-    let text = format!("{}\n{}", table.text(), conditions(&binaries, args, rounds));
+    let crosscheck = match args.cells.is_empty() {
+        true => crosscheck::run(args.quick, cpus)?,
+        false => String::new(),
+    };
+    let text = format!("{}\n{crosscheck}{}", table.text(), conditions(&binaries, args, rounds));
     print!("{text}");
     match &args.output {
         Some(path) => {

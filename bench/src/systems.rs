@@ -1,15 +1,19 @@
 //! The systems that are compared: how each is started, and how a load speaks to it.
 
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use client::cli::bench::{As, Freshet, Outcome, Plan, run};
+use client::cli::bench::{As, Freshet, Outcome, run};
+use common::user::{Secret, Username};
+use common::wire::{Address, Message, Register};
 use playground::binaries::Binaries;
 use playground::server::Server;
 use tempfile::TempDir;
 
+use crate::cells::{self, Cell, Setting};
 use crate::mqtt::Mqtt;
 use crate::nats::Nats;
 use crate::redis::Redis;
@@ -33,6 +37,13 @@ pub(crate) enum System {
 impl System {
     pub(crate) const ALL: [System; 5] =
         [System::Freshet, System::Classic, System::Nats, System::Redis, System::Mosquitto];
+
+    pub(crate) const PEERS: [System; 3] = [System::Nats, System::Redis, System::Mosquitto];
+
+    /// Whether it can be measured in this setting.
+    pub(crate) fn knows(self, setting: Setting) -> bool {
+        setting != Setting::TwoWorkers || matches!(self, System::Freshet | System::Classic)
+    }
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -62,7 +73,7 @@ impl System {
     pub(crate) fn settings(self) -> &'static str {
         match self {
             System::Freshet => {
-                "one coordinator, one worker without a data directory; clients with sessions, which acknowledge and log in by token"
+                "one coordinator, one worker without a data directory; clients with sessions, which acknowledge"
             }
             System::Classic => "the same; clients of the classic protocol",
             System::Nats => "core NATS, defaults",
@@ -71,30 +82,22 @@ impl System {
         }
     }
 
-    /// Starts it afresh on `servers_cpu`, runs `plan` against it from `load_cpu`, and ends it.
+    /// Starts it afresh on the servers' CPU, runs the cell's plan against it from the load's, and ends it.
     ///
     /// # Errors
     /// A sentence.
-    pub(crate) fn measure(self, binaries: &Binaries, plan: &Plan, cpus: Cpus) -> Result<Outcome, String> {
-        let mut plan = plan.clone();
-        let connections = plan.subscribers;
+    pub(crate) fn measure(self, binaries: &Binaries, cell: &Cell, cpus: Cpus) -> Result<Outcome, String> {
+        let mut plan = cell.plan.clone();
         crate::pin(cpus.servers)?;
         if let System::Freshet | System::Classic = self {
-            let network = Network::start(binaries)?;
+            let network = Network::start(binaries, if cell.setting == Setting::TwoWorkers { 2 } else { 1 })?;
             crate::pin(cpus.load)?;
-            plan.pids = vec![network.worker.pid(), network.coordinator.pid()];
-            let identity = As {
-                username: common::user::Username::anonymous(),
-                secret: None,
-                classic: self == System::Classic,
-            };
-            let coordinator = network.coordinator.address().clone();
-            let freshet = Freshet::through(&[coordinator], identity, connections)?;
-            return run(freshet, &plan);
+            plan.pids = network.pids();
+            return run(network.clients(cell, self == System::Classic)?, &plan);
         }
         let peer = Peer::start(self)?;
         crate::pin(cpus.load)?;
-        plan.pids = vec![peer.child.id()];
+        plan.pids = vec![peer.pid()];
         match self {
             System::Nats => run(Nats(peer.address), &plan),
             System::Redis => run(Redis(peer.address), &plan),
@@ -112,47 +115,97 @@ pub(crate) struct Cpus {
 
 struct Network {
     coordinator: Server,
-    worker: Server,
+    workers: Vec<Server>,
     _directory: TempDir,
 }
 
 impl Network {
-    fn start(binaries: &Binaries) -> Result<Self, String> {
+    fn start(binaries: &Binaries, workers: usize) -> Result<Self, String> {
         let directory = tempfile::tempdir().map_err(|error| format!("no room for files: {error}"))?;
         let data = directory.path().display().to_string();
         let environment = [(SECRET.0.to_owned(), SECRET.1.to_owned())];
         let arguments = ["--listen", "127.0.0.1:0", "--data-dir", &data].map(str::to_owned);
         let coordinator = Server::start("coordinator", &binaries.coordinator, &arguments, &environment)?;
-        let arguments = ["--coordinator".to_owned(), coordinator.address().to_string()];
-        let worker = Server::start("worker", &binaries.worker, &arguments, &environment)?;
-        let network = Network { coordinator, worker, _directory: directory };
-        network.await_worker()?;
+        let mut network = Network { coordinator, workers: Vec::new(), _directory: directory };
+        let arguments = ["--coordinator".to_owned(), network.coordinator.address().to_string()];
+        for _ in 0..workers {
+            let worker = Server::start("worker", &binaries.worker, &arguments, &environment)?;
+            await_worker(worker.address())?;
+            network.workers.push(worker);
+        }
         Ok(network)
     }
 
-    /// A worker is ready when it listens; it takes clients when its coordinator sends them.
-    fn await_worker(&self) -> Result<(), String> {
-        let identity = As { username: common::user::Username::anonymous(), secret: None, classic: true };
-        let give_up = Instant::now() + START;
-        loop {
-            let coordinator = [self.coordinator.address().clone()];
-            match Freshet::through(&coordinator, identity.clone(), 1) {
-                Err(error) if Instant::now() > give_up => return Err(error),
-                Err(_) => std::thread::sleep(Duration::from_millis(50)),
-                Ok(_) => return Ok(()),
+    fn pids(&self) -> Vec<u32> {
+        self.workers.iter().chain([&self.coordinator]).map(Server::pid).collect()
+    }
+
+    /// Clients for a cell.
+    fn clients(&self, cell: &Cell, classic: bool) -> Result<Freshet, String> {
+        let first = self.workers[0].address().clone();
+        match (cell.setting, self.workers.get(1)) {
+            (Setting::TwoWorkers, Some(second)) => {
+                let (publishers, half) = (cell.plan.publishers, cell.plan.subscribers / 2);
+                let at = |index| if index < half.max(publishers) { &first } else { second.address() };
+                let places: Vec<_> = (0..cell.plan.subscribers).map(at).cloned().collect();
+                Freshet::at(&places, anonymous(classic), None)
             }
+            (Setting::ByToken, _) => {
+                let identity = register(self.coordinator.address(), classic)?;
+                let token = Freshet::token(self.coordinator.address(), &identity)?;
+                Freshet::at(&[first], identity, Some(&token))
+            }
+            _ => Freshet::at(&[first], anonymous(classic), None),
         }
     }
 }
 
-struct Peer {
+fn anonymous(classic: bool) -> As {
+    As { username: Username::anonymous(), secret: None, classic }
+}
+
+/// A user who was not there before.
+fn register(coordinator: &Address, classic: bool) -> Result<As, String> {
+    let (name, secret) = ("bench", SECRET.1);
+    let trouble = |error: std::io::Error| format!("cannot register at {coordinator}: {error}");
+    let mut stream = TcpStream::connect(coordinator.to_string()).map_err(trouble)?;
+    let register = Register { username: name.to_owned(), secret: Secret::new(secret) };
+    stream.write_all(&Message::from(register).encode()).map_err(trouble)?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).map_err(trouble)?;
+    match Message::decode(line.trim_end().as_bytes()) {
+        Ok(Message::RegisterSuccess(_)) => {}
+        _ => return Err(format!("{coordinator} did not register {name}: {line}")),
+    }
+    let username = name.parse().expect("it is a name");
+    Ok(As { username, secret: Some(Secret::new(secret)), classic })
+}
+
+/// A worker is ready when it listens; it takes clients when it has found its coordinator and the other workers.
+fn await_worker(worker: &Address) -> Result<(), String> {
+    let give_up = Instant::now() + START;
+    loop {
+        let clients = Freshet::at(std::slice::from_ref(worker), anonymous(true), None)?;
+        match run(clients, &cells::just_connect()) {
+            Ok(_) => return Ok(()),
+            Err(error) if Instant::now() > give_up => return Err(error),
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
+pub(crate) struct Peer {
     child: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     _directory: TempDir,
 }
 
 impl Peer {
-    fn start(system: System) -> Result<Self, String> {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn start(system: System) -> Result<Self, String> {
         let trouble = |error: std::io::Error| format!("cannot start {}: {error}", system.name());
         let directory = tempfile::tempdir().map_err(trouble)?;
         // Free now, and most probably still so in a moment.

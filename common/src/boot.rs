@@ -109,6 +109,11 @@ impl Clock {
         Clock { start: Instant::now() }
     }
 
+    /// When the first of them shows `time`.
+    pub fn instant(&self, time: Time) -> Instant {
+        self.start + time.since(Time::ZERO)
+    }
+
     /// Reads both clocks.
     pub fn now(&self) -> Now {
         let time = Time::ZERO + self.start.elapsed();
@@ -153,11 +158,13 @@ pub fn note(sentence: &str) {
 }
 
 /// Runs a binary's future on one thread, and turns its outcome into a sentence and an exit code (1 for failure).
-pub fn run(main: impl Future<Output = Result<(), String>>) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+pub fn run(main: impl Future<Output = Result<(), String>> + 'static) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
     let outcome = match runtime {
         Ok(runtime) => {
-            let outcome = tokio::task::LocalSet::new().block_on(&runtime, main);
+            // As a task: whenever what the runtime blocks on itself is woken, the system is asked once more in vain whether there is news.
+            let main = runtime.spawn_local(main);
+            let outcome = runtime.block_on(main).expect("main does not panic, and nobody aborts it");
             // Work on other threads (a name look-up, a hash) must not delay the exit.
             runtime.shutdown_background();
             outcome

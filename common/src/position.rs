@@ -8,7 +8,6 @@
 //! ranges are inclusive, ascending and joined by `+`, as in `w1/00000000000000ff/0-41+43`. A single activity is written as a range, too,
 //! `w1/00000000000000ff/7-7`, and never looks like an activity's id.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -148,9 +147,9 @@ impl fmt::Display for Ranges {
 
 /// A set of activities.
 ///
-/// Invariant: no stream is empty.
+/// Invariant: the streams ascend, and none is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Position(BTreeMap<StreamId, Ranges>);
+pub struct Position(Vec<(StreamId, Ranges)>);
 
 impl Position {
     /// Whether there is none.
@@ -160,27 +159,29 @@ impl Position {
 
     /// The streams and what is there of each.
     pub fn streams(&self) -> impl Iterator<Item = (&StreamId, &Ranges)> {
-        self.0.iter()
+        self.0.iter().map(|(stream, ranges)| (stream, ranges))
     }
 
     /// How many ranges there are in all: what it costs to keep and to send.
     pub fn len(&self) -> usize {
-        self.0.values().map(Ranges::len).sum()
+        self.streams().map(|(_, ranges)| ranges.len()).sum()
     }
 
     /// What is there of one stream.
     pub fn of(&self, stream: &StreamId) -> Option<&Ranges> {
-        self.0.get(stream)
+        let place = self.place(&stream.origin, stream.incarnation).ok()?;
+        Some(&self.0[place].1)
     }
 
     /// Whether `id` is there.
     pub fn contains(&self, id: &ActivityId) -> bool {
-        self.0.get(&StreamId::from(id)).is_some_and(|ranges| ranges.contains(id.seq.0))
+        let place = self.place(&id.origin, id.incarnation);
+        place.is_ok_and(|place| self.0[place].1.contains(id.seq.0))
     }
 
     /// Adds `id`. Says whether it is new.
     pub fn insert(&mut self, id: &ActivityId) -> bool {
-        self.0.entry(StreamId::from(id)).or_default().insert(id.seq.0)
+        self.stream(&id.origin, id.incarnation).insert(id.seq.0)
     }
 
     /// `id` alone.
@@ -193,7 +194,7 @@ impl Position {
     /// What is missing right before `id`, which is here, up to another of its stream that is here.
     pub fn gap_before(&self, id: &ActivityId) -> Option<Position> {
         let stream = StreamId::from(id);
-        let ranges = self.0.get(&stream)?;
+        let ranges = self.of(&stream)?;
         let at = ranges.0.iter().rposition(|(first, _)| *first <= id.seq.0)?;
         let (first, before) = (ranges.0[at].0, ranges.0.get(at.checked_sub(1)?)?.1);
         let mut gap = Position::default();
@@ -204,14 +205,14 @@ impl Position {
     /// Adds all of `stream` from `first` to `last`.
     pub fn add(&mut self, stream: &StreamId, first: u64, last: u64) {
         if first <= last {
-            self.0.entry(stream.clone()).or_default().add(first, last);
+            self.stream(&stream.origin, stream.incarnation).add(first, last);
         }
     }
 
     /// Adds everything of `other`.
     pub fn extend(&mut self, other: &Position) {
         for (stream, ranges) in &other.0 {
-            let ours = self.0.entry(stream.clone()).or_default();
+            let ours = self.stream(&stream.origin, stream.incarnation);
             ranges.iter().for_each(|(first, last)| ours.add(first, last));
         }
     }
@@ -219,10 +220,11 @@ impl Position {
     /// Takes everything of `other` away.
     pub fn subtract(&mut self, other: &Position) {
         for (stream, ranges) in &other.0 {
-            if let Some(ours) = self.0.get_mut(stream) {
+            if let Ok(place) = self.place(&stream.origin, stream.incarnation) {
+                let ours = &mut self.0[place].1;
                 ranges.iter().for_each(|(first, last)| ours.remove(first, last));
                 if ours.is_empty() {
-                    self.0.remove(stream);
+                    self.0.remove(place);
                 }
             }
         }
@@ -231,13 +233,13 @@ impl Position {
     /// What of this is not in `other`.
     pub fn without(&self, other: &Position) -> Position {
         let rest = |(stream, ranges): (&StreamId, &Ranges)| {
-            let rest = match other.0.get(stream) {
+            let rest = match other.of(stream) {
                 Some(theirs) => ranges.without(theirs),
                 None => ranges.clone(),
             };
             (!rest.is_empty()).then(|| (stream.clone(), rest))
         };
-        Position(self.0.iter().filter_map(rest).collect())
+        Position(self.streams().filter_map(rest).collect())
     }
 
     /// What is in both.
@@ -248,7 +250,7 @@ impl Position {
     /// Whether everything of this is in `other`.
     pub fn is_within(&self, other: &Position) -> bool {
         self.0.iter().all(|(stream, ranges)| {
-            other.0.get(stream).is_some_and(|theirs| {
+            other.of(stream).is_some_and(|theirs| {
                 ranges.iter().all(|(first, last)| theirs.iter().any(|(a, b)| a <= first && last <= b))
             })
         })
@@ -256,13 +258,12 @@ impl Position {
 
     /// Forgets the streams of which `keep` says no.
     pub fn retain(&mut self, mut keep: impl FnMut(&StreamId) -> bool) {
-        self.0.retain(|stream, _| keep(stream));
+        self.0.retain(|(stream, _)| keep(stream));
     }
 
     /// The one activity that this is, where it is one.
     fn only(&self) -> Option<(&StreamId, u64)> {
-        let mut streams = self.0.iter();
-        let (stream, ranges) = streams.next().filter(|_| streams.next().is_none())?;
+        let [(stream, ranges)] = &self.0[..] else { return None };
         match ranges.0[..] {
             [(first, last)] if first == last => Some((stream, first)),
             _ => None,
@@ -271,7 +272,30 @@ impl Position {
 
     /// Keeps at most `ranges` ranges per stream, as [`Ranges::bound`] does.
     pub fn bound(&mut self, ranges: usize) {
-        self.0.values_mut().for_each(|stream| stream.bound(ranges));
+        self.0.iter_mut().for_each(|(_, stream)| stream.bound(ranges));
+    }
+
+    /// What is there of a stream, to be changed.
+    fn stream(&mut self, origin: &ServerId, incarnation: Incarnation) -> &mut Ranges {
+        let place = self.place(origin, incarnation).unwrap_or_else(|place| {
+            let stream = StreamId { origin: origin.clone(), incarnation };
+            self.0.insert(place, (stream, Ranges::default()));
+            place
+        });
+        &mut self.0[place].1
+    }
+
+    /// Where a stream is, or would be.
+    fn place(&self, origin: &ServerId, incarnation: Incarnation) -> Result<usize, usize> {
+        // An incarnation is a random number, so nearly always one look at each of a few is enough.
+        let few = &self.0[..self.0.len().min(4)];
+        let is_it =
+            |(stream, _): &(StreamId, Ranges)| stream.incarnation == incarnation && stream.origin == *origin;
+        if let Some(place) = few.iter().position(is_it) {
+            return Ok(place);
+        }
+        self.0
+            .binary_search_by(|(stream, _)| (&stream.origin, stream.incarnation).cmp(&(origin, incarnation)))
     }
 }
 
@@ -302,7 +326,7 @@ impl FromStr for Position {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, IdError> {
-        let mut position = Position::default();
+        let mut all = Vec::new();
         for stream in text.split(',').filter(|_| !text.is_empty()) {
             let mut parts = stream.split('/');
             let (Some(origin), Some(incarnation), Some(ranges), None) =
@@ -317,9 +341,15 @@ impl FromStr for Position {
                 if first > last {
                     return Err(IdError::Position);
                 }
-                position.add(&stream, first, last);
+                all.push((stream.clone(), first, last));
             }
         }
+        // In order each goes to the end. In the order in which somebody may send them, each could go to the front of a hundred thousand.
+        if !all.is_sorted() {
+            all.sort_unstable();
+        }
+        let mut position = Position::default();
+        all.iter().for_each(|(stream, first, last)| position.add(stream, *first, *last));
         Ok(position)
     }
 }
@@ -377,6 +407,16 @@ mod tests {
             assert_eq!(position.to_string(), text);
         }
         assert_eq!(ranges("4-5+1-2+3"), ranges("1-5"), "ranges that touch are one");
+    }
+
+    #[test]
+    fn a_long_position_is_read_whatever_its_order() {
+        let stream = |origin: u64| format!("w/{origin:016x}/1");
+        let streams: Vec<_> = (0..20_000).rev().map(stream).collect();
+        let numbers: Vec<_> = (0..200_000).rev().map(|number| (2 * number).to_string()).collect();
+        let position: Position = streams.join(",").parse().unwrap();
+        assert_eq!(position.len(), streams.len());
+        assert_eq!(ranges(&numbers.join("+")).len(), numbers.len());
     }
 
     #[test]

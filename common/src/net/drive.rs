@@ -1,9 +1,12 @@
 //! The turn-taking task.
 
+use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::coop::unconstrained;
 use tokio::time::Instant;
 
 use super::node::{Node, Shared};
@@ -41,7 +44,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Runs `machine` until it exits, and returns what it exits with.
 ///
 /// `inputs` brings results of effects and the user's wishes; `perform` does an effect: it must not block, and sends its result into
-/// `inputs` when there is one. Must run inside a [`tokio::task::LocalSet`].
+/// `inputs` when there is one. Must run where [`tokio::task::spawn_local`] does.
 pub async fn drive<M: Machine + 'static>(
     machine: M,
     listener: Option<TcpListener>,
@@ -50,7 +53,7 @@ pub async fn drive<M: Machine + 'static>(
     mut perform: impl FnMut(M::Effect),
 ) -> Result<(), String> {
     let node = Node::new(machine, options);
-    let turn = node.borrow().turn();
+    let news = node.borrow().news();
     let mut accepting = Accepting { listener, not_before: None };
     let mut read_on = ReadOn::WhenReadable;
     loop {
@@ -58,13 +61,13 @@ pub async fn drive<M: Machine + 'static>(
             // First the system is asked what else is new: who can be written to, who else has something to say.
             tokio::task::yield_now().await;
         }
-        let wake = node.borrow().until_deadline().map(|wait| Instant::now() + wait);
+        let wake = node.borrow().wakes_at();
         tokio::select! {
             () = read_on.time_has_come() => {}
             () = at(wake) => node.borrow_mut().handle(Event::DeadlinePassed),
             Some(input) = inputs.recv() => node.borrow_mut().handle(Event::Input(input)),
             Some((stream, peer)) = accepting.next() => Node::accepted(&node, stream, peer),
-            () = turn.notified() => {}
+            () = news.turn.notified() => {}
         }
         read_on = node.borrow_mut().read();
         Node::flush(&node);
@@ -74,6 +77,11 @@ pub async fn drive<M: Machine + 'static>(
         }
         if !node.borrow().is_listening() {
             accepting.listener = None;
+        }
+        // Not a wait: tokio's share of a task's time does not count for it.
+        unconstrained(poll_fn(|_| Poll::Ready(node.borrow_mut().watch()))).await;
+        if node.borrow().has_more_to_do() {
+            news.turn.notify_one();
         }
         let exit = node.borrow_mut().take_exit();
         if let Some(outcome) = exit {

@@ -5,19 +5,24 @@ use std::io;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
 
 use slotmap::SlotMap;
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
-use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use super::closing::Closing;
 use super::drive::Options;
-use super::reading::{self, Queue};
+use super::reading::{News, Queue};
 use crate::boot::Clock;
 use crate::id::LinkId;
 use crate::machine::{Action, DialId, Event, Machine};
+use crate::time::Now;
 use crate::wire::{Address, Lines, Message};
+
+/// How many links are written to between two looks at the clock: some hundreds of microseconds.
+const WRITES_AT_ONCE: usize = 64;
 
 /// How the tasks of a process hold its node. Nobody keeps it borrowed across an `await`.
 pub(super) type Shared<M> = Rc<RefCell<Node<M>>>;
@@ -37,17 +42,16 @@ pub(super) struct Node<M: Machine> {
     to_flush: Vec<LinkId>,
     flush_all: bool,
     /// Wakes the turn-taking task.
-    turn: Rc<Notify>,
+    news: Arc<News>,
     listening: bool,
     exit: Option<Result<(), String>>,
 }
 
 pub(super) struct Link {
     pub(super) stream: Rc<TcpStream>,
-    /// Wakes the link's watcher after all that had come was read.
-    pub(super) drained: Rc<Notify>,
+    /// Tells that there is something to read.
+    pub(super) readable: Waker,
     lines: Lines,
-    watcher: Option<AbortHandle>,
     /// The kernel takes no more for now; a task waits until it does.
     blocked: bool,
 }
@@ -66,16 +70,22 @@ impl<M: Machine + 'static> Node<M> {
             to_dial: Vec::new(),
             to_flush: Vec::new(),
             flush_all: false,
-            turn: Rc::new(Notify::new()),
+            news: Arc::default(),
             listening: true,
             exit: None,
         }))
     }
 
-    /// Hands one event to the machine and sorts what it asks for. Network actions are done at the end of the turn, but for closing.
+    /// Hands one event to the machine and sorts what it asks for. Network actions are done at the end of the turn, but for closing. Who calls
+    /// this outside a turn asks for one.
     pub(super) fn handle(&mut self, event: Event<M::Input>) {
+        self.handle_at(self.clock.now(), event);
+    }
+
+    /// The same with an event of `now`: to ask for the time takes its time, and many events come in one read.
+    fn handle_at(&mut self, now: Now, event: Event<M::Input>) {
         let mut actions = std::mem::take(&mut self.actions);
-        self.machine.handle(self.clock.now(), event, &mut actions);
+        self.machine.handle(now, event, &mut actions);
         for action in actions.drain(..) {
             match action {
                 Action::Dial { dial, address } => self.to_dial.push((dial, address)),
@@ -88,7 +98,6 @@ impl<M: Machine + 'static> Node<M> {
             }
         }
         self.actions = actions;
-        self.turn.notify_one();
     }
 
     /// Writes what the machine has to say, as far as the kernel takes it.
@@ -99,8 +108,12 @@ impl<M: Machine + 'static> Node<M> {
             links.clear();
             links.extend(this.links.keys());
         }
-        for link in links {
-            match this.write(link) {
+        let mut now = this.clock.now();
+        for (count, link) in links.into_iter().enumerate() {
+            if count % WRITES_AT_ONCE == WRITES_AT_ONCE - 1 {
+                now = this.clock.now();
+            }
+            match this.write(now, link) {
                 Ok(Written::All) => {}
                 Ok(Written::Blocked(stream)) => Self::wait_until_writable(node, link, stream),
                 Err(_) => this.lost(link),
@@ -108,7 +121,7 @@ impl<M: Machine + 'static> Node<M> {
         }
     }
 
-    fn write(&mut self, id: LinkId) -> io::Result<Written> {
+    fn write(&mut self, now: Now, id: LinkId) -> io::Result<Written> {
         loop {
             let Some(link) = self.links.get_mut(id).filter(|link| !link.blocked) else {
                 return Ok(Written::All);
@@ -119,7 +132,7 @@ impl<M: Machine + 'static> Node<M> {
             }
             match link.stream.try_write(bytes) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(bytes) => self.handle(Event::Wrote { link: id, bytes }),
+                Ok(bytes) => self.handle_at(now, Event::Wrote { link: id, bytes }),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     link.blocked = true;
                     return Ok(Written::Blocked(Rc::clone(&link.stream)));
@@ -138,31 +151,25 @@ impl<M: Machine + 'static> Node<M> {
             if let Some(link) = this.links.get_mut(id) {
                 link.blocked = false;
                 this.to_flush.push(id);
-                this.turn.notify_one();
+                this.news.turn.notify_one();
             }
         });
     }
 
-    /// Takes a connection in, accepted or dialled, and starts its watcher.
+    /// Takes a connection in, accepted or dialled.
     fn insert(node: &Shared<M>, stream: TcpStream, event: impl FnOnce(LinkId) -> Event<M::Input>) {
         super::prepare(&stream);
-        let stream = Rc::new(stream);
         let mut this = node.borrow_mut();
         let lines = Lines::new(this.options.line_bytes, this.options.partial_budget.clone());
-        let drained = Rc::new(Notify::new());
-        let link = Link {
-            stream: Rc::clone(&stream),
-            drained: Rc::clone(&drained),
+        let news = Arc::clone(&this.news);
+        let id = this.links.insert_with_key(|id| Link {
+            stream: Rc::new(stream),
+            readable: News::waker(news, id),
             lines,
-            watcher: None,
             blocked: false,
-        };
-        let id = this.links.insert(link);
+        });
         this.handle(event(id));
-        if let Some(link) = this.links.get_mut(id) {
-            let watcher = reading::watch(Rc::downgrade(node), id, stream, drained);
-            link.watcher = Some(tokio::task::spawn_local(watcher).abort_handle());
-        }
+        this.readable.watch(id);
     }
 
     pub(super) fn accepted(node: &Shared<M>, stream: TcpStream, peer: SocketAddr) {
@@ -180,6 +187,7 @@ impl<M: Machine + 'static> Node<M> {
                     Ok(stream) => Self::insert(&node, stream, |link| Event::Dialled { dial, link }),
                     Err(error) => node.borrow_mut().handle(Event::DialFailed { dial, error }),
                 }
+                node.borrow().news.turn.notify_one();
             });
         }
     }
@@ -191,9 +199,10 @@ impl<M: Machine + 'static> Node<M> {
         let idle = Lines::new(self.options.line_bytes, self.options.partial_budget.clone());
         let mut lines = std::mem::replace(&mut link.lines, idle);
         let mut malformed = false;
+        let now = self.clock.now();
         let fed = lines.feed(bytes, |line| {
             match Message::decode_with_epoch(line) {
-                Ok((message, epoch)) => self.handle(Event::Received { link: id, message, epoch }),
+                Ok((message, epoch)) => self.handle_at(now, Event::Received { link: id, message, epoch }),
                 Err(error) => {
                     malformed = true;
                     self.handle(Event::Malformed { link: id, error });
@@ -220,10 +229,7 @@ impl<M: Machine + 'static> Node<M> {
 
     /// The peer is gone.
     pub(super) fn lost(&mut self, id: LinkId) {
-        if let Some(link) = self.links.remove(id) {
-            if let Some(watcher) = link.watcher {
-                watcher.abort();
-            }
+        if self.links.remove(id).is_some() {
             self.handle(Event::Closed { link: id });
         }
     }
@@ -231,14 +237,20 @@ impl<M: Machine + 'static> Node<M> {
     /// The machine is done with this link.
     fn close(&mut self, id: LinkId, farewell: Vec<u8>) {
         let Some(link) = self.links.remove(id) else { return };
-        if let Some(watcher) = link.watcher {
-            watcher.abort();
-        }
         self.closing.close(link.stream, farewell);
     }
 
-    pub(super) fn turn(&self) -> Rc<Notify> {
-        Rc::clone(&self.turn)
+    pub(super) fn news(&self) -> Arc<News> {
+        Arc::clone(&self.news)
+    }
+
+    /// Whether there is more to do, without anything new.
+    pub(super) fn has_more_to_do(&self) -> bool {
+        self.flush_all
+            || !self.to_flush.is_empty()
+            || !self.to_dial.is_empty()
+            || !self.effects.is_empty()
+            || self.exit.is_some()
     }
 
     pub(super) fn take_effects(&mut self) -> Vec<M::Effect> {
@@ -257,9 +269,9 @@ impl<M: Machine + 'static> Node<M> {
         self.closing.count()
     }
 
-    /// How long until the machine wants to be woken; `None` for never.
-    pub(super) fn until_deadline(&self) -> Option<std::time::Duration> {
-        self.machine.deadline().map(|deadline| deadline.since(self.clock.now().time))
+    /// When the machine wants to be woken; `None` for never.
+    pub(super) fn wakes_at(&self) -> Option<Instant> {
+        self.machine.deadline().map(|deadline| self.clock.instant(deadline).into())
     }
 }
 

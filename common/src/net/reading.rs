@@ -1,18 +1,18 @@
 //! Who is read when: all links in turn, a piece at a time, and in one turn not more than is soon passed on.
 //!
-//! A task per link (its watcher) waits until something has come and puts the link at the end of a queue. The turn reads from the
-//! front; a link that may have more goes back to the end, and one that has been emptied back to its watcher. Who the machine
-//! does not want to be read yet keeps its place in front.
+//! When something has come over a link, its waker puts it at the end of a queue. The turn reads from the front; a link that may have more goes
+//! back to the end, and one that has been emptied is watched again. Who the machine does not want to be read yet keeps its place in front.
 //!
 //! **Invariant.** Between two flushes, not more than [`TURN_BYTES`] and a piece are read from all links together. Once, a link was read
 //! for as long as it had something: one who sent without a pause filled a worker's log several times over before anything was
 //! written to anybody, and everybody else was dropped for having fallen behind.
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::ops::ControlFlow;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use tokio::io::Interest;
@@ -36,17 +36,57 @@ const TURN_BYTES: usize = 256 << 10;
 /// What a read counts for at the least, however few bytes it brings: it has its price too.
 const LEAST_READ_BYTES: usize = 1 << 10;
 
+/// What has become known since the last turn, and wakes the task that takes the turns.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    /// Links that have something to read.
+    readable: Mutex<Vec<LinkId>>,
+    pub(super) turn: Notify,
+}
+
+impl News {
+    /// What is to be called when link `id` has something to read.
+    pub(super) fn waker(news: Arc<News>, id: LinkId) -> Waker {
+        Arc::new(Readable { id, news }).into()
+    }
+}
+
+struct Readable {
+    id: LinkId,
+    news: Arc<News>,
+}
+
+impl Wake for Readable {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.news.readable.lock().unwrap_or_else(PoisonError::into_inner).push(self.id);
+        self.news.turn.notify_one();
+    }
+}
+
 /// The links that have something to read, in the order in which they are served.
 #[derive(Debug)]
 pub(super) struct Queue {
     links: VecDeque<LinkId>,
+    /// Those that have been emptied, and whose wakers are to be called when something comes.
+    to_watch: Vec<LinkId>,
     /// What every read goes through: links own no buffer but for unfinished lines.
     buffer: Vec<u8>,
 }
 
 impl Default for Queue {
     fn default() -> Self {
-        Queue { links: VecDeque::new(), buffer: vec![0; READ_BYTES] }
+        Queue { links: VecDeque::new(), to_watch: Vec::new(), buffer: vec![0; READ_BYTES] }
+    }
+}
+
+impl Queue {
+    /// It is to be known when something comes over a link.
+    pub(super) fn watch(&mut self, id: LinkId) {
+        self.to_watch.push(id);
     }
 }
 
@@ -75,6 +115,12 @@ impl ReadOn {
 impl<M: Machine + 'static> Node<M> {
     /// Reads what has come, as much as belongs into one turn.
     pub(super) fn read(&mut self) -> ReadOn {
+        self.readable
+            .links
+            .extend(self.news().readable.lock().unwrap_or_else(PoisonError::into_inner).drain(..));
+        if self.readable.links.is_empty() {
+            return ReadOn::WhenReadable;
+        }
         let now = self.clock.now().time;
         let mut budget = TURN_BYTES;
         let mut held = VecDeque::new();
@@ -115,14 +161,14 @@ impl<M: Machine + 'static> Node<M> {
                     self.read_on(id, &stream, *count < piece);
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => link.drained.notify_one(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable.watch(id),
             Err(_) => self.lost(id),
         }
         self.readable.buffer = buffer;
         read.unwrap_or(0)
     }
 
-    /// A link goes to the end of the queue, or back to its watcher where all was read that had come.
+    /// A link goes to the end of the queue, or is watched where all was read that had come.
     fn read_on(&mut self, id: LinkId, stream: &TcpStream, is_drained: bool) {
         if !is_drained {
             return self.readable.links.push_back(id);
@@ -131,30 +177,19 @@ impl<M: Machine + 'static> Node<M> {
         // ask the system once more; only tokio must know.
         let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
         let _ = stream.try_io(Interest::READABLE, nothing);
-        if let Some(link) = self.links.get(id) {
-            link.drained.notify_one();
+        self.readable.watch(id);
+    }
+
+    /// Sees to it that it is known when something comes over those links that have been emptied.
+    pub(super) fn watch(&mut self) {
+        let news = self.news();
+        for id in self.readable.to_watch.drain(..) {
+            let Some(link) = self.links.get(id) else { continue };
+            // An error shows in the read that follows.
+            if link.stream.poll_read_ready(&mut Context::from_waker(&link.readable)).is_ready() {
+                self.readable.links.push_back(id);
+                news.turn.notify_one();
+            }
         }
-    }
-
-    fn is_readable(&mut self, id: LinkId) {
-        self.readable.links.push_back(id);
-        self.turn().notify_one();
-    }
-}
-
-/// Waits for bytes on one link, until it is gone.
-pub(super) async fn watch<M: Machine + 'static>(
-    node: Weak<RefCell<Node<M>>>,
-    id: LinkId,
-    stream: Rc<TcpStream>,
-    drained: Rc<Notify>,
-) {
-    loop {
-        // An error here shows in the read that follows.
-        let _ = stream.readable().await;
-        let Some(node) = node.upgrade() else { return };
-        node.borrow_mut().is_readable(id);
-        drop(node);
-        drained.notified().await;
     }
 }

@@ -7,21 +7,29 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 use serde::de::{Error, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::codec::nests_within;
+use super::plain::is_plain_object;
+use crate::limits;
 use crate::user::Username;
 
 const FIELD: &str = "authenticated_user";
 
 /// A JSON object as its sender wrote it: key order, number spelling and escapes are kept. It is one line: a line feed between its
 /// tokens, which no line of the wire holds but a text of this process may, has become a space.
-#[derive(Clone, Debug, Serialize)]
-#[serde(transparent)]
-pub struct Activity(Box<RawValue>);
+///
+/// Invariant: the text is one object, for every parser.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Activity(Box<str>);
 
 impl Activity {
+    /// Takes a text that is certainly an object, and nests no deeper than an activity may; what is not as plain as most are is none.
+    pub(super) fn plain(text: &str) -> Option<Self> {
+        is_plain_object(text, limits::ACTIVITY_NESTING as u32).then(|| Activity(text.into()))
+    }
+
     /// Takes a text that must be one JSON object.
     pub fn parse(text: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(text)
@@ -29,7 +37,7 @@ impl Activity {
 
     /// The object's text.
     pub fn get(&self) -> &str {
-        self.0.get()
+        &self.0
     }
 
     /// Whether its arrays and objects, itself included, nest at most so many levels.
@@ -42,7 +50,7 @@ impl Activity {
     pub fn authenticated(&self, username: &Username) -> Activity {
         let mut text = Vec::new();
         self.authenticate_into(username, &mut text);
-        Activity(serde_json::from_slice(&text).expect("a key was put in front of a valid object"))
+        Activity(String::from_utf8(text).expect("it was put together from texts").into())
     }
 
     /// Appends the text of [`authenticated`](Self::authenticated).
@@ -51,7 +59,13 @@ impl Activity {
         out.extend_from_slice(b"{\"");
         out.extend_from_slice(FIELD.as_bytes());
         out.extend_from_slice(b"\":");
-        serde_json::to_writer(&mut *out, username).expect("a string serialises, and a Vec takes all");
+        if username.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            out.push(b'"');
+            out.extend_from_slice(username.as_str().as_bytes());
+            out.push(b'"');
+        } else {
+            serde_json::to_writer(&mut *out, username).expect("a string serialises, and a Vec takes all");
+        }
         if !rest.trim_ascii_start().starts_with('}') {
             out.push(b',');
         }
@@ -62,8 +76,8 @@ impl Activity {
     fn rest_without_field(&self) -> Cow<'_, str> {
         let text = self.get();
         // Letters can only be hidden behind \u: RFC 8259 section 7 has no other escape for them.
-        static SUSPICIOUS: LazyLock<[Finder<'_>; 2]> = LazyLock::new(|| [FIELD, r"\u"].map(Finder::new));
-        if !SUSPICIOUS.iter().any(|finder| finder.find(text.as_bytes()).is_some()) {
+        static NAME: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(FIELD));
+        if memchr::memchr(b'\\', text.as_bytes()).is_none() && NAME.find(text.as_bytes()).is_none() {
             return Cow::Borrowed(&text[1..]);
         }
         let Entries(entries) = serde_json::from_str(text).expect("it was parsed before");
@@ -89,9 +103,10 @@ fn is_field(key: &RawValue) -> bool {
     serde_json::from_str::<Cow<'_, str>>(key.get()).is_ok_and(|key| key == FIELD)
 }
 
-impl PartialEq for Activity {
-    fn eq(&self, other: &Self) -> bool {
-        self.get() == other.get()
+impl Serialize for Activity {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text: &RawValue = serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
+        text.serialize(serializer)
     }
 }
 
@@ -102,10 +117,10 @@ impl<'de> Deserialize<'de> for Activity {
             return Err(D::Error::custom("an activity is a JSON object"));
         }
         if memchr::memchr(b'\n', raw.get().as_bytes()).is_none() {
-            return Ok(Activity(raw));
+            return Ok(Activity(raw.into()));
         }
         // It would end the frame. Outside strings it is white space, and inside it must be escaped (RFC 8259, 2 and 7).
-        RawValue::from_string(raw.get().replace('\n', " ")).map(Activity).map_err(D::Error::custom)
+        Ok(Activity(raw.get().replace('\n', " ").into()))
     }
 }
 

@@ -64,6 +64,10 @@ pub(super) fn check_nesting(line: &str) -> Result<(), WireError> {
 /// Whether arrays and objects nest at most so many levels. Brackets inside strings do not count.
 pub(super) fn nests_within(text: &str, levels: usize) -> bool {
     let bytes = text.as_bytes();
+    if bytes.len() <= 2 * levels {
+        // Too short for so many brackets that are closed again, and what is not closed is refused.
+        return true;
+    }
     // As many opening brackets as levels at the most; most texts have far fewer.
     if memchr::memchr2_iter(b'{', b'[', bytes).count() <= levels {
         return true;

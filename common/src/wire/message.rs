@@ -7,6 +7,7 @@ use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::activity::Activity;
 use super::client::*;
 use super::codec::{WireError, check_nesting};
 use super::presence::*;
@@ -14,6 +15,7 @@ use super::server::*;
 use super::stream::*;
 use super::transfer::*;
 use crate::epoch::Epoch;
+use crate::id::Seq;
 use crate::limits;
 
 macro_rules! messages {
@@ -153,6 +155,11 @@ impl Message {
         }
 
         let line = std::str::from_utf8(line).map_err(|_| WireError::NotUtf8)?;
+        if let Some(message) =
+            plain_activity(line).map(Message::from).or_else(|| plain_ack(line).map(Message::from))
+        {
+            return Ok((message, None));
+        }
         check_nesting(line)?;
         if let Some(command) = plain_command(line)
             && let Ok(message) = Self::decode_body(command, line)
@@ -221,6 +228,34 @@ impl Message {
     }
 }
 
+/// What clients say most, as ours spell it: a line that consists of a command, perhaps a number, and an activity, in which there can be
+/// nothing else. Whatever is not exactly so is for the parser to judge.
+fn plain_activity(line: &str) -> Option<ActivityMessage> {
+    let mut rest = line.strip_prefix(r#"{"command":"ACTIVITY_MESSAGE","#)?;
+    let mut activity_seq = None;
+    if let Some(numbered) = rest.strip_prefix(r#""activity_seq":"#) {
+        let (number, others) = plain_number(numbered)?;
+        activity_seq = Some(Seq(number)).filter(|seq| *seq <= Seq::MAX);
+        rest = others.strip_prefix(',').filter(|_| activity_seq.is_some())?;
+    }
+    let activity = Activity::plain(rest.strip_prefix(r#""activity":"#)?.strip_suffix('}')?)?;
+    Some(ActivityMessage { username: None, secret: None, activity_seq, activity })
+}
+
+/// The same for what they say most besides.
+fn plain_ack(line: &str) -> Option<ActivityAck> {
+    let (received, rest) = plain_number(line.strip_prefix(r#"{"command":"ACTIVITY_ACK","received":"#)?)?;
+    (rest == "}").then_some(ActivityAck { received })
+}
+
+/// A number that a text begins with, and what follows it.
+fn plain_number(text: &str) -> Option<(u64, &str)> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, rest) = text.split_at(digits);
+    let is_plain = !number.starts_with('0') || digits == 1;
+    Some((number.parse().ok().filter(|_| is_plain)?, rest))
+}
+
 /// The command of a line that begins with it and in which nothing can be another one, or an epoch: such a line, as nearly all are that
 /// clients send, is parsed once and not twice. A key can be spelt otherwise only with `\u` (RFC 8259, section 7).
 fn plain_command(line: &str) -> Option<&str> {
@@ -235,6 +270,33 @@ fn plain_command(line: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn plain_lines_mean_what_the_parser_takes_them_for() {
+        for line in [
+            r#"{"command":"ACTIVITY_MESSAGE","activity":{}}"#,
+            r#"{"command":"ACTIVITY_MESSAGE","activity_seq":9,"activity":{"a":[1,"b"]} }"#,
+            r#"{"command":"ACTIVITY_MESSAGE","activity_seq":0,"activity":{"command":"LOGIN","epoch":"1@a"}}"#,
+            r#"{"command":"ACTIVITY_ACK","received":17}"#,
+        ] {
+            let spaced = line.replacen(':', " : ", 1);
+            let (plain, parsed) = (Message::decode(line.as_bytes()), Message::decode(spaced.as_bytes()));
+            assert_eq!(plain, parsed, "{line}");
+            assert!(plain.is_ok(), "{line}");
+        }
+        for odd in [
+            r#"{"command":"ACTIVITY_MESSAGE","activity_seq":9223372036854775808,"activity":{}}"#,
+            r#"{"command":"ACTIVITY_MESSAGE","activity_seq":01,"activity":{}}"#,
+            r#"{"command":"ACTIVITY_MESSAGE","activity_seq":,"activity":{}}"#,
+            r#"{"command":"ACTIVITY_MESSAGE","activity":{},"activity":{}}"#,
+            r#"{"command":"ACTIVITY_MESSAGE","activity":{}"#,
+            r#"{"command":"ACTIVITY_MESSAGE","activity":[]}"#,
+            r#"{"command":"ACTIVITY_ACK","received":-1}"#,
+            r#"{"command":"ACTIVITY_ACK","received":1}}"#,
+        ] {
+            assert!(Message::decode(odd.as_bytes()).is_err(), "{odd}");
+        }
+    }
 
     #[test]
     fn a_line_is_parsed_once_only_where_its_first_command_is_certainly_the_only_one() {

@@ -13,6 +13,7 @@ pub mod client;
 mod codec;
 mod fields;
 mod message;
+mod plain;
 pub mod presence;
 pub mod server;
 pub mod stream;

@@ -1,50 +1,44 @@
 //! The way of an activity through a worker: from its sender or from another worker, past those who know it already, to the log and to
 //! other workers.
 
-use std::io::Write;
-
 use common::id::{ActivityId, LinkId, Seq};
 use common::limits::CATCH_UP_PATIENCE;
 use common::session::SessionId;
 use common::time::{Now, Time};
-use common::wire::{ActivityBroadcast, Message};
+use common::user::Username;
+use common::wire::{Activity, ActivityBroadcast, Message};
 
-use super::log::BEGINNING;
+use super::encoding::noted;
 use super::ordering::{Ready, Turn};
 use super::{Actions, Worker};
 
-/// What stands in a frame between what we add to it and what its sender wrote.
-const ACTIVITY: &[u8] = br#","activity":"#;
-
-const TAKES_ALL: &str = "a Vec takes all that is written";
-
 impl Worker {
-    /// A client of ours publishes: the text of its activity, in which its name is already.
+    /// `author`, a client of ours, publishes.
     pub(super) fn take_from_client(
         &mut self,
         now: Now,
         link: LinkId,
-        session: SessionId,
-        seq: Seq,
-        activity: &[u8],
+        (session, seq): (SessionId, Seq),
+        author: &Username,
+        activity: &Activity,
         out: &mut Actions,
     ) {
-        let checksum = crc32fast::hash(activity);
         if self.ordering.knows(&session, seq) {
             // It was sent again, because its sender has not heard what became of it.
+            let checksum = crc32fast::hash(activity.authenticated(author).get().as_bytes());
             if self.ordering.contradicts(&session, seq, checksum) {
                 self.refuse(now, link, contradiction(seq), out);
             }
             return;
         }
-        self.ordering.note_content(session, seq, checksum);
         let id = self.flood.next_id();
         let mut frame = std::mem::take(&mut self.frame);
-        encode(&id, session, seq, activity, &mut frame);
+        let place = self.encoder.encode(id.seq, (session, seq), author, activity, &mut frame);
+        let checksum = crc32fast::hash(&frame[place]);
         self.intake.took_from_client(now.time, frame.len());
         let full = self.neighbours.push_to_all(now.time, &frame);
         self.flush_all = true;
-        self.order(now, session, seq, &id, &frame);
+        self.order(now, (session, seq), checksum, &id, &frame);
         self.frame = frame;
         self.cut_off(now, full, out);
     }
@@ -86,8 +80,7 @@ impl Worker {
                 // It has sent one of them here, and the other one elsewhere.
                 self.refuse(now, sender, contradiction(seq), out);
             }
-            self.ordering.note_content(session, seq, checksum);
-            self.order(now, session, seq, &id, &frame);
+            self.order(now, (session, seq), checksum, &id, &frame);
         } else {
             self.counters.duplicates += 1;
         }
@@ -96,8 +89,15 @@ impl Worker {
     }
 
     /// An activity that is new by its id: delivered in its turn, unless it has come under another id.
-    fn order(&mut self, now: Now, session: SessionId, seq: Seq, id: &ActivityId, frame: &[u8]) {
-        match self.ordering.offer(now.time, session, seq, id, frame) {
+    fn order(
+        &mut self,
+        now: Now,
+        (session, seq): (SessionId, Seq),
+        checksum: u32,
+        id: &ActivityId,
+        frame: &[u8],
+    ) {
+        match self.ordering.offer(now.time, (session, seq), checksum, id, frame) {
             Turn::Known => {
                 self.counters.duplicates += 1;
                 self.flood.dropped(id);
@@ -149,88 +149,4 @@ impl Worker {
 
 fn contradiction(seq: Seq) -> String {
     format!("activity_seq {seq} of this session is another activity already")
-}
-
-/// The checksum of the activity in a frame.
-pub(super) fn checksum_of(frame: &[u8]) -> Option<u32> {
-    let at = memchr::memmem::find(frame, ACTIVITY)? + ACTIVITY.len();
-    Some(crc32fast::hash(frame[at..].strip_suffix(b"}\n")?))
-}
-
-/// Makes `frame` the ACTIVITY_BROADCAST of a client's activity, as the codec would write it. The activity was parsed when it came, and is
-/// not parsed again.
-fn encode(id: &ActivityId, session: SessionId, seq: Seq, activity: &[u8], frame: &mut Vec<u8>) {
-    frame.clear();
-    frame.extend_from_slice(BEGINNING);
-    frame.extend_from_slice(id.origin.as_str().as_bytes());
-    write!(frame, "/{}/", id.incarnation).expect(TAKES_ALL);
-    serde_json::to_writer(&mut *frame, &id.seq).expect(TAKES_ALL);
-    frame.extend_from_slice(b"\",\"session\":");
-    serde_json::to_writer(&mut *frame, &session).expect(TAKES_ALL);
-    frame.extend_from_slice(b",\"activity_seq\":");
-    serde_json::to_writer(&mut *frame, &seq).expect(TAKES_ALL);
-    frame.extend_from_slice(ACTIVITY);
-    frame.extend_from_slice(activity);
-    frame.extend_from_slice(b"}\n");
-}
-
-/// The frame with a note on how it was delivered here.
-fn noted(frame: &[u8], missing_from: Option<Seq>, late: bool) -> Vec<u8> {
-    let at = memchr::memmem::find(frame, ACTIVITY).expect("a broadcast has an activity");
-    let mut noted = frame[..at].to_vec();
-    if let Some(first) = missing_from {
-        noted.extend_from_slice(format!(",\"missing_from\":{first}").as_bytes());
-    }
-    if late {
-        noted.extend_from_slice(b",\"late\":true");
-    }
-    noted.extend_from_slice(&frame[at..]);
-    noted
-}
-
-#[cfg(test)]
-mod tests {
-    use common::user::Username;
-    use common::wire::Activity;
-
-    use super::*;
-
-    #[test]
-    fn a_clients_activity_is_encoded_as_the_codec_would() {
-        let author: Username = "ann\u{e9}".parse().unwrap();
-        for text in ["{}", r#"{"a":[1, 2]}"#, r#"{"authenticated_user":"eve","b":"\u00e9"}"#] {
-            let activity = Activity::parse(text).unwrap();
-            let id: ActivityId = "w/00000000000000ff/1".parse().unwrap();
-            let broadcast = ActivityBroadcast {
-                id: Some(id.clone()),
-                session: Some(SessionId(7)),
-                activity_seq: Some(Seq(9)),
-                ..activity.authenticated(&author).into()
-            };
-            let mut frame = b"of before".to_vec();
-            let mut authenticated = Vec::new();
-            activity.authenticate_into(&author, &mut authenticated);
-            encode(&id, SessionId(7), Seq(9), &authenticated, &mut frame);
-            assert_eq!(frame, Message::from(broadcast).encode());
-            assert_eq!(
-                checksum_of(&noted(&frame, Some(Seq(2)), true)),
-                Some(crc32fast::hash(&authenticated))
-            );
-        }
-    }
-
-    #[test]
-    fn a_note_is_where_the_codec_would_write_it() {
-        let activity = Activity::parse(r#"{"n":",\"activity\":"}"#).unwrap();
-        let mut broadcast = ActivityBroadcast {
-            id: "w/00000000000000ff/1".parse().ok(),
-            session: Some(SessionId(7)),
-            activity_seq: Some(Seq(9)),
-            ..activity.into()
-        };
-        let frame = Message::from(broadcast.clone()).encode();
-        broadcast.missing_from = Some(Seq(5));
-        broadcast.late = true;
-        assert_eq!(noted(&frame, Some(Seq(5)), true), Message::from(broadcast).encode());
-    }
 }

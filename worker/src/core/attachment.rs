@@ -85,11 +85,16 @@ impl Attachment {
         self.capable.is_some()
     }
 
-    /// The number of the activity that comes now, for which the client says `said`. What is `known` here of its session is the last number.
+    /// The number of the activity that comes now, for which the client says `said`. What is `known` here of its session is the last number;
+    /// only of the first on a connection that matters.
     ///
     /// # Errors
     /// Why it cannot be that. Nothing has changed.
-    pub(super) fn number(&mut self, said: Option<Seq>, known: Option<Seq>) -> Result<Seq, String> {
+    pub(super) fn number(
+        &mut self,
+        said: Option<Seq>,
+        known: impl FnOnce() -> Option<Seq>,
+    ) -> Result<Seq, String> {
         let next = self.last.map(Seq::next);
         let seq = match (self.is_capable(), said, next) {
             (false, _, next) => next.unwrap_or(Seq(1)),
@@ -98,7 +103,7 @@ impl Attachment {
                 return Err(format!("activity_seq {said} comes where {next} was to come"));
             }
             (true, Some(Seq(0)), None) => return Err("the first activity_seq of a session is 1".to_owned()),
-            (true, Some(said), None) if known.is_some_and(|known| said.0 > known.0 + AHEAD) => {
+            (true, Some(said), None) if known().is_some_and(|known| said.0 > known.0 + AHEAD) => {
                 return Err(format!("activity_seq {said} is far beyond what this session has published"));
             }
             (true, Some(said), _) => said,
@@ -181,22 +186,22 @@ mod tests {
     #[test]
     fn a_session_counts_by_one_from_wherever_it_goes_on() {
         let mut attachment = capable();
-        assert_eq!(attachment.number(Some(Seq(41)), Some(Seq(45))), Ok(Seq(41)), "it sends again");
-        assert_eq!(attachment.number(Some(Seq(42)), None), Ok(Seq(42)));
+        assert_eq!(attachment.number(Some(Seq(41)), || Some(Seq(45))), Ok(Seq(41)), "it sends again");
+        assert_eq!(attachment.number(Some(Seq(42)), || None), Ok(Seq(42)));
         for wrong in [Seq(42), Seq(1), Seq(44), Seq(1 << 60)] {
-            assert!(attachment.number(Some(wrong), None).is_err());
+            assert!(attachment.number(Some(wrong), || None).is_err());
         }
-        assert!(attachment.number(None, None).is_err());
-        assert_eq!(attachment.number(Some(Seq(43)), None), Ok(Seq(43)));
-        assert!(capable().number(Some(Seq(0)), None).is_err());
-        assert!(capable().number(Some(Seq(1 << 60)), Some(Seq(3))).is_err());
+        assert!(attachment.number(None, || None).is_err());
+        assert_eq!(attachment.number(Some(Seq(43)), || None), Ok(Seq(43)));
+        assert!(capable().number(Some(Seq(0)), || None).is_err());
+        assert!(capable().number(Some(Seq(1 << 60)), || Some(Seq(3))).is_err());
     }
 
     #[test]
     fn for_a_classic_client_the_worker_counts() {
         let mut attachment = Attachment::classic(SessionId(7), 1);
-        assert_eq!(attachment.number(Some(Seq(9)), None), Ok(Seq(1)));
-        assert_eq!(attachment.number(None, None), Ok(Seq(2)));
+        assert_eq!(attachment.number(Some(Seq(9)), || None), Ok(Seq(1)));
+        assert_eq!(attachment.number(None, || None), Ok(Seq(2)));
         assert!(attachment.acknowledge(0, Ordinal::default()).is_err());
     }
 

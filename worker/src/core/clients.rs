@@ -110,16 +110,15 @@ impl Worker {
         }
         let attachment = session.attachment_mut().expect("an author is logged in");
         let (session, is_capable) = (attachment.session(), attachment.is_capable());
-        let seq = match attachment.number(message.activity_seq, self.ordering.last(&session)) {
+        let known = || self.ordering.last(&session);
+        let seq = match attachment.number(message.activity_seq, known) {
             Ok(seq) => seq,
             Err(info) => return self.refuse(now, link, info, out),
         };
         if is_capable {
             self.reports.owed(now.time, session, seq);
         }
-        let mut activity = Vec::new();
-        message.activity.authenticate_into(&username, &mut activity);
-        self.take_from_client(now, link, session, seq, &activity, out);
+        self.take_from_client(now, link, (session, seq), &username, &message.activity, out);
     }
 
     /// A client asks for what it misses while it is live. One answer at a time is enough.
@@ -168,7 +167,12 @@ impl Worker {
             );
         }
         if let Some(info) = self.absurdity(epoch) {
-            return self.close(now, link, Some(AuthenticationFail { info, retry_after: None }.into()), out);
+            return self.close(
+                now,
+                link,
+                Some(AuthenticationFail { info, retry_after: None, taken: false }.into()),
+                out,
+            );
         }
         self.hear_epoch(epoch);
         let until = now.time + self.config.limits.server_silence;

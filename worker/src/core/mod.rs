@@ -21,6 +21,7 @@ mod config;
 mod coordinators;
 mod deliveries;
 mod draining;
+mod encoding;
 mod epochs;
 mod flood;
 mod intake;
@@ -54,7 +55,7 @@ use std::net::IpAddr;
 use common::epoch::Epoch;
 use common::id::{LinkId, ServerId};
 use common::machine::{Action, DialError, DialId, Event, JobId, Machine};
-use common::position::Position;
+use common::position::{Position, StreamId};
 use common::session::SessionId;
 use common::time::{Now, Time};
 use common::user::Username;
@@ -67,6 +68,7 @@ pub use config::{Config, Counters, Effect, Input, Limits, Remembered};
 use catch_up::CatchUp;
 use deliveries::Deliveries;
 use draining::Drain;
+use encoding::Encoder;
 use flood::Flood;
 use intake::{Behind, Intake};
 use log::{Log, Retention};
@@ -137,6 +139,7 @@ pub struct Worker {
     counters: Counters,
     /// During this event something was appended to the log, or queued for many.
     flush_all: bool,
+    encoder: Encoder,
     /// The frame being built; kept for its memory.
     frame: Vec<u8>,
     next_sweep: Time,
@@ -179,11 +182,10 @@ impl Worker {
         let mut ordering =
             Ordering::new(ordering::Limits { sessions: limits.sessions, waiting_bytes: limits.held_bytes });
         for frame in log.missing(&Position::default(), log.start()) {
-            if let Some((session, seq)) = log::session_of(frame.bytes) {
-                ordering.restore(session, seq);
-                if let Some(checksum) = activities::checksum_of(frame.bytes) {
-                    ordering.note_content(session, seq, checksum);
-                }
+            if let Some((session, seq)) = log::session_of(frame.bytes)
+                && let Some(checksum) = encoding::checksum_of(frame.bytes)
+            {
+                ordering.restore(session, seq, checksum);
             }
         }
         Worker {
@@ -227,6 +229,7 @@ impl Worker {
             watchers: BTreeSet::new(),
             counters: Counters::default(),
             flush_all: false,
+            encoder: Encoder::new(&StreamId { origin: config.id.clone(), incarnation: config.incarnation }),
             frame: Vec::new(),
             next_sweep: now.time + limits.sweep,
             next_heartbeat: now.time + limits.heartbeat,
@@ -301,7 +304,9 @@ impl Worker {
         match self.links.get_mut(link).expect("nothing is written to a link that is gone") {
             Link::Client(session) => {
                 session.wrote(now.time, &self.log, bytes);
-                self.continue_replay(now, link, out);
+                if session.replay().is_some() {
+                    self.continue_replay(now, link, out);
+                }
             }
             Link::Upstream => {
                 self.upstream.wrote(now.time, bytes);
@@ -435,7 +440,8 @@ impl Machine for Worker {
         match self.links.get(link)? {
             Link::Client(session) => {
                 let attachment = session.attachment()?;
-                self.intake.clients_after().max(Some(attachment.quiet_until))
+                let quiet_until = Some(attachment.quiet_until).filter(|until| *until > Time::ZERO);
+                self.intake.clients_after().max(quiet_until)
             }
             Link::Neighbour => self.intake.worker_after(link),
             Link::Upstream => None,

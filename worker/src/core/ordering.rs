@@ -133,31 +133,25 @@ impl Ordering {
         self.numbers(session).is_some_and(|numbers| numbers.knows(seq.0))
     }
 
-    /// The activity `seq` of `session` came with this checksum: of what comes under one number, the first counts. Remembered of the latest
-    /// numbers only.
-    pub(super) fn note_content(&mut self, session: SessionId, seq: Seq, checksum: u32) {
-        self.remember(session);
-        let numbers = self.young.get_mut(&session).expect("it is remembered");
-        numbers.contents.get_or_insert_default().note(seq.0, checksum);
-    }
-
     /// Whether something else came as `seq` of `session` before, as far as is remembered.
     pub(super) fn contradicts(&self, session: &SessionId, seq: Seq, checksum: u32) -> bool {
         let contents = self.numbers(session).and_then(|numbers| numbers.contents.as_ref());
         contents.and_then(|contents| contents.of(seq.0)).is_some_and(|known| known != checksum)
     }
 
-    /// The activity `seq` of `session` has come, as `frame`.
+    /// The activity `seq` of `session` has come, as `frame`. What it says has this checksum.
     pub(super) fn offer(
         &mut self,
         now: Time,
-        session: SessionId,
-        seq: Seq,
+        (session, seq): (SessionId, Seq),
+        checksum: u32,
         id: &ActivityId,
         frame: &[u8],
     ) -> Turn {
         self.remember(session);
         let numbers = self.young.get_mut(&session).expect("it is remembered");
+        // Of what comes under one number, the first counts.
+        numbers.contents.get_or_insert_default().note(seq.0, checksum);
         if numbers.knows(seq.0) {
             return Turn::Known;
         }
@@ -189,9 +183,11 @@ impl Ordering {
     }
 
     /// An activity that is in the log already, because an earlier run of this worker put it there.
-    pub(super) fn restore(&mut self, session: SessionId, seq: Seq) {
+    pub(super) fn restore(&mut self, session: SessionId, seq: Seq, checksum: u32) {
         self.remember(session);
-        self.young.get_mut(&session).expect("it is remembered").deliver(seq.0);
+        let numbers = self.young.get_mut(&session).expect("it is remembered");
+        numbers.contents.get_or_insert_default().note(seq.0, checksum);
+        numbers.deliver(seq.0);
     }
 
     /// The next activity whose turn has come, if any.

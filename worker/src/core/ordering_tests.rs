@@ -15,7 +15,7 @@ impl Delivery {
 
     fn offer(&mut self, millis: u64, session: u128, seq: u64) -> Turn {
         let id = id(seq);
-        let turn = self.ordering.offer(at(millis), SessionId(session), Seq(seq), &id, &frame(seq));
+        let turn = self.ordering.offer(at(millis), (SessionId(session), Seq(seq)), 0, &id, &frame(seq));
         match turn {
             Turn::Now => self.delivered.push(seq.to_string()),
             Turn::Late => self.delivered.push(format!("{seq} late")),
@@ -101,10 +101,13 @@ fn a_session_that_is_new_here_in_the_middle_waits_for_its_beginning_and_misses_n
 fn of_two_activities_under_one_number_the_first_is_the_one() {
     let mut ordering = Delivery::new(10, 10_000).ordering;
     let session = SessionId(7);
-    ordering.note_content(session, Seq(5), 1);
+    let id = "w/00000000000000ff/1".parse().unwrap();
+    let mut offer = |seq, checksum| ordering.offer(at(0), (session, Seq(seq)), checksum, &id, b"x\n");
+    assert_eq!(offer(1, 0), Turn::Now);
+    assert_eq!(offer(5, 1), Turn::Early);
     // Another one under the same number, by way of another worker; and an older one that was caught up with.
-    ordering.note_content(session, Seq(5), 2);
-    ordering.note_content(session, Seq(4), 3);
+    assert_eq!(offer(5, 2), Turn::Known);
+    assert_eq!(offer(4, 3), Turn::Early);
     assert!(!ordering.contradicts(&session, Seq(5), 1));
     assert!(ordering.contradicts(&session, Seq(5), 2));
     assert!(ordering.contradicts(&session, Seq(4), 1));
@@ -168,8 +171,7 @@ fn ten_million_activities_of_a_thousand_sessions_cost_less_than_half_a_megabyte(
         ordering.remember(SessionId(session));
         ordering.young.get_mut(&SessionId(session)).unwrap().delivered.add(1, 9_999);
         let id = id(10_000);
-        ordering.note_content(SessionId(session), Seq(10_000), 1);
-        assert_eq!(ordering.offer(at(0), SessionId(session), Seq(10_000), &id, b"x\n"), Turn::Now);
+        assert_eq!(ordering.offer(at(0), (SessionId(session), Seq(10_000)), 0, &id, b"x\n"), Turn::Now);
     }
     // A map is half full at the least; ranges grow by four; an allocation costs up to 16 bytes more.
     let each =

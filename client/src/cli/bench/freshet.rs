@@ -31,12 +31,23 @@ pub struct Freshet {
 }
 
 impl Freshet {
-    /// Clients that all log in at this worker by themselves.
+    /// Clients that log in by themselves, each at the next of `workers` and after the last again at the first; by `token`, where there is one.
     ///
     /// # Errors
     /// A sentence.
-    pub fn at(worker: &Address, identity: As) -> Result<Self, String> {
-        Ok(Freshet { identity, places: vec![(resolve(worker)?, None)] })
+    pub fn at(workers: &[Address], identity: As, token: Option<&str>) -> Result<Self, String> {
+        let place = |worker| Ok((resolve(worker)?, token.map(str::to_owned)));
+        Ok(Freshet { identity, places: workers.iter().map(place).collect::<Result<_, String>>()? })
+    }
+
+    /// What a coordinator gives a client to log in with at a worker.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn token(coordinator: &Address, identity: &As) -> Result<String, String> {
+        let places = distribute(coordinator, identity, 1)?;
+        let token = places.into_iter().find_map(|(_, token)| token);
+        token.ok_or_else(|| format!("{coordinator} gave no token"))
     }
 
     /// Clients whom a coordinator distributes, so many.

@@ -13,8 +13,8 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::connect::{self, Opening};
 use super::ledger::Ledger;
-use super::payload::{self, Payload};
-use super::process::Usage;
+use super::payload::{self, Payload, Payloads};
+use super::process::{Usage, kernel_bytes};
 use super::protocol::Protocol;
 
 /// Bytes read at once.
@@ -22,8 +22,8 @@ const READ_BYTES: usize = 256 << 10;
 /// In a closed loop, one in so many latencies is kept.
 const SAMPLE: u64 = 16;
 /// A capable client acknowledges after so many, or after so long.
-const ACK_EVERY: u64 = 64;
-const ACK_AFTER: Duration = Duration::from_millis(20);
+const ACK_EVERY: u64 = 512;
+const ACK_AFTER: Duration = Duration::from_millis(50);
 /// How long nothing may come although something is under way.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -34,10 +34,12 @@ pub struct Plan {
     pub publishers: usize,
     /// Who receives. Where publishers receive, they are among these.
     pub subscribers: usize,
-    /// Bytes of a payload.
-    pub size: usize,
+    /// What is published.
+    pub payloads: Payloads,
     /// How it is paced.
     pub pace: Pace,
+    /// How long to stay idle when all are connected, before it is looked at what that takes.
+    pub settle: Duration,
     /// How long not to measure, at first.
     pub warm_up: Duration,
     /// How long to measure.
@@ -75,6 +77,10 @@ pub struct Outcome {
     pub last: Histogram<u64>,
     /// Connections, and how long it took to open them all and log in.
     pub connections: (usize, Duration),
+    /// What the servers used for that.
+    pub connecting_cpu: Duration,
+    /// How much more the kernel holds since, for both ends of all connections.
+    pub kernel: i64,
     /// What the servers used while it was measured.
     pub cpu: Duration,
     /// What the load itself used.
@@ -88,11 +94,14 @@ pub struct Outcome {
 /// # Errors
 /// A sentence; also where not everything was received once and in order.
 pub fn run<P: Protocol>(mut protocol: P, plan: &Plan) -> Result<Outcome, String> {
-    let before = Usage::of(&plan.pids)?;
+    let (before, kernel) = (Usage::of(&plan.pids)?, kernel_bytes());
     let started = Instant::now();
     let mut load = Load::open(&mut protocol, plan)?;
     let opened = started.elapsed();
+    let connecting_cpu = Usage::of(&plan.pids)?.cpu.saturating_sub(before.cpu);
+    std::thread::sleep(plan.settle);
     let connected = Usage::of(&plan.pids)?;
+    let kernel = kernel_bytes() as i64 - kernel as i64;
     let now = Instant::now();
     load.next_due = now;
     load.go_on(&protocol, now + plan.warm_up)?;
@@ -113,6 +122,8 @@ pub fn run<P: Protocol>(mut protocol: P, plan: &Plan) -> Result<Outcome, String>
         latency: load.latency,
         last: load.last,
         connections: (load.links.len(), opened),
+        connecting_cpu,
+        kernel,
         cpu: cpu_after.cpu.saturating_sub(cpu.cpu),
         own_cpu: own_after.cpu.saturating_sub(own_cpu.cpu),
         resident: [before.resident, connected.resident, cpu_after.resident],
@@ -194,7 +205,7 @@ impl Load {
             first_publisher,
             publishers: plan.publishers,
             pace: plan.pace,
-            payload: Payload::new(plan.size),
+            payload: Payload::new(&plan.payloads),
             ledger: Ledger::new(plan.publishers, receivers, window),
             latency: histogram(),
             last: histogram(),

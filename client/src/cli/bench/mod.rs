@@ -12,11 +12,13 @@ mod process;
 mod protocol;
 mod report;
 
+use std::time::Duration;
+
 use crate::args::{Bench, Connection};
 
 pub use freshet::{As, Freshet};
 pub use load::{Outcome, Pace, Plan, run};
-pub use payload::{LEAST_BYTES, PUBLISHERS};
+pub use payload::{LEAST_BYTES, PUBLISHERS, Payloads};
 pub use process::Usage;
 pub use protocol::{Frame, Protocol};
 use report::Report;
@@ -31,7 +33,7 @@ pub(super) fn bench(connection: &Connection, command: &Bench) -> Result<(), Stri
     };
     let identity = As { username: connection.username.clone(), secret, classic: command.classic };
     let freshet = match &command.worker {
-        Some(worker) => Freshet::at(worker, identity)?,
+        Some(worker) => Freshet::at(std::slice::from_ref(worker), identity, None)?,
         None => Freshet::through(&connection.coordinators, identity, plan.subscribers)?,
     };
     let report = Report::new(&plan, &run(freshet, &plan)?);
@@ -53,8 +55,9 @@ fn plan(command: &Bench) -> Result<Plan, String> {
     Ok(Plan {
         publishers,
         subscribers,
-        size: command.size as usize,
+        payloads: Payloads::OfSize(command.size as usize),
         pace,
+        settle: Duration::ZERO,
         warm_up: command.warm_up,
         duration: command.duration,
         pids: command.pids.clone(),

@@ -1,4 +1,6 @@
-//! What is published: a JSON object of a given size whose last bytes say which one it is, so that who receives it need not parse the rest.
+//! What is published: JSON objects whose last bytes say which one it is, so that who receives them need not parse the rest.
+
+use std::sync::Arc;
 
 /// What stands before the number.
 const KEY: &[u8] = b"\"n\":\"";
@@ -13,40 +15,79 @@ pub const LEAST_BYTES: usize = 1 + TAIL;
 /// Publishers that can be told apart.
 pub const PUBLISHERS: usize = 9_999;
 
-/// Makes payloads of one size.
+/// What is to be published.
 #[derive(Clone, Debug)]
-pub(super) struct Payload(Vec<u8>);
+pub enum Payloads {
+    /// Objects of so many bytes, or of [`LEAST_BYTES`] where that is more.
+    OfSize(usize),
+    /// These JSON objects in turn, each with its number as a last key, `n`.
+    Objects(Arc<[Vec<u8>]>),
+}
+
+impl Payloads {
+    /// How many bytes one has, on average.
+    pub fn bytes(&self) -> usize {
+        let payload = Payload::new(self);
+        payload.0.iter().map(Vec::len).sum::<usize>() / payload.0.len()
+    }
+}
+
+/// Makes payloads.
+#[derive(Clone, Debug)]
+pub(super) struct Payload(Vec<Vec<u8>>);
 
 impl Payload {
-    /// Payloads of `size` bytes, or of [`LEAST_BYTES`] where that is more.
-    pub(super) fn new(size: usize) -> Self {
-        let filling = size.saturating_sub(LEAST_BYTES);
-        let mut bytes = b"{".to_vec();
-        // `"x":"…",` takes 7 bytes; white space fills what is shorter.
-        match filling.checked_sub(7) {
-            Some(letters) => {
-                bytes.extend_from_slice(b"\"x\":\"");
-                bytes.extend((0..letters).map(|index| b'a' + (index % 26) as u8));
-                bytes.extend_from_slice(b"\",");
-            }
-            None => bytes.resize(1 + filling, b' '),
-        }
-        bytes.extend_from_slice(KEY);
-        bytes.resize(bytes.len() + PUBLISHER_DIGITS + NUMBER_DIGITS, b'0');
-        bytes.extend_from_slice(b"\"}");
-        Payload(bytes)
+    /// Makes `payloads`.
+    pub(super) fn new(payloads: &Payloads) -> Self {
+        Payload(match payloads {
+            Payloads::OfSize(size) => vec![numbered(filled(*size))],
+            Payloads::Objects(objects) => objects.iter().cloned().map(numbered).collect(),
+        })
     }
 
     /// The `number`th of `publisher`.
     pub(super) fn of(&mut self, publisher: usize, number: u64) -> &[u8] {
-        let end = self.0.len() - 2;
-        write_digits(&mut self.0[end - NUMBER_DIGITS..end], number);
+        let templates = self.0.len() as u64;
+        let payload = &mut self.0[(number % templates) as usize];
+        let end = payload.len() - 2;
+        write_digits(&mut payload[end - NUMBER_DIGITS..end], number);
         write_digits(
-            &mut self.0[end - NUMBER_DIGITS - PUBLISHER_DIGITS..end - NUMBER_DIGITS],
+            &mut payload[end - NUMBER_DIGITS - PUBLISHER_DIGITS..end - NUMBER_DIGITS],
             publisher as u64,
         );
-        &self.0
+        payload
     }
+}
+
+/// An object that has `size` bytes when it is numbered.
+fn filled(size: usize) -> Vec<u8> {
+    let filling = size.saturating_sub(LEAST_BYTES);
+    let mut bytes = b"{".to_vec();
+    // `"x":"…",` takes 7 bytes; white space fills what is shorter.
+    match filling.checked_sub(7) {
+        Some(letters) => {
+            bytes.extend_from_slice(b"\"x\":\"");
+            bytes.extend((0..letters).map(|index| b'a' + (index % 26) as u8));
+            bytes.extend_from_slice(b"\"}");
+        }
+        None => {
+            bytes.resize(1 + filling, b' ');
+            bytes.push(b'}');
+        }
+    }
+    bytes
+}
+
+/// The object with a number to be filled in as its last key.
+fn numbered(mut object: Vec<u8>) -> Vec<u8> {
+    assert_eq!(object.pop(), Some(b'}'), "a payload is an object");
+    if object.trim_ascii_end() != b"{" {
+        object.push(b',');
+    }
+    object.extend_from_slice(KEY);
+    object.resize(object.len() + PUBLISHER_DIGITS + NUMBER_DIGITS, b'0');
+    object.extend_from_slice(b"\"}");
+    object
 }
 
 /// Whose payload ends here, and its number; `None` where it is nobody's.
@@ -78,12 +119,16 @@ mod tests {
     #[test]
     fn a_payload_has_its_size_is_an_object_and_says_which_it_is() {
         for size in [LEAST_BYTES, LEAST_BYTES + 1, LEAST_BYTES + 6, LEAST_BYTES + 7, 128, 1_024] {
-            let mut payload = Payload::new(size);
+            let mut payload = Payload::new(&Payloads::OfSize(size));
             let bytes = payload.of(17, 1_234_567_890);
             assert_eq!(bytes.len(), size);
             assert!(serde_json::from_slice::<serde_json::Map<_, _>>(bytes).is_ok());
             assert_eq!(identify(bytes), Some((17, 1_234_567_890)));
         }
+        let objects = [&br#"{"a":{}}"#[..], b"{}"].map(<[u8]>::to_vec);
+        let mut payload = Payload::new(&Payloads::Objects(Arc::new(objects)));
+        assert_eq!(payload.of(3, 4), br#"{"a":{},"n":"00030000000004"}"#);
+        assert_eq!(payload.of(3, 5), br#"{"n":"00030000000005"}"#);
         assert_eq!(identify(br#"{"type":"Note","content":"somebody else's, and long enough"}"#), None);
     }
 }

@@ -35,6 +35,17 @@ impl Usage {
     }
 }
 
+/// What the kernel holds for itself, for all sockets of the machine, and for what is in them, in bytes.
+pub(super) fn kernel_bytes() -> u64 {
+    let file = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let memory = file("/proc/meminfo");
+    let slab = memory.lines().find_map(|line| line.strip_prefix("Slab:")).map_or(0, first_number);
+    let sockets = file("/proc/net/sockstat");
+    let pages =
+        sockets.lines().find(|line| line.starts_with("TCP:")).and_then(|line| line.split(" mem ").nth(1));
+    slab * 1_024 + pages.map_or(0, first_number) * 4_096
+}
+
 fn first_number(text: &str) -> u64 {
     text.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }

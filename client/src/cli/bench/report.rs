@@ -63,7 +63,7 @@ impl Report {
         Report {
             publishers: plan.publishers,
             subscribers: plan.subscribers,
-            size: plan.size,
+            size: plan.payloads.bytes(),
             rate,
             window,
             seconds,
