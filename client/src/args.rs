@@ -361,6 +361,10 @@ pub struct Bench {
     #[arg(long, value_name = "HOST:PORT")]
     pub worker: Option<Address>,
 
+    /// Let sessions whose connection ends go on at other workers, as the library's do, instead of giving up
+    #[arg(long, conflicts_with_all = ["classic", "worker"])]
+    pub reconnect: bool,
+
     /// Be clients of the classic protocol, which acknowledge nothing
     #[arg(long)]
     pub classic: bool,

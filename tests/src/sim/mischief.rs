@@ -9,7 +9,7 @@ use common::id::LinkId;
 use common::machine::{self, DialId, Event, Machine};
 use common::time::{Now, Time};
 use common::user::Username;
-use common::wire::{Address, Message, Redirect};
+use common::wire::{Address, LoginFailed, Message, Redirect};
 use serde_json::json;
 
 pub use kind::{KINDS, Kind};
@@ -190,6 +190,14 @@ impl Mischief {
                 self.answers += 1;
                 self.waiting.extend(self.piece());
                 actions.push(Action::Flush(link));
+            }
+            // There was no time for its secret.
+            Message::LoginFailed(LoginFailed { retry_after: Some(_), .. })
+                if self.config.kind.has_a_session() && self.state == State::LoggingIn(link) =>
+            {
+                actions.push(Action::Close { link, farewell: Vec::new() });
+                self.waiting.clear();
+                self.dial(self.config.target.clone(), actions);
             }
             // A backup sends everybody to the main coordinator.
             Message::Redirect(Redirect { address, token: None }) if self.state == State::LoggingIn(link) => {

@@ -7,6 +7,7 @@ use common::user::{Secret, Username};
 use common::wire::{ActivityAck, Address, Login, Message};
 
 use super::connect::{self, Opening};
+use super::lasting::Session;
 use super::protocol::{Frame, Protocol};
 
 const DELIVERY: &[u8] = br#"{"command":"ACTIVITY_BROADCAST""#;
@@ -28,16 +29,26 @@ pub struct Freshet {
     identity: As,
     /// A worker for each connection, and what to log in with there.
     places: Vec<(SocketAddr, Option<String>)>,
+    /// Where sessions outlive their connections: each one's.
+    sessions: Option<Vec<Session>>,
 }
 
 impl Freshet {
+    /// The same clients, whose sessions go on at other workers when a connection ends. The places of all of them are tried in turn.
+    #[must_use]
+    pub fn lasting(mut self) -> Self {
+        self.sessions = Some(Vec::new());
+        self
+    }
+
     /// Clients that log in by themselves, each at the next of `workers` and after the last again at the first; by `token`, where there is one.
     ///
     /// # Errors
     /// A sentence.
     pub fn at(workers: &[Address], identity: As, token: Option<&str>) -> Result<Self, String> {
         let place = |worker| Ok((resolve(worker)?, token.map(str::to_owned)));
-        Ok(Freshet { identity, places: workers.iter().map(place).collect::<Result<_, String>>()? })
+        let places = workers.iter().map(place).collect::<Result<_, String>>()?;
+        Ok(Freshet { identity, places, sessions: None })
     }
 
     /// What a coordinator gives a client to log in with at a worker.
@@ -58,7 +69,7 @@ impl Freshet {
         let mut trouble = String::from("no coordinator is named");
         for coordinator in coordinators {
             match distribute(coordinator, &identity, connections) {
-                Ok(places) => return Ok(Freshet { identity, places }),
+                Ok(places) => return Ok(Freshet { identity, places, sessions: None }),
                 Err(error) => trouble = format!("{coordinator}: {error}"),
             }
         }
@@ -74,10 +85,42 @@ impl Protocol for Freshet {
         let session = common::boot::random_seed();
         let mut login = log_in(&self.identity, token);
         if !self.identity.classic {
-            login.capabilities = vec!["backup_list".to_owned(), "session".to_owned()];
-            login.session = Some(SessionKey::new(u128::from(session) << 64 | connection as u128));
+            let key = SessionKey::new(u128::from(session) << 64 | connection as u128);
+            login.capabilities = capabilities();
+            login.session = Some(key.clone());
+            if let Some(sessions) = &mut self.sessions {
+                sessions.push(Session::new(key));
+            }
         }
         Ok((worker, Message::from(login).encode()))
+    }
+
+    fn is_lasting(&self) -> bool {
+        self.sessions.is_some()
+    }
+
+    fn note(&mut self, connection: usize, frame: &[u8]) -> Result<bool, String> {
+        let Some(session) = self.sessions.as_mut().and_then(|sessions| sessions.get_mut(connection)) else {
+            return Ok(true);
+        };
+        if frame.starts_with(DELIVERY) {
+            session.delivered(frame);
+            return Ok(true);
+        }
+        session.told(decode(frame.trim_ascii_end())?, resolve)
+    }
+
+    fn again(&mut self, connection: usize) -> Option<(SocketAddr, Vec<u8>, u64)> {
+        let session = self.sessions.as_mut()?.get_mut(connection)?;
+        let (worker, token) = session.to.take().unwrap_or_else(|| {
+            session.tried += 1;
+            let (worker, _) = &self.places[(connection + session.tried) % self.places.len()];
+            (*worker, None)
+        });
+        let mut login = log_in(&self.identity, token);
+        login.capabilities = capabilities();
+        session.resume(&mut login);
+        Some((worker, Message::from(login).encode(), session.reported))
     }
 
     fn welcome(&self, bytes: &[u8], _receives: bool) -> Result<Option<usize>, String> {
@@ -107,6 +150,9 @@ impl Protocol for Freshet {
             Message::BackupList(_) | Message::ActivitySendingReport(_) => {
                 Ok(Some(Frame { len: end + 1, payload_end: None }))
             }
+            Message::Resumed(_) | Message::Quit(_) | Message::Redirect(_) if self.is_lasting() => {
+                Ok(Some(Frame { len: end + 1, payload_end: None }))
+            }
             other => Err(refusal(other)),
         }
     }
@@ -117,6 +163,10 @@ impl Protocol for Freshet {
         }
         !self.identity.classic
     }
+}
+
+fn capabilities() -> Vec<String> {
+    vec!["backup_list".to_owned(), "session".to_owned()]
 }
 
 /// Asks a coordinator for a worker, once for each connection.

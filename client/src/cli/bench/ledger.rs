@@ -103,6 +103,17 @@ impl Ledger {
         Ok(Delivered { after: now.saturating_duration_since(*sent), everywhere })
     }
 
+    /// Whether a receiver has got this one.
+    pub(super) fn has(&self, receiver: usize, publisher: usize, number: u64) -> bool {
+        let publishers = self.publishers.len();
+        publisher < publishers && number <= self.last[receiver * publishers + publisher]
+    }
+
+    /// What this publisher has published.
+    pub(super) fn count(&self, publisher: usize) -> u64 {
+        self.publishers[publisher].count
+    }
+
     /// Deliveries so far.
     pub(super) fn deliveries(&self) -> u64 {
         self.deliveries

@@ -11,7 +11,7 @@ use hdrhistogram::Histogram;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use super::connect::{self, Opening};
+use super::connect::{self, Opened, Opening};
 use super::ledger::Ledger;
 use super::payload::{self, Payload, Payloads};
 use super::process::{Usage, kernel_bytes};
@@ -24,6 +24,11 @@ const SAMPLE: u64 = 16;
 /// A capable client acknowledges after so many, or after so long.
 const ACK_EVERY: u64 = 512;
 const ACK_AFTER: Duration = Duration::from_millis(50);
+/// How long to wait before a session that found no worker tries again.
+const PAUSE: Duration = Duration::from_millis(50);
+/// How many sessions go on elsewhere before others are served, and how long a worker may take to let one in.
+const RETURN_AT_ONCE: usize = 64;
+const RETURN_PATIENCE: Duration = Duration::from_secs(2);
 /// How long nothing may come although something is under way.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -85,6 +90,8 @@ pub struct Outcome {
     pub cpu: Duration,
     /// What the load itself used.
     pub own_cpu: Duration,
+    /// How long sessions were away whose connection had ended, in microseconds.
+    pub absences: Histogram<u64>,
     /// What the servers held before the first connection, after the last, and at the end.
     pub resident: [u64; 3],
 }
@@ -104,23 +111,24 @@ pub fn run<P: Protocol>(mut protocol: P, plan: &Plan) -> Result<Outcome, String>
     let kernel = kernel_bytes() as i64 - kernel as i64;
     let now = Instant::now();
     load.next_due = now;
-    load.go_on(&protocol, now + plan.warm_up)?;
+    load.go_on(&mut protocol, now + plan.warm_up)?;
 
     load.latency.reset();
     load.last.reset();
     let (deliveries, began) = (load.ledger.deliveries(), Instant::now());
     let (cpu, own_cpu) = (Usage::of(&plan.pids)?, Usage::of(&[std::process::id()])?);
-    load.go_on(&protocol, began + plan.duration)?;
+    load.go_on(&mut protocol, began + plan.duration)?;
     let (cpu_after, own_after) = (Usage::of(&plan.pids)?, Usage::of(&[std::process::id()])?);
     let took = began.elapsed();
     let deliveries = load.ledger.deliveries() - deliveries;
-    load.finish(&protocol)?;
+    load.finish(&mut protocol)?;
     Ok(Outcome {
         took,
         deliveries,
         published: load.ledger.published(),
         latency: load.latency,
         last: load.last,
+        absences: load.absences,
         connections: (load.links.len(), opened),
         connecting_cpu,
         kernel,
@@ -146,6 +154,11 @@ struct Load {
     acks: VecDeque<(Instant, usize)>,
     next_due: Instant,
     next_publisher: usize,
+    /// Whether sessions outlive their connections; the links of those whose connection has ended; when to look for another one.
+    lasting: bool,
+    ended: Vec<usize>,
+    return_at: Instant,
+    absences: Histogram<u64>,
 }
 
 struct Link {
@@ -156,6 +169,8 @@ struct Link {
     received: u64,
     acknowledged: u64,
     ack_waits: bool,
+    /// Since when it has no connection.
+    away: Option<Instant>,
 }
 
 impl Load {
@@ -172,7 +187,11 @@ impl Load {
             .map(|hello| hello.map(|(address, hello)| Opening { address, hello }))
             .collect::<Result<_, _>>()?;
         let mut links = Vec::with_capacity(count);
-        let judge = |index, bytes: &[u8]| protocol.welcome(bytes, index < receivers);
+        let judge = |index, bytes: &[u8]| {
+            let welcome = protocol.welcome(bytes, index < receivers)?;
+            welcome.map_or(Ok(true), |end| protocol.note(index, &bytes[..end]))?;
+            Ok(welcome)
+        };
         connect::open(
             count,
             |index| Ok(hello[index].clone()),
@@ -189,6 +208,7 @@ impl Load {
                     received: 0,
                     acknowledged: 0,
                     ack_waits: false,
+                    away: None,
                 });
                 Ok(())
             },
@@ -213,11 +233,15 @@ impl Load {
             acks: VecDeque::new(),
             next_due: Instant::now(),
             next_publisher: 0,
+            lasting: protocol.is_lasting(),
+            ended: Vec::new(),
+            return_at: Instant::now(),
+            absences: histogram(),
         })
     }
 
     /// Publishes and receives until then.
-    fn go_on<P: Protocol>(&mut self, protocol: &P, until: Instant) -> Result<(), String> {
+    fn go_on<P: Protocol>(&mut self, protocol: &mut P, until: Instant) -> Result<(), String> {
         let mut events = Events::with_capacity(4_096);
         let mut progress = (self.ledger.deliveries(), Instant::now());
         loop {
@@ -227,17 +251,19 @@ impl Load {
             }
             self.publish(protocol, now)?;
             self.turn(protocol, &mut events, until)?;
+            self.go_on_elsewhere(protocol)?;
             self.watch(&mut progress)?;
         }
     }
 
     /// Receives what is under way.
-    fn finish<P: Protocol>(&mut self, protocol: &P) -> Result<(), String> {
+    fn finish<P: Protocol>(&mut self, protocol: &mut P) -> Result<(), String> {
         let mut events = Events::with_capacity(4_096);
         let mut progress = (self.ledger.deliveries(), Instant::now());
         while self.ledger.outstanding() > 0 {
             self.next_due = Instant::now() + PATIENCE;
             self.turn(protocol, &mut events, self.next_due)?;
+            self.go_on_elsewhere(protocol)?;
             self.watch(&mut progress)?;
         }
         Ok(())
@@ -255,7 +281,7 @@ impl Load {
     }
 
     /// Publishes what is to be published by now.
-    fn publish<P: Protocol>(&mut self, protocol: &P, now: Instant) -> Result<(), String> {
+    fn publish<P: Protocol>(&mut self, protocol: &mut P, now: Instant) -> Result<(), String> {
         match self.pace {
             Pace::Window { piece, .. } => {
                 for publisher in 0..self.publishers {
@@ -282,18 +308,28 @@ impl Load {
         Ok(())
     }
 
-    fn publish_one<P: Protocol>(&mut self, protocol: &P, publisher: usize, when: Instant) {
+    fn publish_one<P: Protocol>(&mut self, protocol: &mut P, publisher: usize, when: Instant) {
         let number = self.ledger.publish(publisher, when);
-        let out = &mut self.links[self.first_publisher + publisher].unwritten;
-        protocol.publish(number, self.payload.of(publisher, number), out);
+        let link = &mut self.links[self.first_publisher + publisher];
+        // What cannot leave now is published when the session goes on.
+        if link.away.is_none() {
+            protocol.publish(number, self.payload.of(publisher, number), &mut link.unwritten);
+        }
     }
 
     /// Waits until something comes or is due, and takes it.
-    fn turn<P: Protocol>(&mut self, protocol: &P, events: &mut Events, until: Instant) -> Result<(), String> {
+    fn turn<P: Protocol>(
+        &mut self,
+        protocol: &mut P,
+        events: &mut Events,
+        until: Instant,
+    ) -> Result<(), String> {
         let now = Instant::now();
         let due = matches!(self.pace, Pace::Rate(_)).then_some(self.next_due);
         let ack = self.acks.front().map(|(at, _)| *at);
-        let wait = [due, ack].into_iter().flatten().fold(until, Instant::min).saturating_duration_since(now);
+        let back = (!self.ended.is_empty()).then_some(self.return_at);
+        let wait =
+            [due, ack, back].into_iter().flatten().fold(until, Instant::min).saturating_duration_since(now);
         // The system counts in milliseconds: what is due sooner is awaited awake.
         let wait = Duration::from_millis(wait.as_millis().try_into().unwrap_or(u64::MAX));
         match self.poll.poll(events, Some(wait)) {
@@ -320,16 +356,16 @@ impl Load {
         Ok(())
     }
 
-    fn read<P: Protocol>(&mut self, protocol: &P, index: usize) -> Result<(), String> {
-        loop {
+    fn read<P: Protocol>(&mut self, protocol: &mut P, index: usize) -> Result<(), String> {
+        while self.links[index].away.is_none() {
             let link = &mut self.links[index];
             let begun = link.begun.len();
             self.buffer[..begun].copy_from_slice(&link.begun);
             let read = match link.stream.read(&mut self.buffer[begun..]) {
-                Ok(0) => return Err(format!("the server closed connection {index}")),
+                Ok(0) => return self.end(index, "the server closed it"),
                 Ok(read) => read,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(format!("connection {index} broke: {error}")),
+                Err(error) => return self.end(index, &error.to_string()),
             };
             self.take(protocol, index, begun + read)?;
             // Less than there was room for: nothing more is there.
@@ -337,15 +373,26 @@ impl Load {
                 return Ok(());
             }
         }
+        Ok(())
     }
 
     /// Takes the first `len` bytes of the buffer, which came over link `index`.
-    fn take<P: Protocol>(&mut self, protocol: &P, index: usize, len: usize) -> Result<(), String> {
+    fn take<P: Protocol>(&mut self, protocol: &mut P, index: usize, len: usize) -> Result<(), String> {
         let now = Instant::now();
         let bytes = &self.buffer[..len];
         let mut at = 0;
+        let mut stays = true;
         while let Some(frame) = protocol.frame(&bytes[at..])? {
+            if self.lasting {
+                stays &= protocol.note(index, &bytes[at..at + frame.len])?;
+            }
             match frame.payload_end.map(|end| payload::identify(&bytes[at..at + end])) {
+                // A session that went on elsewhere gets some of what it has again, under other ids.
+                Some(Some((publisher, number)))
+                    if self.lasting && self.ledger.has(index, publisher, number) =>
+                {
+                    self.links[index].received += 1;
+                }
                 Some(Some((publisher, number))) => {
                     let delivered = self.ledger.deliver(index, publisher, number, now)?;
                     let all = matches!(self.pace, Pace::Rate(_));
@@ -373,6 +420,9 @@ impl Load {
         if link.begun.len() > READ_BYTES / 2 {
             return Err("a frame is longer than this benchmark reads".to_owned());
         }
+        if !stays {
+            return self.end(index, "the worker sent it away");
+        }
         if link.received - link.acknowledged >= ACK_EVERY {
             self.acknowledge(protocol, index)?;
         } else if link.received > link.acknowledged && !link.ack_waits {
@@ -385,9 +435,9 @@ impl Load {
         Ok(())
     }
 
-    fn acknowledge<P: Protocol>(&mut self, protocol: &P, index: usize) -> Result<(), String> {
+    fn acknowledge<P: Protocol>(&mut self, protocol: &mut P, index: usize) -> Result<(), String> {
         let link = &mut self.links[index];
-        if link.received > link.acknowledged {
+        if link.received > link.acknowledged && link.away.is_none() {
             link.acknowledged = link.received;
             if protocol.acknowledge(link.received, &mut link.unwritten) {
                 return self.write(index);
@@ -397,14 +447,96 @@ impl Load {
     }
 
     fn write(&mut self, index: usize) -> Result<(), String> {
-        let Link { stream, unwritten, .. } = &mut self.links[index];
-        while !unwritten.is_empty() {
+        let Link { stream, unwritten, away, .. } = &mut self.links[index];
+        while !unwritten.is_empty() && away.is_none() {
             match stream.write(unwritten) {
                 Ok(written) => drop(unwritten.drain(..written)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(format!("connection {index} broke: {error}")),
+                Err(error) => return self.end(index, &error.to_string()),
             }
         }
         Ok(())
+    }
+
+    /// A connection is over: the load with it, unless its session outlives it.
+    fn end(&mut self, index: usize, why: &str) -> Result<(), String> {
+        if !self.lasting {
+            return Err(format!("connection {index} broke: {why}"));
+        }
+        let link = &mut self.links[index];
+        if link.away.is_none() {
+            link.away = Some(Instant::now());
+            let closed = self.poll.registry().deregister(&mut link.stream);
+            closed.map_err(|error| format!("cannot leave a connection: {error}"))?;
+            let _ = link.stream.shutdown(std::net::Shutdown::Both);
+            link.begun.clear();
+            link.unwritten.clear();
+            (link.received, link.acknowledged) = (0, 0);
+            self.ended.push(index);
+        }
+        Ok(())
+    }
+
+    /// Sessions whose connection has ended go on elsewhere, where they find a worker; the others try again in a moment.
+    fn go_on_elsewhere<P: Protocol>(&mut self, protocol: &mut P) -> Result<(), String> {
+        if self.ended.is_empty() || Instant::now() < self.return_at {
+            return Ok(());
+        }
+        let (mut ended, mut openings, mut known) = (std::mem::take(&mut self.ended), Vec::new(), Vec::new());
+        self.ended = ended.split_off(ended.len().min(RETURN_AT_ONCE));
+        for index in &ended {
+            let Some((address, hello, published)) = protocol.again(*index) else {
+                return Err(format!("the session of connection {index} cannot go on"));
+            };
+            openings.push(Opening { address, hello });
+            known.push(published);
+        }
+        let judge = |_: usize, bytes: &[u8]| protocol.welcome(bytes, true);
+        let results = connect::open_all(&openings, RETURN_PATIENCE, judge);
+        for ((index, published), result) in ended.into_iter().zip(known).zip(results) {
+            match result {
+                Ok(opened) => self.is_back(protocol, index, opened, published)?,
+                // Who does not answer or is full is left; there are others, and other moments.
+                Err(_) => self.ended.push(index),
+            }
+        }
+        let tried_all = self.ended.len() < RETURN_AT_ONCE;
+        self.return_at = Instant::now() + if tried_all { PAUSE } else { Duration::ZERO };
+        Ok(())
+    }
+
+    /// The session has a connection again. Up to number `published` nothing of it need be published again.
+    fn is_back<P: Protocol>(
+        &mut self,
+        protocol: &mut P,
+        index: usize,
+        opened: Opened,
+        published: u64,
+    ) -> Result<(), String> {
+        let Opened { stream, heard, welcome } = opened;
+        let io = |error: std::io::Error| format!("cannot watch connections: {error}");
+        stream.set_nonblocking(true).map_err(io)?;
+        let link = &mut self.links[index];
+        link.stream = TcpStream::from_std(stream);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut link.stream, Token(index), interest).map_err(io)?;
+        if let Some(since) = link.away.take() {
+            self.absences.saturating_record(since.elapsed().as_micros() as u64);
+        }
+        protocol.note(index, &heard[..welcome])?;
+        if index >= self.first_publisher && index - self.first_publisher < self.publishers {
+            self.publish_again(protocol, index - self.first_publisher, published);
+        }
+        self.buffer[..heard.len() - welcome].copy_from_slice(&heard[welcome..]);
+        self.take(protocol, index, heard.len() - welcome)?;
+        self.write(index)
+    }
+
+    /// Publishes again what was published after that number, and not reported on.
+    fn publish_again<P: Protocol>(&mut self, protocol: &mut P, publisher: usize, after: u64) {
+        let out = &mut self.links[self.first_publisher + publisher].unwritten;
+        for number in after + 1..=self.ledger.count(publisher) {
+            protocol.publish(number, self.payload.of(publisher, number), out);
+        }
     }
 }

@@ -5,6 +5,7 @@
 
 mod connect;
 mod freshet;
+mod lasting;
 mod ledger;
 mod load;
 mod payload;
@@ -36,6 +37,7 @@ pub(super) fn bench(connection: &Connection, command: &Bench) -> Result<(), Stri
         Some(worker) => Freshet::at(std::slice::from_ref(worker), identity, None)?,
         None => Freshet::through(&connection.coordinators, identity, plan.subscribers)?,
     };
+    let freshet = if command.reconnect { freshet.lasting() } else { freshet };
     let report = Report::new(&plan, &run(freshet, &plan)?);
     super::output::print(&format!("{}\n", if command.json { report.json() } else { report.text() }))
 }

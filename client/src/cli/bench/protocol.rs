@@ -33,6 +33,26 @@ pub trait Protocol {
         false
     }
 
+    /// Whether sessions outlive their connections. Then everything that comes is [noted](Self::note), and a connection that ends is opened
+    /// [again](Self::again).
+    fn is_lasting(&self) -> bool {
+        false
+    }
+
+    /// A frame has come over a connection, its welcome first. Says whether the connection is to be kept.
+    ///
+    /// # Errors
+    /// A sentence, where something is lost.
+    fn note(&mut self, _connection: usize, _frame: &[u8]) -> Result<bool, String> {
+        Ok(true)
+    }
+
+    /// Where the session of a connection that has ended goes on, what is said first there, and up to which number its payloads need not be
+    /// published again.
+    fn again(&mut self, _connection: usize) -> Option<(SocketAddr, Vec<u8>, u64)> {
+        None
+    }
+
     /// What a frame that is no delivery asks for, if anything.
     fn answer(&self, _frame: &[u8]) -> &'static [u8] {
         b""

@@ -22,6 +22,9 @@ pub(super) struct Report {
     connects_per_second: f64,
     latency_us: Percentiles,
     last_receiver_us: Percentiles,
+    /// How often sessions were away because their connection had ended, and how long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    absences: Option<Absences>,
     /// Of this benchmark itself.
     load_cpu_us_per_delivery: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -34,6 +37,12 @@ struct Percentiles {
     p99: u64,
     p99_9: u64,
     max: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Absences {
+    count: u64,
+    away_us: Percentiles,
 }
 
 #[derive(Debug, Serialize)]
@@ -73,6 +82,10 @@ impl Report {
             connects_per_second: connections as f64 / opening.as_secs_f64(),
             latency_us: Percentiles::of(&outcome.latency),
             last_receiver_us: Percentiles::of(&outcome.last),
+            absences: (!outcome.absences.is_empty()).then(|| Absences {
+                count: outcome.absences.len(),
+                away_us: Percentiles::of(&outcome.absences),
+            }),
             load_cpu_us_per_delivery: each(outcome.own_cpu),
             servers,
         }
@@ -107,6 +120,9 @@ impl Report {
             self.connects_per_second,
             self.load_cpu_us_per_delivery,
         );
+        if let Some(Absences { count, away_us }) = &self.absences {
+            text.push_str(&format!("\naway            {count} times, {}", away_us.text()));
+        }
         if let Some(servers) = &self.servers {
             text.push_str(&format!(
                 "\nservers         {:.2} µs of CPU for a delivery, {:.0} % of one CPU, {:.1} MB, {} bytes for a connection",

@@ -1,0 +1,134 @@
+//! Sessions that outlive their connections: what a load must remember of each so that it goes on at another worker, as the library's
+//! clients do, for a fraction of their cost. Of a delivery only the id is looked at.
+
+use std::net::SocketAddr;
+
+use common::id::ActivityId;
+use common::position::{Position, Ranges, StreamId};
+use common::session::SessionKey;
+use common::wire::{Login, Message};
+
+/// What stands in a delivery before its id.
+const BEFORE_ID: &[u8] = br#"{"command":"ACTIVITY_BROADCAST","id":""#;
+
+/// A session.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) key: SessionKey,
+    /// The network that `position` is of.
+    network: Option<String>,
+    /// What it had when it began, or was told that it has.
+    position: Position,
+    /// What it has received since: for each beginning of an id, which numbers follow that.
+    received: Vec<(Box<[u8]>, Ranges)>,
+    /// Up to here its own activities were reported on.
+    pub(super) reported: u64,
+    /// Where it was told to go, and with what to log in there.
+    pub(super) to: Option<(SocketAddr, Option<String>)>,
+    /// Workers that were tried.
+    pub(super) tried: usize,
+}
+
+impl Session {
+    pub(super) fn new(key: SessionKey) -> Self {
+        Session {
+            key,
+            network: None,
+            position: Position::default(),
+            received: Vec::new(),
+            reported: 0,
+            to: None,
+            tried: 0,
+        }
+    }
+
+    /// A delivery came. One without an id is none that can be missed.
+    pub(super) fn delivered(&mut self, frame: &[u8]) {
+        let Some((beginning, number)) = split_id(frame) else { return };
+        match self.received.iter_mut().find(|(known, _)| **known == *beginning) {
+            Some((_, numbers)) => drop(numbers.insert(number)),
+            None => self.received.push((beginning.into(), Ranges::of(number, number))),
+        }
+    }
+
+    /// The worker said something else. Says whether the session is to stay there.
+    ///
+    /// # Errors
+    /// A sentence, where something is lost.
+    pub(super) fn told(
+        &mut self,
+        message: Message,
+        resolve: impl Fn(&common::wire::Address) -> Result<SocketAddr, String>,
+    ) -> Result<bool, String> {
+        match message {
+            Message::LoginSuccess(success) => {
+                self.network = success.network.or(self.network.take());
+                self.position.extend(&success.position.unwrap_or_default());
+            }
+            Message::Resumed(resumed) if !resumed.recovered => {
+                return Err(format!("a session was told that it missed {}", resumed.gaps));
+            }
+            Message::Resumed(resumed) => self.position.extend(&resumed.position),
+            Message::ActivitySendingReport(report) => {
+                self.reported = self.reported.max(report.activity_seq.0)
+            }
+            Message::Quit(quit) => {
+                let to = quit.address().map(|address| resolve(&address)).transpose()?;
+                self.to = to.map(|address| (address, quit.token));
+                return Ok(false);
+            }
+            Message::Redirect(redirect) => {
+                self.to = Some((resolve(&redirect.address)?, redirect.token));
+                return Ok(false);
+            }
+            _ => {}
+        }
+        Ok(true)
+    }
+
+    /// Makes a LOGIN the one of this session, from where it is.
+    pub(super) fn resume(&self, login: &mut Login) {
+        login.session = Some(self.key.clone());
+        let mut position = self.position.clone();
+        for (beginning, numbers) in &self.received {
+            let id = format!("{}0", String::from_utf8_lossy(beginning)).parse::<ActivityId>();
+            let stream = StreamId::from(&id.expect("a server's ids are ids"));
+            numbers.iter().for_each(|(first, last)| position.add(&stream, first, last));
+        }
+        login.network = self.network.clone();
+        login.resume = self.network.is_some().then_some(position);
+    }
+}
+
+/// The id in a delivery: all up to its number, and that.
+fn split_id(frame: &[u8]) -> Option<(&[u8], u64)> {
+    let id = frame.strip_prefix(BEFORE_ID)?;
+    let id = &id[..memchr::memchr(b'"', id)?];
+    let (beginning, number) = id.split_at(memchr::memrchr(b'/', id)? + 1);
+    let digit = |number: u64, digit: &u8| number * 10 + u64::from(digit.wrapping_sub(b'0'));
+    Some((beginning, number.iter().fold(0, digit)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_goes_on_after_what_it_received() {
+        let mut session = Session::new(SessionKey::new(1));
+        let welcome = r#"{"command":"LOGIN_SUCCESS","network":"n","position":"a/00000000000000ff/0-6"}"#;
+        let told = session.told(Message::decode(welcome.as_bytes()).unwrap(), |_| Err("nowhere".to_owned()));
+        assert_eq!(told, Ok(true));
+        for id in ["a/00000000000000ff/7", "b/00000000000000aa/3", "a/00000000000000ff/9"] {
+            let frame = format!(r#"{{"command":"ACTIVITY_BROADCAST","id":"{id}","activity":{{}}}}"#);
+            session.delivered(frame.as_bytes());
+        }
+        let mut login = Login::default();
+        session.resume(&mut login);
+        assert_eq!(
+            login.resume.unwrap().to_string(),
+            "a/00000000000000ff/0-7+9-9,b/00000000000000aa/3-3".replace("9-9", "9").replace("3-3", "3")
+        );
+        assert_eq!(login.network.as_deref(), Some("n"));
+    }
+}
