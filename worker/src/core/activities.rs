@@ -16,6 +16,10 @@ use super::{Actions, Worker};
 /// What stands in a frame between what we add to it and what its sender wrote.
 const ACTIVITY: &[u8] = br#","activity":"#;
 
+/// Notes of ours stand before that, in this order.
+const MISSING_FROM: &[u8] = br#","missing_from":"#;
+const LATE: &[u8] = br#","late":true"#;
+
 const TAKES_ALL: &str = "a Vec takes all that is written";
 
 impl Worker {
@@ -103,7 +107,12 @@ impl Worker {
                 self.flood.dropped(id);
             }
             Turn::Now => self.append(now.time, session, seq, id, frame),
-            Turn::Late => self.append(now.time, session, seq, id, &noted(frame, None, true)),
+            Turn::Late => {
+                if let Some(recovery) = &mut self.recovery {
+                    recovery.came_late();
+                }
+                self.append(now.time, session, seq, id, &noted(frame, None, true));
+            }
             Turn::Early => {}
         }
         self.deliver_ready(now.time);
@@ -122,7 +131,8 @@ impl Worker {
     /// Delivers a frame to all clients, each at its own pace.
     fn append(&mut self, now: Time, session: SessionId, seq: Seq, id: &ActivityId, frame: &[u8]) {
         self.log.append(id, frame);
-        self.deliveries.appended(now, session, seq, self.attached, self.log.end());
+        let attached = self.attached - self.ahead.given(id);
+        self.deliveries.appended(now, session, seq, attached, self.log.end());
         self.flush_all = true;
     }
 
@@ -175,17 +185,27 @@ fn encode(id: &ActivityId, session: SessionId, seq: Seq, activity: &[u8], frame:
 }
 
 /// The frame with a note on how it was delivered here.
-fn noted(frame: &[u8], missing_from: Option<Seq>, late: bool) -> Vec<u8> {
+pub(super) fn noted(frame: &[u8], missing_from: Option<Seq>, late: bool) -> Vec<u8> {
     let at = memchr::memmem::find(frame, ACTIVITY).expect("a broadcast has an activity");
     let mut noted = frame[..at].to_vec();
     if let Some(first) = missing_from {
-        noted.extend_from_slice(format!(",\"missing_from\":{first}").as_bytes());
+        noted.extend_from_slice(MISSING_FROM);
+        noted.extend_from_slice(first.to_string().as_bytes());
     }
     if late {
-        noted.extend_from_slice(b",\"late\":true");
+        noted.extend_from_slice(LATE);
     }
     noted.extend_from_slice(&frame[at..]);
     noted
+}
+
+/// The frame without such a note.
+pub(super) fn without_notes(frame: &[u8]) -> Vec<u8> {
+    let (head, activity) =
+        frame.split_at(memchr::memmem::find(frame, ACTIVITY).expect("a broadcast has an activity"));
+    let head = head.strip_suffix(LATE).unwrap_or(head);
+    let head = memchr::memmem::find(head, MISSING_FROM).map_or(head, |at| &head[..at]);
+    [head, activity].concat()
 }
 
 #[cfg(test)]
@@ -232,5 +252,9 @@ mod tests {
         broadcast.missing_from = Some(Seq(5));
         broadcast.late = true;
         assert_eq!(noted(&frame, Some(Seq(5)), true), Message::from(broadcast).encode());
+        for (missing_from, late) in [(None, false), (None, true), (Some(Seq(5)), false), (Some(Seq(5)), true)]
+        {
+            assert_eq!(without_notes(&noted(&frame, missing_from, late)), frame);
+        }
     }
 }
