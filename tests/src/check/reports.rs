@@ -36,8 +36,8 @@ pub(super) struct Reports {
     told: BTreeMap<ConnId, Seq>,
     /// The last number that each session was told of.
     handed: BTreeMap<Life, Seq>,
-    /// What came over each connection of a client of ours.
-    received: BTreeMap<Tag, BTreeSet<ConnId>>,
+    /// To which sessions of clients of ours each activity came.
+    received: BTreeMap<Tag, BTreeSet<Life>>,
     workers: usize,
 }
 
@@ -105,7 +105,7 @@ impl Reports {
         Ok(())
     }
 
-    /// How many clients of ours have received an activity, each connection counted, and how many others may have.
+    /// How many clients of ours have received an activity, and how many others may have.
     fn receivers(&self, scene: &Scene<'_>, ledger: &Ledger, tag: &Tag) -> (u64, u64) {
         let ours = self.received.get(tag).map_or(0, BTreeSet::len);
         let taken = ledger.accepted[tag].at;
@@ -176,11 +176,11 @@ impl Check for Reports {
         coverage: &mut Coverage,
     ) -> Verdict {
         match seen {
-            Seen::Received { at, conn, message: Message::ActivityBroadcast(broadcast), .. }
+            Seen::Received { at, message: Message::ActivityBroadcast(broadcast), .. }
                 if scene.role(*at) == Role::Client =>
             {
                 if let Some(tag) = Tag::of(&broadcast.activity) {
-                    self.received.entry(tag).or_default().insert(*conn);
+                    self.received.entry(tag).or_default().insert((*at, scene.world[*at].run));
                 }
                 Ok(())
             }

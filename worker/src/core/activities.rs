@@ -103,7 +103,12 @@ impl Worker {
                 self.flood.dropped(id);
             }
             Turn::Now => self.append(now.time, session, seq, id, frame),
-            Turn::Late => self.append(now.time, session, seq, id, &noted(frame, None, true)),
+            Turn::Late => {
+                if let Some(recovery) = &mut self.recovery {
+                    recovery.came_late();
+                }
+                self.append(now.time, session, seq, id, &noted(frame, None, true));
+            }
             Turn::Early => {}
         }
         self.deliver_ready(now.time);
@@ -122,7 +127,8 @@ impl Worker {
     /// Delivers a frame to all clients, each at its own pace.
     fn append(&mut self, now: Time, session: SessionId, seq: Seq, id: &ActivityId, frame: &[u8]) {
         self.log.append(id, frame);
-        self.deliveries.appended(now, session, seq, self.attached, self.log.end());
+        let attached = self.attached - self.ahead.given(id);
+        self.deliveries.appended(now, session, seq, attached, self.log.end());
         self.flush_all = true;
     }
 

@@ -209,6 +209,7 @@ impl Worker {
         match session.phase() {
             Phase::LoggedIn { .. } => {
                 self.stops_reading(&session);
+                self.ahead.left(link);
                 let attachment = session.attachment().expect("it is logged in");
                 let (name, attachment) = (attachment.session(), attachment.attachment());
                 if self.sessions.get(&name) == Some(&link) {

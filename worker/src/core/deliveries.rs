@@ -102,7 +102,8 @@ impl Deliveries {
         self.first.plus(self.uncounted.len() as u64)
     }
 
-    /// `session`'s activity `seq` was appended to the log, which ends at `end` now. So many clients are attached, its own among them.
+    /// `session`'s activity `seq` was appended to the log, which ends at `end` now. So many of the clients that are attached count, its own
+    /// among them.
     pub(super) fn appended(&mut self, now: Time, session: SessionId, seq: Seq, attached: u64, end: Offset) {
         if self.uncounted.is_empty() {
             self.pause = LOOK_EVERY.0;
@@ -194,7 +195,8 @@ impl Deliveries {
                 first: activity.seq,
                 last: activity.seq,
                 client_count: activity.attached,
-                succ_count: activity.attached.checked_sub(failed).expect("only who is attached fails"),
+                // Who is not counted may have failed, too.
+                succ_count: activity.attached.saturating_sub(failed),
             };
             count.append_to(counts.entry(activity.session).or_default());
         }

@@ -11,6 +11,10 @@ use super::log::BEGINNING;
 /// What stands in a frame between what we add to it and what its sender wrote.
 const ACTIVITY: &[u8] = br#","activity":"#;
 
+/// Notes of ours stand before that, in this order.
+const MISSING_FROM: &[u8] = br#","missing_from":"#;
+const LATE: &[u8] = br#","late":true"#;
+
 const TAKES_ALL: &str = "a Vec takes all that is written";
 
 /// Writes frames of what is published here.
@@ -63,13 +67,23 @@ pub(super) fn noted(frame: &[u8], missing_from: Option<Seq>, late: bool) -> Vec<
     let at = memchr::memmem::find(frame, ACTIVITY).expect("a broadcast has an activity");
     let mut noted = frame[..at].to_vec();
     if let Some(first) = missing_from {
-        noted.extend_from_slice(format!(",\"missing_from\":{first}").as_bytes());
+        noted.extend_from_slice(MISSING_FROM);
+        noted.extend_from_slice(first.to_string().as_bytes());
     }
     if late {
-        noted.extend_from_slice(b",\"late\":true");
+        noted.extend_from_slice(LATE);
     }
     noted.extend_from_slice(&frame[at..]);
     noted
+}
+
+/// The frame without such a note.
+pub(super) fn without_notes(frame: &[u8]) -> Vec<u8> {
+    let (head, activity) =
+        frame.split_at(memchr::memmem::find(frame, ACTIVITY).expect("a broadcast has an activity"));
+    let head = head.strip_suffix(LATE).unwrap_or(head);
+    let head = memchr::memmem::find(head, MISSING_FROM).map_or(head, |at| &head[..at]);
+    [head, activity].concat()
 }
 
 /// The checksum of the activity in a frame.
@@ -125,5 +139,9 @@ mod tests {
         broadcast.missing_from = Some(Seq(5));
         broadcast.late = true;
         assert_eq!(noted(&frame, Some(Seq(5)), true), Message::from(broadcast).encode());
+        for (missing_from, late) in [(None, false), (None, true), (Some(Seq(5)), false), (Some(Seq(5)), true)]
+        {
+            assert_eq!(without_notes(&noted(&frame, missing_from, late)), frame);
+        }
     }
 }

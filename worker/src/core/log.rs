@@ -13,6 +13,7 @@
 
 mod archive;
 mod chunk;
+mod reordering;
 
 use std::collections::VecDeque;
 

@@ -13,6 +13,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod activities;
+mod ahead;
 mod attachment;
 mod attending;
 mod catch_up;
@@ -65,6 +66,7 @@ use slotmap::SecondaryMap;
 
 pub use config::{Config, Counters, Effect, Input, Limits, Remembered};
 
+use ahead::Ahead;
 use catch_up::CatchUp;
 use deliveries::Deliveries;
 use draining::Drain;
@@ -100,6 +102,7 @@ pub struct Worker {
     ordering: Ordering,
     catch_up: CatchUp,
     deliveries: Deliveries,
+    ahead: Ahead,
     reports: Reports,
     /// What was missed while this worker was not there is still being asked for; none when it takes clients.
     recovery: Option<Recovery>,
@@ -196,6 +199,7 @@ impl Worker {
             ordering,
             catch_up: CatchUp::new(limits.server_answer),
             deliveries: Deliveries::new(limits.report_timeout - limits.report_timeout / 5),
+            ahead: Ahead::default(),
             reports: Reports::new(config.id.clone(), limits.report_timeout),
             recovery: Some(Recovery::new(now.time, limits)),
             presence: Presence::new(

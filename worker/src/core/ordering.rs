@@ -73,6 +73,8 @@ struct Contents {
 struct Waiting {
     since: Time,
     id: ActivityId,
+    /// The other ids that it came under: nobody was given these either.
+    doubles: Vec<ActivityId>,
     frame: Vec<u8>,
 }
 
@@ -152,6 +154,10 @@ impl Ordering {
         let numbers = self.young.get_mut(&session).expect("it is remembered");
         // Of what comes under one number, the first counts.
         numbers.contents.get_or_insert_default().note(seq.0, checksum);
+        if let Some(waiting) = numbers.waiting.get_mut(&seq.0) {
+            waiting.doubles.push(id.clone());
+            return Turn::Known;
+        }
         if numbers.knows(seq.0) {
             return Turn::Known;
         }
@@ -173,7 +179,8 @@ impl Ordering {
         if numbers.waiting.is_empty() {
             self.waiting.insert((now, session));
         }
-        numbers.waiting.insert(seq.0, Waiting { since: now, id: id.clone(), frame: frame.to_vec() });
+        let doubles = Vec::new();
+        numbers.waiting.insert(seq.0, Waiting { since: now, id: id.clone(), doubles, frame: frame.to_vec() });
         self.waiting_bytes += frame.len();
         while self.waiting_bytes > self.limits.waiting_bytes {
             let (since, session) = *self.waiting.first().expect("something waits");
@@ -208,13 +215,14 @@ impl Ordering {
         }
     }
 
-    /// What waits here: it was received, and nobody has been given it.
+    /// What waits here, under all ids that it came under: it was received, and nobody has been given it.
     pub(super) fn waiting(&self) -> Position {
         let mut ids = Position::default();
         for (_, session) in &self.waiting {
             let numbers = self.numbers(session).expect("who waits is remembered");
             for waiting in numbers.waiting.values() {
                 ids.insert(&waiting.id);
+                waiting.doubles.iter().for_each(|id| _ = ids.insert(id));
             }
         }
         ids

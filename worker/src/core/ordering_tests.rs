@@ -69,6 +69,18 @@ fn whatever_the_order_of_arrival_each_is_delivered_once_and_in_order() {
 }
 
 #[test]
+fn what_waits_does_so_under_all_its_ids() {
+    // The second one was in the position of a client that fell behind before the first one's turn came, and went on elsewhere without it.
+    let mut ordering = Delivery::new(10, 10_000).ordering;
+    let double: ActivityId = "v/0000000000000001/9".parse().unwrap();
+    assert_eq!(ordering.offer(at(0), (SessionId(7), Seq(2)), 0, &id(2), &frame(2)), Turn::Early);
+    assert_eq!(ordering.offer(at(0), (SessionId(7), Seq(2)), 0, &double, &frame(2)), Turn::Known);
+    assert_eq!(ordering.waiting().to_string(), "v/0000000000000001/9,w/0000000000000001/2");
+    assert_eq!(ordering.offer(at(0), (SessionId(7), Seq(1)), 0, &id(1), &frame(1)), Turn::Now);
+    assert!(ordering.next_ready().is_some() && ordering.waiting().is_empty());
+}
+
+#[test]
 fn what_is_not_there_in_time_is_announced_and_late_when_it_comes() {
     let mut delivery = Delivery::new(10, 10_000);
     for (millis, seq) in [(0, 1), (10, 4), (20, 5), (30, 8)] {

@@ -26,12 +26,14 @@ pub(super) struct Recovery {
     links_until: Option<Time>,
     /// That time has passed.
     waited: bool,
+    /// Something came that belongs before what an earlier run left here.
+    late: bool,
 }
 
 impl Recovery {
     /// A worker starts now.
     pub(super) fn new(now: Time, limits: &Limits) -> Self {
-        Recovery { until: now + limits.recovery, links_until: None, waited: false }
+        Recovery { until: now + limits.recovery, links_until: None, waited: false, late: false }
     }
 
     /// A coordinator has said who the other workers are.
@@ -42,6 +44,11 @@ impl Recovery {
     /// A coordinator says that another worker bears our id.
     pub(super) fn id_is_taken(&mut self, now: Time) {
         self.until = self.until.max(now + TAKEN);
+    }
+
+    /// Something came late that an earlier run had, say, and its disk has lost.
+    pub(super) fn came_late(&mut self) {
+        self.late = true;
     }
 
     /// When to look again at the latest.
@@ -68,17 +75,21 @@ impl Worker {
         let all_linked = || self.roster.all_linked();
         let over =
             |recovery: &mut Recovery| recovery.is_over(now.time, all_linked(), self.catch_up.is_under_way());
-        let ends = self.recovery.take_if(over).is_some();
-        if ends {
+        let recovery = self.recovery.take_if(over);
+        if let Some(recovery) = &recovery {
             self.flood.caught_up();
             self.give_up_waiting(now.time);
+            if recovery.late {
+                // Nobody has been given anything yet.
+                self.log.put_in_order();
+            }
             tracing::info!(holds = self.log.holds().len(), "caught up; taking clients");
             self.tell_load(now, out);
             if std::mem::take(&mut self.flush_all) {
                 out.push(Action::FlushAll);
             }
         }
-        ends
+        recovery.is_some()
     }
 
     /// Tells the coordinator how we are.

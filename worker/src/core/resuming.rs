@@ -236,6 +236,7 @@ impl Worker {
         let replay = self.go_live(link).expect("a replay ends");
         let gaps = if replay.all { self.flood.owed(&replay.has, &waiting) } else { Position::default() };
         let mut position = self.flood.past(&waiting);
+        self.ahead.joined(link, &replay.has.without(&position));
         position.extend(&replay.has);
         let resumed = Resumed { recovered: gaps.is_empty(), gaps, position };
         self.reply(now, link, resumed, out);

@@ -186,6 +186,15 @@ impl Log {
         }
     }
 
+    /// Has segments dropped whose frames are elsewhere in the log by now.
+    pub(super) fn forget_segments(&mut self, drops: impl Iterator<Item = SegmentRequest>) {
+        self.save();
+        if let Some(archive) = &mut self.archive {
+            archive.swept = self.end;
+            archive.requests.extend(drops);
+        }
+    }
+
     /// Gives what was appended to the disk.
     fn save(&mut self) {
         let Some(Archive { saved, .. }) = self.archive else { return };

@@ -185,3 +185,63 @@ fn another_worker_gets_what_it_asks_for_piece_by_piece_from_disk() {
     }
     assert!(questions < 500, "{questions} questions");
 }
+
+#[test]
+fn what_the_disk_lost_and_another_worker_has_is_replayed_in_its_place() {
+    let mut node = Node::keeping("w1", limits(), Remembered::default(), Some(BTreeMap::new()));
+    let ann = node.resume(ANN, "");
+    for seq in 1..=30 {
+        node.publish_as(ann, seq);
+        node.read_all(ann);
+    }
+    // Numbers 11 to 15, which another worker has, and 21, which nobody has.
+    let mut disk = node.disk.unwrap();
+    let mut lost = Vec::new();
+    for file in disk.values_mut() {
+        let frames = segment::read(file).frames;
+        let mut rest = Vec::new();
+        for frame in frames.split_inclusive(|byte| *byte == b'\n') {
+            match super::super::log::session_of(frame).unwrap().1.0 {
+                11..=15 => lost.push(String::from_utf8(frame.trim_ascii_end().to_vec()).unwrap()),
+                21 => {}
+                _ => rest.extend_from_slice(frame),
+            }
+        }
+        *file = HEADER.to_vec();
+        segment::write_blocks(&rest, file);
+    }
+    let before = disk.len();
+    let mut node = Node::starting("w2", limits(), Remembered::default(), Some(disk));
+    let coordinator = node.answer_dial();
+    node.say(coordinator, &success("net", r#"{"id":"w1","hostname":"w1","port":1}"#));
+    let worker = stream::neighbour(&mut node, "w1", "w1/0000000000000001/10-14");
+    for activity in &mut lost {
+        *activity = activity.replacen(r#""command":"ACTIVITY_BROADCAST","#, "", 1);
+    }
+    node.say(
+        worker,
+        &format!(
+            r#"{{"command":"ACTIVITY_RETRIEVED","request":1,"activities":[{}],"done":true}}"#,
+            lost.join(",")
+        ),
+    );
+    assert!(!node.worker.is_recovering());
+    let bob = node.resume(BOB, "");
+    let heard = String::from_utf8(node.read_all(bob)).unwrap();
+    let mut numbers = Vec::new();
+    for line in heard.lines() {
+        if let Message::ActivityBroadcast(it) = Message::decode(line.as_bytes()).unwrap() {
+            let seq = it.activity_seq.unwrap();
+            numbers.push(seq.0);
+            assert!(!it.late, "{seq}");
+            assert_eq!(it.missing_from.map(|first| first.0), (seq.0 == 22).then_some(21), "{seq}");
+        }
+    }
+    assert_eq!(numbers, (1..=30).filter(|number| *number != 21).collect::<Vec<_>>());
+    // So it is on disk, and once.
+    node.wait(Duration::from_secs(1));
+    let disk = node.disk.clone().unwrap();
+    assert!(disk.len() <= before + 1, "{} segments of {before}", disk.len());
+    let again = Node::keeping("w3", limits(), Remembered::default(), Some(disk));
+    assert_eq!(again.worker.held().map(|(_, seq)| seq.0).collect::<Vec<_>>(), numbers);
+}

@@ -277,3 +277,44 @@ fn who_asks_for_everything_again_and_again_gets_it_at_a_bounded_pace() {
         ["INVALID_MESSAGE ACTIVITY_RETRIEVE before the last one's answer was taken", "(closed)"]
     );
 }
+
+#[test]
+fn who_has_got_it_at_another_worker_is_not_counted_again_where_it_goes() {
+    // It moved while that worker was slow, and both counted it.
+    let mut node = Node::new();
+    let worker = stream::neighbour(&mut node, "w2", "");
+    let client = node.connect();
+    node.say(
+        client,
+        &format!(
+            r#"{{"command":"LOGIN","username":"anonymous","capabilities":["session"],"session":"{KEY}","resume":"w2/0000000000000022/0"}}"#
+        ),
+    );
+    let other = node.capable("another-session-key");
+    node.hear(client);
+    for n in 0..2 {
+        node.say(
+            worker,
+            &format!(
+                r#"{{"command":"ACTIVITY_BROADCAST","id":"w2/0000000000000022/{n}","session":"AAAAAAAAAAAAAAAAAAAAAA","activity_seq":{},"activity":{{}}}}"#,
+                n + 1
+            ),
+        );
+    }
+    for link in [client, other] {
+        node.hear(link);
+        node.acknowledge(link, 2);
+    }
+    node.wait(Duration::from_millis(100));
+    let told = String::from_utf8(node.read_all(worker)).unwrap();
+    let counts: Vec<(u64, u64, u64)> = told
+        .lines()
+        .filter_map(|line| match Message::decode(line.as_bytes()).unwrap() {
+            Message::ActivitySuccInfo(info) => Some(info.counts),
+            _ => None,
+        })
+        .flatten()
+        .map(|count| (count.first.0, count.client_count, count.succ_count))
+        .collect();
+    assert_eq!(counts, [(1, 1, 1), (2, 2, 2)]);
+}

@@ -1,0 +1,98 @@
+//! Who has had what is yet to come: a client that comes from another worker may have been given there what this one does not know yet. When it
+//! comes, that client is not counted for it: it was counted where it got it, and would be twice.
+//!
+//! **Invariant.** What is remembered is bounded. Beyond that, some are counted twice.
+//!
+//! Not here: what clients have been given here (`deliveries`).
+
+use std::collections::BTreeMap;
+
+use common::id::{ActivityId, LinkId};
+use common::limits::GAPS;
+use common::position::{Position, Ranges, StreamId};
+
+/// Clients that are remembered, each once for every stream of which it has something. Whoever forges positions costs no more than that.
+const CLIENTS: usize = 1_024;
+
+/// What attached clients have had, and this worker has not given to anybody yet.
+#[derive(Debug, Default)]
+pub(super) struct Ahead {
+    streams: BTreeMap<StreamId, BTreeMap<LinkId, Ranges>>,
+    len: usize,
+}
+
+impl Ahead {
+    /// The client on `link` has had this.
+    pub(super) fn joined(&mut self, link: LinkId, had: &Position) {
+        for (stream, ranges) in had.streams().filter(|(_, ranges)| ranges.len() <= GAPS) {
+            if self.len < CLIENTS {
+                self.streams.entry(stream.clone()).or_default().insert(link, ranges.clone());
+                self.len += 1;
+            }
+        }
+    }
+
+    /// The client is gone.
+    pub(super) fn left(&mut self, link: LinkId) {
+        if self.len > 0 {
+            self.retain(|client, _| *client != link);
+        }
+    }
+
+    /// The activity is given to everybody now. Returns how many have had it.
+    pub(super) fn given(&mut self, id: &ActivityId) -> u64 {
+        if self.len == 0 {
+            return 0;
+        }
+        let stream = StreamId::from(id);
+        let Some(clients) = self.streams.get_mut(&stream) else { return 0 };
+        let mut had = 0;
+        for ranges in clients.values_mut().filter(|ranges| ranges.contains(id.seq.0)) {
+            ranges.remove(id.seq.0, id.seq.0);
+            had += 1;
+        }
+        if had > 0 {
+            self.retain(|_, ranges| !ranges.is_empty());
+        }
+        had
+    }
+
+    fn retain(&mut self, mut keep: impl FnMut(&LinkId, &Ranges) -> bool) {
+        for clients in self.streams.values_mut() {
+            clients.retain(|link, ranges| keep(link, ranges));
+        }
+        self.streams.retain(|_, clients| !clients.is_empty());
+        self.len = self.streams.values().map(BTreeMap::len).sum();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use slotmap::SlotMap;
+
+    use super::*;
+
+    #[test]
+    fn each_is_told_once_how_many_had_it_who_are_still_here() {
+        let mut keys = SlotMap::<LinkId, ()>::with_key();
+        let (one, other) = (keys.insert(()), keys.insert(()));
+        let mut ahead = Ahead::default();
+        let id = |seq: u64| format!("a/0000000000000001/{seq}").parse().unwrap();
+        assert_eq!(ahead.given(&id(3)), 0);
+        ahead.joined(one, &"a/0000000000000001/3-5,b/0000000000000001/0".parse().unwrap());
+        ahead.joined(other, &"a/0000000000000001/5".parse().unwrap());
+        assert_eq!([5, 5, 3, 2].map(|seq| ahead.given(&id(seq))), [2, 0, 1, 0]);
+        ahead.left(one);
+        assert_eq!((ahead.given(&id(4)), ahead.len, ahead.streams.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn forged_positions_cost_little() {
+        let mut keys = SlotMap::<LinkId, ()>::with_key();
+        let mut ahead = Ahead::default();
+        for number in 0..2 * CLIENTS {
+            ahead.joined(keys.insert(()), &format!("a/{number:016x}/0-1152921504606846976").parse().unwrap());
+        }
+        assert_eq!(ahead.len, CLIENTS);
+    }
+}
