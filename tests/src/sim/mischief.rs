@@ -192,12 +192,12 @@ impl Mischief {
                 actions.push(Action::Flush(link));
             }
             // There was no time for its secret.
-            Message::LoginFailed(LoginFailed { retry_after: Some(_), .. })
+            Message::LoginFailed(LoginFailed { retry_after: Some(pause), .. })
                 if self.config.kind.has_a_session() && self.state == State::LoggingIn(link) =>
             {
                 actions.push(Action::Close { link, farewell: Vec::new() });
                 self.waiting.clear();
-                self.dial(self.config.target.clone(), actions);
+                self.state = State::Beginning(now + pause.into());
             }
             // A backup sends everybody to the main coordinator.
             Message::Redirect(Redirect { address, token: None }) if self.state == State::LoggingIn(link) => {
