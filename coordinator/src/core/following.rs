@@ -16,7 +16,7 @@ use common::wire::{
     BackupList, Message, Role, ServerEntry, SyncUser, SynchroniseServerAddresses, SynchroniseUserStore,
     Synchronised,
 };
-use tracing::info;
+use tracing::{debug, info};
 
 use super::config::Group;
 use super::feed::Cursor;
@@ -84,6 +84,11 @@ impl Coordinator {
             following.taken = update;
             return true;
         }
+        if following.taken == 0 {
+            // It is of those that the same coordinator had sent when it was not followed any more, and begins anew with the first.
+            debug!(update, "an update of an earlier following");
+            return false;
+        }
         let expected = following.taken + 1;
         self.invalid(turn, link, format!("update {expected} was expected, not {update}"));
         false
@@ -143,7 +148,9 @@ impl Coordinator {
         group.members = addresses.members;
         group.forgotten = addresses.forgotten;
         group.include(self.me());
-        group.remember(addresses.history);
+        let mut history = addresses.history;
+        history.retain(|reign| Some(&reign.epoch) <= self.epoch.as_ref());
+        group.remember(history);
         let change = (group != self.group).then_some(group);
         if let Some(group) = &change {
             self.group = group.clone();

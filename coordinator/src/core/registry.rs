@@ -384,11 +384,12 @@ impl Registry {
     }
 
     /// The next batch of at most `limit` records, stamped, one of each name; empty where one is under way or nothing waits. Beside it
-    /// what cannot be any more, because its name has changed meanwhile.
+    /// what cannot be any more, because its name has changed meanwhile. Others may know for certain what is not known so here.
     pub(super) fn next_batch(
         &mut self,
         wall: WallMillis,
         limit: usize,
+        others_know: impl Fn(&UserRecord) -> bool,
     ) -> (Vec<Entry>, Vec<(Username, Asker)>) {
         let (mut users, mut late) = (Vec::new(), Vec::new());
         if self.batch.is_some() || self.collected.is_empty() {
@@ -401,7 +402,7 @@ impl Registry {
             } else if self.is_still_possible(&wanted) {
                 names.insert(wanted.username.clone());
                 held.extend(wanted.is_held().then(|| wanted.username.clone()));
-                users.push(self.stamp(wall, wanted));
+                users.push(self.stamp(wall, wanted, &others_know));
             } else if wanted.is_held()
                 && let Some(asker) = self.release(&wanted.username)
             {
@@ -498,7 +499,7 @@ impl Registry {
         names.into_iter().filter_map(|name| Some((name.clone(), self.release(&name)?))).collect()
     }
 
-    /// Whether workers may be told of this. Where names are given once, not of what is not known for certain: it may have to be removed.
+    /// Whether workers may be told of this, and operators. Where names are given once, not of what is not known for certain: it may have to be removed.
     pub(super) fn may_be_told(&self, record: &UserRecord) -> bool {
         !self.once || self.seen.covers(record.written())
     }
@@ -552,17 +553,27 @@ impl Registry {
     }
 
     /// Whether the name of what was proposed has been given to another registration: then this one was never acknowledged.
-    fn is_taken_from(&self, username: &Username, proposed: &UserRecord) -> bool {
+    fn is_taken_from(
+        &self,
+        username: &Username,
+        proposed: &UserRecord,
+        others_know: &impl Fn(&UserRecord) -> bool,
+    ) -> bool {
         let has_it = |other: &UserRecord| {
             let another = other.registration != proposed.registration;
-            another && !other.is_removed() && self.seen.covers(other.written())
+            another && !other.is_removed() && (self.seen.covers(other.written()) || others_know(other))
         };
         self.once && self.users.registrations(username).iter().any(has_it)
     }
 
     /// The record as it will be. What is adopted is as it was, and only written anew, unless its name was given to somebody else meanwhile. What is written of a record that lies in the future
     /// follows it there: else it would be acknowledged and lose.
-    fn stamp(&mut self, wall: WallMillis, wanted: Wanted) -> Entry {
+    fn stamp(
+        &mut self,
+        wall: WallMillis,
+        wanted: Wanted,
+        others_know: &impl Fn(&UserRecord) -> bool,
+    ) -> Entry {
         let Wanted { username, of, secret, reason } = wanted;
         let known = of.as_ref().and_then(|of| self.users.registration(&username, &of.registration));
         // What is known by now may be newer than what was known when this was asked for.
@@ -572,7 +583,8 @@ impl Registry {
         self.run.get_or_insert_with(|| Run::new(now.clone(), &self.seen));
         let record = match of {
             Some(proposed)
-                if matches!(reason, Reason::Proposed(_)) && self.is_taken_from(&username, &proposed) =>
+                if matches!(reason, Reason::Proposed(_))
+                    && self.is_taken_from(&username, &proposed, others_know) =>
             {
                 warn!(%username, "it was proposed once and never acknowledged, and the name is somebody else's: it is removed");
                 UserRecord { registration: proposed.registration, changed: now, written: None, secret: None }

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use common::epoch::Reign;
 use common::id::{LinkId, ServerId};
+use common::user::UserRecord;
 use common::wire::{
     Message, SyncUser, SynchroniseServerAddresses, SynchroniseServerLoad, SynchroniseUserStore, Synchronised,
 };
@@ -169,7 +170,13 @@ impl Coordinator {
         if !self.may_propose(turn) {
             return;
         }
-        let (users, late) = self.registry.next_batch(turn.now.wall, self.config.limits.sync_users);
+        let Reigning::Main(main) = &self.reigning else { return };
+        let others_know = |record: &UserRecord| {
+            let is_proposed = main.unadopted.iter().any(|(_, proposed)| proposed == record);
+            main.claimed.covers(record.written()) && !is_proposed
+        };
+        let limit = self.config.limits.sync_users;
+        let (users, late) = self.registry.next_batch(turn.now.wall, limit, others_know);
         for (username, asker) in late {
             let refusal = self.taken_meanwhile(&username);
             self.deny(turn, username, &asker, &refusal);
@@ -263,6 +270,7 @@ impl Coordinator {
             info!(backup = %id, "a backup is in step");
         }
         self.tell_list(turn);
+        self.settle_confirmed(turn);
         self.propose_next(turn);
     }
 
@@ -294,13 +302,13 @@ impl Coordinator {
         let Some(users) = self.plausible(turn, link, upload.users.into_iter().collect()) else { return };
         let mut certain = Vec::new();
         for (username, record) in users {
-            if self.registry.has_lost(&record) {
-                self.registry.adopt(username, record, Reason::Restored);
-            } else if upload.seen.covers(record.written()) {
-                certain.push((username, record));
-            } else {
+            if !upload.seen.covers(record.written()) {
                 let epoch = self.group.epoch_of(record.written()).cloned();
                 self.registry.adopt(username, record, Reason::Proposed(epoch));
+            } else if self.registry.has_lost(&record) {
+                self.registry.adopt(username, record, Reason::Restored);
+            } else {
+                certain.push((username, record));
             }
         }
         let Reigning::Main(main) = &mut self.reigning else { return };

@@ -156,12 +156,13 @@ impl Standbys {
         }
     }
 
-    /// The batch counts: whoever is to be listed must have confirmed it.
+    /// The batch counts: whoever is to be listed must have confirmed it. Who caught up while it was on its way to our own disk was not told
+    /// of it, and has something to catch up with again.
     pub(super) fn settled(&mut self) {
-        for (id, update) in self.proposal.take().map(|proposal| proposal.updates).unwrap_or_default() {
-            if let Some(standby) = self.following.iter_mut().find(|standby| standby.id == id) {
-                standby.needs = standby.needs.map(|needs| needs.max(update));
-            }
+        let updates = self.proposal.take().map(|proposal| proposal.updates).unwrap_or_default();
+        for standby in &mut self.following {
+            let update = updates.iter().find(|(id, _)| *id == standby.id).map(|(_, update)| *update);
+            standby.needs = standby.needs.zip(update).map(|(needs, update)| needs.max(update));
         }
     }
 

@@ -32,7 +32,8 @@ impl Coordinator {
         }
         self.links.promote(link, Party::Operator);
         let limit = self.config.limits.sync_users;
-        let some = self.registry.beyond(&request.after).take(limit);
+        let users = self.registry.beyond(&request.after);
+        let some = users.filter(|(_, user)| self.registry.may_be_told(user)).take(limit);
         let registration = |(username, user): (&Username, &UserRecord)| Registration {
             username: username.clone(),
             user: user.clone(),

@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+use common::time::WallMillis;
+use common::user::{UserRecord, Username};
+
+use super::super::Limits;
+use super::super::registry::{Reason, Registry};
 use super::town::Town;
 
 fn seconds(seconds: u64) -> Duration {
@@ -64,52 +69,83 @@ fn what_no_backup_has_confirmed_takes_the_name_from_nobody_when_its_main_coordin
     belongs(&mut town, "ann", "second", "first");
 }
 
-#[test]
-fn what_one_backup_was_proposed_takes_the_name_from_nobody_when_that_backup_returns() {
+/// A name is proposed to the first backup, and nobody else has it on disk when all die.
+fn one_was_proposed_a_name() -> Town {
     let mut town = three();
     town.stall_disk(0);
     town.stall_disk(2);
     let first = town.register(0, "ann", "first");
     assert_eq!(town.answer(first), "nothing yet");
-    // One backup has it on its disk, and nobody else has.
-    for node in [0, 1, 2] {
-        town.kill(node);
-    }
+    (0..3).for_each(|node| town.kill(node));
     assert_eq!([0, 1, 2].map(|node| town.nodes[node].disk.users.len()), [0, 1, 0]);
-    town.start(0);
-    town.start(2);
+    town
+}
+
+/// The other two go on without it, this one as the main coordinator, and give the name to somebody else.
+fn others_give_it(town: &mut Town, main: usize) {
+    town.start(main);
+    town.pass(seconds(4));
+    town.start(2 - main);
     town.pass(seconds(8));
-    let at = reigning(&town, [0, 2]);
-    let second = town.register(at, "ann", "second");
+    assert_eq!(town.role(main), "main");
+    let second = town.register(main, "ann", "second");
     assert_eq!(town.answer(second), "replicated");
-    town.start(1);
-    town.pass(seconds(8));
-    belongs(&mut town, "ann", "second", "first");
+}
+
+#[test]
+fn what_one_backup_was_proposed_takes_the_name_from_nobody_when_that_backup_returns() {
+    for main in [0, 2] {
+        let mut town = one_was_proposed_a_name();
+        others_give_it(&mut town, main);
+        town.start(1);
+        town.pass(seconds(8));
+        belongs(&mut town, "ann", "second", "first");
+    }
 }
 
 #[test]
 fn of_two_that_were_proposed_the_one_of_the_later_reign_has_the_name() {
-    let mut town = three();
-    town.stall_disk(0);
-    town.stall_disk(2);
-    let first = town.register(0, "ann", "first");
-    assert_eq!(town.answer(first), "nothing yet");
-    for node in [0, 1, 2] {
-        town.kill(node);
+    for main in [0, 2] {
+        let mut town = one_was_proposed_a_name();
+        others_give_it(&mut town, main);
+        // The backup of those two knows it as a proposal, and meets whoever knows the other one.
+        town.kill(main);
+        town.start(1);
+        town.pass(seconds(8));
+        town.start(main);
+        town.pass(seconds(8));
+        belongs(&mut town, "ann", "second", "first");
     }
-    town.start(0);
-    town.start(2);
-    town.pass(seconds(8));
-    let at = reigning(&town, [0, 2]);
-    let second = town.register(at, "ann", "second");
-    assert_eq!(town.answer(second), "replicated");
-    // The backup of those two knows it as a proposal, and meets whoever knows the other one.
-    town.kill(at);
-    town.start(1);
-    town.pass(seconds(8));
-    town.start(at);
-    town.pass(seconds(8));
-    belongs(&mut town, "ann", "second", "first");
+}
+
+#[test]
+fn what_the_latest_reign_proposed_is_adopted_first_and_its_rival_is_removed() {
+    let record = |stamp: &str| UserRecord {
+        registration: stamp.parse().unwrap(),
+        changed: stamp.parse().unwrap(),
+        written: None,
+        secret: Some(common::password::decoy()),
+    };
+    let epoch = |text: &str| Some(text.parse().unwrap());
+    let ann: Username = "ann".parse().unwrap();
+    let (users, seen) = Default::default();
+    let limits = Limits::default();
+    let mut registry = Registry::new("c3".parse().unwrap(), WallMillis(300), users, seen, &limits, true);
+    // By its clock the later reign came first.
+    for (stamp, reign) in [("200.0@c1", None), ("150.0@c1", epoch("4@c1")), ("100.0@c2", epoch("5@c2"))] {
+        registry.adopt(ann.clone(), record(stamp), Reason::Proposed(reign));
+    }
+    let mut adopted = Vec::new();
+    loop {
+        let (users, _) = registry.next_batch(WallMillis(300), 10, |_| false);
+        let Some((_, record)) = users.first().cloned() else { break };
+        adopted.push((record.registration.to_string(), record.is_removed()));
+        let seen = registry.seen_with_batch();
+        registry.take_in(WallMillis(300), users, &seen);
+        registry.settle();
+    }
+    let expected = [("100.0@c2", false), ("150.0@c1", true), ("200.0@c1", true)];
+    assert_eq!(adopted, expected.map(|(registration, removed)| (registration.to_owned(), removed)));
 }
 
 #[test]
