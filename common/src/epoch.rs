@@ -23,6 +23,10 @@ pub struct Epoch {
     pub coordinator: ServerId,
 }
 
+/// How far above the highest counter that one knows an epoch may lie to be believed. A network in which somebody takes over every second
+/// gets there in 136 years; what is beyond was made up, and believed, it would soon leave nothing to count on to.
+const LEAP: u64 = 1 << 32;
+
 impl Epoch {
     /// The largest counter that is accepted from outside: counting on from there never overflows.
     pub const MAX: u64 = i64::MAX as u64;
@@ -31,6 +35,17 @@ impl Epoch {
     pub fn after(highest: Option<&Epoch>, coordinator: &ServerId) -> Epoch {
         let counter = highest.map_or(0, |epoch| epoch.counter);
         Epoch { counter: counter + 1, coordinator: coordinator.clone() }
+    }
+}
+
+impl Epoch {
+    /// Why whoever knows of no higher epoch than `highest` does not believe this one; a sentence for people.
+    pub fn absurdity(&self, highest: Option<&Epoch>) -> Option<String> {
+        let counter = highest.map_or(0, |epoch| epoch.counter);
+        let absurd = self.counter.saturating_sub(counter) > LEAP;
+        absurd.then(|| {
+            format!("the epoch {self} is absurd: the highest that is known here has the counter {counter}")
+        })
     }
 }
 
@@ -89,6 +104,18 @@ mod tests {
         assert!(next > first);
         assert!(epoch("2@b") > next);
         assert!(epoch("10@a") > epoch("9@z"));
+    }
+
+    #[test]
+    fn an_epoch_that_is_far_above_all_that_is_known_is_absurd() {
+        let known = epoch("7@a");
+        for (text, absurd) in
+            [("1@b", false), ("4294967303@b", false), ("4294967304@b", true), ("9223372036854775807@b", true)]
+        {
+            assert_eq!(epoch(text).absurdity(Some(&known)).is_some(), absurd, "{text}");
+        }
+        assert_eq!(epoch("4294967296@b").absurdity(None), None);
+        assert!(epoch("4294967297@b").absurdity(None).is_some());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use common::wire::{
     BackupAuthenticate, BackupAuthenticationFail, BackupAuthenticationSuccess, Heartbeat, Message,
     ServerEntry,
 };
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use super::links::Party;
 use super::peers::{Contact, PeerId, Up};
@@ -64,13 +64,16 @@ impl Coordinator {
         theirs: BackupAuthenticate,
         epoch: Option<Epoch>,
     ) {
-        if let Some(info) = self.objection(&theirs.secret, &theirs.id, theirs.standing.network.as_ref()) {
-            warn!(id = %theirs.id, address = %theirs.address, info, "refused a coordinator");
+        let objection = self.objection(&theirs.secret, &theirs.id, theirs.standing.network.as_ref());
+        if let Some(info) = objection.or_else(|| self.absurdity(epoch.as_ref())) {
+            let whom = format!("{} at {}", theirs.id, theirs.address);
+            self.complain(turn, &whom, &format!("refused a coordinator: {info}"));
             let id = self.config.secret.equals(&theirs.secret).then(|| self.config.id.clone());
             return self.dismiss(turn, link, BackupAuthenticationFail { info, retry_after: None, id });
         }
         if let Some(fail) = self.objection_to_twin(&theirs.id, theirs.incarnation) {
-            warn!(id = %theirs.id, address = %theirs.address, info = fail.info, "refused a coordinator");
+            let whom = format!("{} at {}", theirs.id, theirs.address);
+            self.complain(turn, &whom, &format!("refused a coordinator: {}", fail.info));
             return self.dismiss(turn, link, fail);
         }
         self.hear_epoch(turn, epoch.as_ref());
@@ -166,7 +169,8 @@ impl Coordinator {
                     return self.refused_for_good(turn, link, number, &info);
                 }
                 if let Some(fail) = self.objection_to_twin(&theirs.id, theirs.incarnation) {
-                    warn!(id = %theirs.id, address = %theirs.address, info = fail.info, "refused a coordinator");
+                    let whom = format!("{} at {}", theirs.id, theirs.address);
+                    self.complain(turn, &whom, &format!("refused a coordinator: {}", fail.info));
                     return self.dismiss(turn, link, fail);
                 }
                 self.links.promote(link, Party::Peer(number));
@@ -220,7 +224,7 @@ impl Coordinator {
         peer.hostile = true;
         let configured = peer.configured;
         let address = self.address_of(number);
-        warn!(coordinator = address, info, "a coordinator refused this one");
+        self.complain(turn, &address, &format!("a coordinator refused this one: {info}"));
         self.close(turn, link, None);
         if configured && self.epoch.is_none() && matches!(self.reigning, Reigning::Seeking(_)) {
             let reason = format!(

@@ -6,7 +6,7 @@
 //! there), `twins` (whether it is the only one of its name), `reign` (who is the main one), `deciding` (whether to become it), `gathering` (who may know more), `inquiry` (do workers hear it?), `replicating` (the main one's side), `following` (a backup's side)
 //! and `handover`. `transferring` moves users to an operator's file and back, `writing` is the way to the disk, `housekeeping` what time brings, `status` what an operator sees. They alone touch
 //! more than one of the leaves, which take values and return verdicts: `links` (connections and what waits for them), `registry` (users
-//! and held names) with `lost` (what of them was forgotten), `placement` (workers and where clients go) with `balancing` (who sends clients to whom), `peers` (the other coordinators), `standbys` (how far each backup is), `feed`
+//! and held names) with `lost` (what of them was forgotten), `complaints` (what was said of others in the log), `placement` (workers and where clients go) with `balancing` (who sends clients to whom), `peers` (the other coordinators), `standbys` (how far each backup is), `feed`
 //! (what somebody is told of the users), `jobs` (what other threads were asked).
 //!
 //! **Invariants.** Nobody is told of a registration, and no log-in with its name succeeds, before our own disk and every listed backup have
@@ -18,6 +18,7 @@
 
 mod balancing;
 mod changing;
+mod complaints;
 mod config;
 mod deciding;
 mod feed;
@@ -68,6 +69,7 @@ use tracing::{debug, warn};
 
 pub use config::{Change, Config, Effect, Group, Input, Limits, Recovered};
 
+use complaints::Complaints;
 use jobs::Jobs;
 use links::{Links, Party};
 use peers::{PeerId, Peers};
@@ -113,6 +115,7 @@ pub struct Coordinator {
     jobs: Jobs,
     /// Imports that have not been answered.
     imports: Vec<Importing>,
+    complaints: Complaints,
     /// When this machine was attended to last.
     attended: Time,
     /// When time-outs are looked at next.
@@ -200,6 +203,7 @@ impl Coordinator {
             placement: Placement::new(limits.clone()),
             jobs: Jobs::default(),
             imports: Vec::new(),
+            complaints: Complaints::default(),
             attended: now.time,
             next_sweep: now.time,
             next_pulse: now.time,
@@ -224,6 +228,7 @@ impl Coordinator {
         self.links.assert_bounds();
         self.registry.assert_bounds();
         self.placement.assert_bounds();
+        self.complaints.assert_bounds();
         self.standbys.assert_bounds(self.config.limits.sync_users);
         assert!(
             self.peers.len() <= self.config.limits.members + self.config.backups.len(),
@@ -302,6 +307,13 @@ impl Coordinator {
             warn!(peer = self.whom(known), info = complaint.info, "a peer took us for invalid");
             return self.close(turn, link, None);
         }
+        let is_server =
+            matches!(known.party, Party::Worker(_) | Party::Peer(_) | Party::Greeting(_) | Party::Asked(_));
+        if is_server && let Some(absurdity) = self.absurdity(epoch.as_ref()) {
+            let whom = self.whom(known);
+            self.complain(turn, &whom, &format!("refused a message: {absurdity}"));
+            return self.invalid(turn, link, absurdity);
+        }
         match &known.party {
             Party::Worker(worker) => {
                 let id = worker.id.clone();
@@ -366,6 +378,9 @@ impl Coordinator {
             | Message::Import(_)
             | Message::Authenticate(_) => {
                 if matches!(message, Message::Authenticate(_)) {
+                    if let Some(absurdity) = self.absurdity(epoch.as_ref()) {
+                        return self.fail_authentication(turn, link, absurdity);
+                    }
                     self.hear_epoch(turn, epoch.as_ref());
                 }
                 self.request(turn, link, message);
@@ -438,6 +453,15 @@ impl Coordinator {
         if let Some(gone) = self.forget(turn, link) {
             warn!(peer = self.whom(&gone), reason, "dropped a connection");
             turn.actions.push(Action::Close { link, farewell: Vec::new() });
+        }
+    }
+
+    /// Says in the log what is wrong with another server, unless that was said a moment ago.
+    fn complain(&mut self, turn: &Turn<'_>, whom: &str, what: &str) {
+        if self.complaints.is_news(turn.now.time, whom, what) {
+            warn!(whom, "{what}");
+        } else {
+            debug!(whom, "{what}, again");
         }
     }
 

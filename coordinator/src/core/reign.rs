@@ -175,6 +175,11 @@ impl Coordinator {
         }
     }
 
+    /// Why an epoch that somebody shows is not believed.
+    pub(super) fn absurdity(&self, epoch: Option<&Epoch>) -> Option<String> {
+        epoch?.absurdity(self.epoch.as_ref())
+    }
+
     /// An authenticated server has shown an epoch. A higher one than ours is followed from now on.
     pub(super) fn hear_epoch(&mut self, turn: &mut Turn<'_>, epoch: Option<&Epoch>) {
         if epoch <= self.epoch.as_ref() {
@@ -265,8 +270,8 @@ impl Coordinator {
     pub(super) fn rise(&mut self, turn: &mut Turn<'_>) {
         let Reigning::Seeking(seeking) = &mut self.reigning else { return };
         seeking.next = None;
-        if self.writing.is_failing() {
-            // It is asked again when the disk takes something.
+        if self.writing.is_failing() || !self.writing.is_idle() {
+            // It is asked again when the disk is free; until then somebody else may be heard who reigns.
             return;
         }
         let epoch = Epoch::after(self.group.epoch.as_ref().max(self.epoch.as_ref()), &self.config.id);

@@ -140,7 +140,7 @@ impl Coordinator {
         knows
     }
 
-    fn fail_authentication(&mut self, turn: &mut Turn<'_>, link: LinkId, info: String) {
+    pub(super) fn fail_authentication(&mut self, turn: &mut Turn<'_>, link: LinkId, info: String) {
         if let Some(known) = self.links.get(link) {
             warn!(peer = %known.peer, info, "refused a server");
         }

@@ -162,6 +162,9 @@ impl Worker {
             tracing::warn!(id = %query.id, %info, "refused a coordinator");
             return self.close(now, link, Some(AuthenticationFail { info, retry_after: None }.into()), out);
         }
+        if let Some(info) = self.absurdity(epoch) {
+            return self.close(now, link, Some(AuthenticationFail { info, retry_after: None }.into()), out);
+        }
         self.hear_epoch(epoch);
         let until = now.time + self.config.limits.server_silence;
         self.session(link).enter(Phase::Coordinator { until });

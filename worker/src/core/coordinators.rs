@@ -212,11 +212,7 @@ impl Worker {
                 self.users_above = None;
             }
             if !users.is_empty() || !knew {
-                self.tell_coordinator(
-                    now,
-                    SyncUser::of_users(users, seen),
-                    out,
-                );
+                self.tell_coordinator(now, SyncUser::of_users(users, seen), out);
             }
         }
     }

@@ -19,6 +19,13 @@ impl Worker {
         }
     }
 
+    /// Why an epoch that a server shows is not believed.
+    pub(super) fn absurdity(&self, epoch: Option<&Epoch>) -> Option<String> {
+        let absurdity = epoch?.absurdity(self.epoch.as_ref())?;
+        tracing::warn!("a server was refused: {absurdity}");
+        Some(absurdity)
+    }
+
     /// What is said to a coordinator that speaks in this epoch, where a higher one has begun: the answer carries that.
     pub(super) fn objection(&self, epoch: Option<&Epoch>) -> Option<AuthenticationFail> {
         let (theirs, ours) = (epoch?, self.epoch.as_ref()?);

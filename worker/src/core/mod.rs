@@ -277,6 +277,11 @@ impl Worker {
         epoch: Option<&Epoch>,
         out: &mut Actions,
     ) {
+        if let Some(Link::Upstream | Link::Neighbour) = self.links.get(link)
+            && let Some(absurdity) = self.absurdity(epoch)
+        {
+            return self.refuse(now, link, absurdity, out);
+        }
         match self.links.get(link) {
             Some(Link::Client(_)) => self.client_said(now, link, message, epoch, out),
             Some(Link::Upstream) => self.coordinator_said(now, link, message, epoch, out),

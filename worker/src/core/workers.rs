@@ -39,7 +39,8 @@ impl Worker {
             () => theirs
                 .to
                 .filter(|to| *to != self.config.id)
-                .map(|to| format!("this is {}, not {to}", self.config.id)),
+                .map(|to| format!("this is {}, not {to}", self.config.id))
+                .or_else(|| self.absurdity(epoch)),
         };
         if let Some(info) = refusal {
             tracing::warn!(id = %theirs.id, address = %theirs.address, %info, "refused a worker");

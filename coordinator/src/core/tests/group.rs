@@ -399,6 +399,54 @@ fn who_has_another_secret_or_network_or_our_name_is_refused() {
 }
 
 #[test]
+fn an_absurd_epoch_is_refused_whoever_says_it_and_changes_nothing() {
+    let absurd = format!("{}@evil", common::epoch::Epoch::MAX);
+    let mut town = Town::in_step(2);
+    let (secret, incarnation) = (super::SECRET, "00000000000000aa");
+    let worker = town.worker(0, "w1");
+    town.heard(worker);
+    let coordinator = town.connect(0);
+    let greeting = format!(
+        r#""hostname":"h","port":1,"secret":"{secret}","incarnation":"{incarnation}","role":"seeking"}}"#
+    );
+    town.say(
+        coordinator,
+        &format!(r#"{{"command":"BACKUP_AUTHENTICATE","epoch":"1@c0","id":"cx",{greeting}"#),
+    );
+    assert_eq!(town.heard(coordinator)[0].command(), "BACKUP_AUTHENTICATION_SUCCESS");
+    let (another, newcomer) = (town.connect(0), town.connect(0));
+    for (who, line, answer) in [
+        (worker, r#"{"command":"SERVER_LOAD","load":1,"#.to_owned(), "INVALID_MESSAGE"),
+        (coordinator, r#"{"command":"HEARTBEAT","role":"main","#.to_owned(), "INVALID_MESSAGE"),
+        (
+            another,
+            format!(r#"{{"command":"BACKUP_AUTHENTICATE","id":"cy",{},"#, greeting.trim_end_matches('}')),
+            "BACKUP_AUTHENTICATION_FAIL",
+        ),
+        (
+            newcomer,
+            format!(
+                r#"{{"command":"AUTHENTICATE","id":"w2","hostname":"h","port":2,"secret":"{secret}","incarnation":"{incarnation}","#
+            ),
+            "AUTHENTICATION_FAIL",
+        ),
+    ] {
+        town.heard(who);
+        town.say(who, &format!(r#"{line}"epoch":"{absurd}"}}"#));
+        let heard = town.heard(who);
+        assert_eq!(heard.last().map(|last| last.command()), Some(answer), "{heard:?}");
+        assert!(format!("{heard:?}").contains("is absurd"), "{heard:?}");
+        assert!(town.outsiders[who].closed, "{answer}");
+    }
+    town.pass(seconds(5));
+    assert_eq!(town.roles(), ["main", "backup"]);
+    for node in 0..2 {
+        assert_eq!(town.status(node).highest_epoch.unwrap().to_string(), "1@c0");
+        assert_eq!(town.nodes[node].disk.group.epoch.as_ref().unwrap().to_string(), "1@c0");
+    }
+}
+
+#[test]
 fn a_member_is_forgotten_when_the_disk_says_so_and_not_before() {
     let mut town = Town::in_step(2);
     town.kill(1);

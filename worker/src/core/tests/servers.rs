@@ -12,6 +12,32 @@ fn neighbour(node: &mut Node) -> LinkId {
     link
 }
 
+#[test]
+fn an_absurd_epoch_is_refused_whoever_says_it_and_not_passed_on() {
+    const EPOCH: &str = r#","epoch":"9223372036854775807@evil"}"#;
+    let (mut node, coordinator) = Node::joined();
+    let other = neighbour(&mut node);
+    node.hear(coordinator);
+    let (newcomer, asking) = (node.connect(), node.connect());
+    for (who, line, answer) in [
+        (other, r#"{"command":"NEIGHBOURS","links":[],"next":0}"#, "INVALID_MESSAGE"),
+        (newcomer, GREETING, "AUTHENTICATION_FAIL"),
+        (
+            asking,
+            r#"{"command":"MAIN_QUERY","id":"c9","secret":"the network's secret"}"#,
+            "AUTHENTICATION_FAIL",
+        ),
+        (coordinator, r#"{"command":"HEARTBEAT","role":"main"}"#, "INVALID_MESSAGE"),
+    ] {
+        node.hear(who);
+        node.say(who, &format!("{}{EPOCH}", line.trim_end_matches('}')));
+        let heard = node.hear(who);
+        assert!(heard.last().is_some_and(|last| last.starts_with(answer)), "{answer}: {heard:?}");
+        assert!(!node.links.contains_key(who), "{answer}");
+        assert_eq!(node.worker.epoch, None);
+    }
+}
+
 fn broadcast(origin: &str, seq: u64) -> String {
     let number = seq + 1;
     format!(
