@@ -1,13 +1,17 @@
-//! Somebody who wants one thing done: a name registered, a secret changed, a user removed. It goes from coordinator to coordinator, follows
+//! Somebody who wants one thing done: a name registered, a secret changed, a user removed; a coordinator forgotten; all users copied, and
+//! brought back from that copy some seconds later. It goes from coordinator to coordinator, follows
 //! REDIRECTs, and repeats itself word for word until it is told how it went. Whoever loses an answer asks again; that must be safe.
 
 use std::time::Duration;
 
-use common::id::LinkId;
+use common::id::{LinkId, ServerId};
 use common::machine::{self, DialId, Event, Machine};
 use common::time::{Now, Time};
 use common::user::{Secret, Username};
-use common::wire::{Address, ChangeSecret, Message, Register, RemoveUser};
+use common::users::Seen;
+use common::wire::{
+    Address, ChangeSecret, Export, ForgetCoordinator, Import, Message, Register, Registration, RemoveUser,
+};
 
 /// How long it waits for any answer.
 const PATIENCE: Duration = Duration::from_secs(6);
@@ -22,14 +26,51 @@ const HOPS: u32 = 5;
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Wish {
-    Register { username: Username, secret: Secret },
-    ChangeSecret { username: Username, secret: Secret, new: Secret },
-    Remove { username: Username, network_secret: Secret },
+    Register {
+        username: Username,
+        secret: Secret,
+    },
+    ChangeSecret {
+        username: Username,
+        secret: Secret,
+        new: Secret,
+    },
+    Remove {
+        username: Username,
+        network_secret: Secret,
+    },
+    Forget {
+        id: ServerId,
+        network_secret: Secret,
+    },
+    /// Everything is exported, and imported again later.
+    Restore {
+        network_secret: Secret,
+        pause: Duration,
+    },
+}
+
+/// How far a [`Wish::Restore`] has come.
+#[derive(Debug, Default)]
+struct Copied {
+    network: Option<String>,
+    pieces: Vec<Vec<Registration>>,
+    after: Seen,
+    /// The piece that is to be imported next; `None` while there is more to export.
+    next: Option<usize>,
 }
 
 impl Wish {
-    fn message(&self) -> Message {
+    fn message(&self, copied: &Copied) -> Message {
         match self.clone() {
+            Wish::Forget { id, network_secret } => ForgetCoordinator { id, secret: network_secret }.into(),
+            Wish::Restore { network_secret: secret, .. } => match copied.next {
+                None => Export { secret, after: copied.after.clone() }.into(),
+                Some(piece) => {
+                    let users = copied.pieces.get(piece).cloned().unwrap_or_default();
+                    Import { secret, network: copied.network.clone(), users }.into()
+                }
+            },
             Wish::Register { username, secret } => Register { username: username.to_string(), secret }.into(),
             Wish::ChangeSecret { username, secret, new } => {
                 ChangeSecret { username: username.to_string(), secret, new_secret: new }.into()
@@ -74,6 +115,7 @@ pub struct Errand {
     hops: u32,
     state: State,
     waiting: Vec<u8>,
+    copied: Copied,
     until: Time,
 }
 
@@ -92,7 +134,7 @@ impl Errand {
         let turn = rng.usize(..config.servers.len());
         let until = now.time + GIVES_UP;
         let state = State::Pausing(now.time);
-        Errand { config, rng, turn, hops: 0, state, waiting: Vec::new(), until }
+        Errand { config, rng, turn, hops: 0, state, waiting: Vec::new(), copied: Copied::default(), until }
     }
 
     /// How it went, when it is over.
@@ -126,9 +168,50 @@ impl Errand {
         actions.push(Action::Close { link, farewell: Vec::new() });
     }
 
+    /// Asks over the connection that there is.
+    fn ask(&mut self, now: Time, link: LinkId, actions: &mut Vec<Action>) {
+        self.waiting = self.config.wish.message(&self.copied).encode();
+        self.state = State::Asked(link, now + PATIENCE);
+        actions.push(Action::Flush(link));
+    }
+
+    /// A piece was exported or imported. Says whether there is more to be done at once.
+    fn copies(&mut self, message: &Message) -> bool {
+        match message {
+            Message::Exported(exported) if exported.users.is_empty() => {
+                self.copied.next = Some(0);
+                false
+            }
+            Message::Exported(exported) => {
+                self.copied.network = Some(exported.network.clone());
+                self.copied.after = exported.next.clone();
+                self.copied.pieces.push(exported.users.clone());
+                true
+            }
+            Message::Imported(_) => {
+                self.copied.next = self.copied.next.map(|piece| piece + 1);
+                self.copied.next.is_some_and(|piece| piece < self.copied.pieces.len())
+            }
+            _ => false,
+        }
+    }
+
     fn received(&mut self, now: Time, link: LinkId, message: Message, actions: &mut Vec<Action>) {
+        if self.copies(&message) {
+            return self.ask(now, link, actions);
+        }
         self.leave(link, actions);
         let wait = match message {
+            Message::Exported(_) => {
+                let Wish::Restore { pause, .. } = self.config.wish else { return };
+                return self.again(now, pause);
+            }
+            Message::Imported(_) | Message::ForgetCoordinatorSuccess(_) => {
+                self.state = State::Over(Outcome::Done);
+                return;
+            }
+            Message::ImportFailed(failed) => failed.retry_after,
+            Message::ForgetCoordinatorFailed(failed) => failed.retry_after,
             Message::RegisterSuccess(_) | Message::ChangeSecretSuccess(_) | Message::RemoveUserSuccess(_) => {
                 self.state = State::Over(Outcome::Done);
                 return;
@@ -168,11 +251,7 @@ impl Machine for Errand {
                 }
                 _ => {}
             },
-            Event::Dialled { link, .. } => {
-                self.waiting = self.config.wish.message().encode();
-                self.state = State::Asked(link, now + PATIENCE);
-                actions.push(Action::Flush(link));
-            }
+            Event::Dialled { link, .. } => self.ask(now, link, actions),
             Event::Received { link, message, .. } => self.received(now, link, message, actions),
             Event::Wrote { bytes, .. } => _ = self.waiting.drain(..bytes),
             Event::Malformed { link, .. } => {

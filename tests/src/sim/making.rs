@@ -84,6 +84,11 @@ impl Cast {
 
     /// The coordinators that this one is told of: those of the plan, but sometimes none where it has met all of them.
     fn backups(&mut self, world: &World<Node>, id: ProcessId, disk: &Disk) -> Vec<Address> {
+        // It has lost its disk: whoever replaces it names all the others.
+        if world[id].run > 1 && disk.group().members.is_empty() {
+            let others = self.coordinators.iter().filter(|other| **other != id);
+            return others.map(|other| world[*other].address.clone()).collect();
+        }
         let knows_all = disk.group().members.len() == self.coordinators.len();
         if knows_all && self.rng.bool() {
             return Vec::new();

@@ -2,9 +2,15 @@
 
 use std::time::Duration;
 
-use super::cast::Role;
+use common::user::Secret;
+use common::wire::ServerEntry;
+
+use super::cast::{NETWORK_SECRET, Role};
 use super::control::Crash;
+use super::disk::Disk;
+use super::errand::{Outcome, Wish};
 use super::faults::Repair;
+use super::making::blank_group;
 use super::node::Node;
 use super::scenario::{GLANCE, Own, Scenario};
 use super::{ConnId, ProcessId};
@@ -265,6 +271,40 @@ impl Scenario {
                 self.start(id);
             }
         }
+    }
+
+    /// A backup dies while all is well. It is forgotten by command, or its disk is lost; in any case it comes back, and belongs to the group again.
+    pub(super) fn replacement(&mut self) -> Result<(), String> {
+        let Some(main) = self.scene().main() else { return Ok(()) };
+        let backups: Vec<ProcessId> =
+            self.cast.coordinators.iter().copied().filter(|id| *id != main).collect();
+        let Some(backup) = self.rng.choice(backups) else { return Ok(()) };
+        self.health.group_since = None;
+        self.world.crash(backup, Crash::Kill);
+        self.ended(backup);
+        self.advance(Duration::from_secs(1))?;
+        if self.rng.bool() {
+            let network_secret = Secret::new(NETWORK_SECRET);
+            let id = self.cast.server_id(backup);
+            let wish = Wish::Forget { id: id.clone(), network_secret };
+            let errand = self.cast.add_errand(&mut self.world, wish);
+            self.wait_for("a coordinator to be forgotten", AFTER_CRASH, Self::somebody_is_on_an_errand)?;
+            let forgotten = matches!(&self.world[errand].machine, Some(Node::Errand(errand)) if errand.outcome() == Some(Outcome::Done));
+            let remembered = |member: &ServerEntry| member.id == id;
+            if !forgotten || self.disks.of(main).group().members.iter().any(remembered) {
+                return Err(format!("{id} was to be forgotten, and is a member still"));
+            }
+            self.coverage.add("coordinators forgotten", 1);
+        } else {
+            *self.disks.of_mut(backup) = Disk::blank(blank_group(&mut self.rng));
+            self.coverage.add("coordinators that lost their disk", 1);
+        }
+        self.start(backup);
+        self.wait_for(
+            "a coordinator that was replaced to be one of the group",
+            PATIENCE,
+            Self::group_is_not_whole,
+        )
     }
 
     /// The main coordinator dies or leaves while all is well: the next takes over, and clients notice nothing.

@@ -153,6 +153,7 @@ impl Scenario {
         self.finale()?;
         self.goodbye()?;
         self.succession()?;
+        self.replacement()?;
         self.alone()?;
         if !calm {
             self.clients_return_to_their_workers()?;

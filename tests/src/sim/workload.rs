@@ -18,6 +18,9 @@ use crate::sim::classic;
 /// Activities in a burst.
 const BURST: u64 = 60;
 
+/// One errand in this many is to copy all users, and to bring them back later.
+const RESTORES: u8 = 25;
+
 impl Scenario {
     /// Some honest client.
     pub(super) fn any_user(&mut self) -> ProcessId {
@@ -145,6 +148,12 @@ impl Scenario {
 
     /// Somebody wants an account registered, changed or removed, and insists.
     pub(super) fn errands(&mut self) {
+        if self.rng.u8(..RESTORES) == 0 {
+            let pause = Duration::from_millis(self.rng.u64(500..8_000));
+            let network_secret = Secret::new(NETWORK_SECRET);
+            self.cast.add_errand(&mut self.world, Wish::Restore { network_secret, pause });
+            self.coverage.add("copies of all users that were brought back", 1);
+        }
         self.accounts.retain(|account| {
             // Whoever does not know whether its secret is the old or the new one leaves it at that.
             let errand = match &self.world[account.errand].machine {
