@@ -174,6 +174,9 @@ impl Worker {
                 out,
             );
         }
+        if let Some(info) = self.absurdity(epoch) {
+            return self.close(now, link, Some(AuthenticationFail { info, retry_after: None, taken: false }.into()), out);
+        }
         self.hear_epoch(epoch);
         let until = now.time + self.config.limits.server_silence;
         self.session(link).enter(Phase::Coordinator { until });

@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+use common::time::WallMillis;
+use common::user::{UserRecord, Username};
+
+use super::super::Limits;
+use super::super::registry::{Reason, Registry};
 use super::town::Town;
 
 fn seconds(seconds: u64) -> Duration {
@@ -111,6 +116,36 @@ fn of_two_that_were_proposed_the_one_of_the_later_reign_has_the_name() {
         town.pass(seconds(8));
         belongs(&mut town, "ann", "second", "first");
     }
+}
+
+#[test]
+fn what_the_latest_reign_proposed_is_adopted_first_and_its_rival_is_removed() {
+    let record = |stamp: &str| UserRecord {
+        registration: stamp.parse().unwrap(),
+        changed: stamp.parse().unwrap(),
+        written: None,
+        secret: Some(common::password::decoy()),
+    };
+    let epoch = |text: &str| Some(text.parse().unwrap());
+    let ann: Username = "ann".parse().unwrap();
+    let (users, seen) = Default::default();
+    let limits = Limits::default();
+    let mut registry = Registry::new("c3".parse().unwrap(), WallMillis(300), users, seen, &limits, true);
+    // By its clock the later reign came first.
+    for (stamp, reign) in [("200.0@c1", None), ("150.0@c1", epoch("4@c1")), ("100.0@c2", epoch("5@c2"))] {
+        registry.adopt(ann.clone(), record(stamp), Reason::Proposed(reign));
+    }
+    let mut adopted = Vec::new();
+    loop {
+        let (users, _) = registry.next_batch(WallMillis(300), 10, |_| false);
+        let Some((_, record)) = users.first().cloned() else { break };
+        adopted.push((record.registration.to_string(), record.is_removed()));
+        let seen = registry.seen_with_batch();
+        registry.take_in(WallMillis(300), users, &seen);
+        registry.settle();
+    }
+    let expected = [("100.0@c2", false), ("150.0@c1", true), ("200.0@c1", true)];
+    assert_eq!(adopted, expected.map(|(registration, removed)| (registration.to_owned(), removed)));
 }
 
 #[test]
