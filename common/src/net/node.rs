@@ -218,7 +218,15 @@ impl<M: Machine + 'static> Node<M> {
         }
     }
 
-    /// The peer is gone.
+    /// The peer says no more. Nothing is read any more; what is written may still reach it, or fail.
+    pub(super) fn ended(&mut self, id: LinkId) {
+        if let Some(watcher) = self.links.get_mut(id).and_then(|link| link.watcher.take()) {
+            watcher.abort();
+        }
+        self.handle(Event::Ended { link: id });
+    }
+
+    /// The connection broke.
     pub(super) fn lost(&mut self, id: LinkId) {
         if let Some(link) = self.links.remove(id) {
             if let Some(watcher) = link.watcher {

@@ -176,6 +176,9 @@ impl Worker {
             unreachable!("only clients have sessions")
         };
         let epoch = self.epoch.as_ref().filter(|_| session.is_coordinator());
+        if session.has_ended() {
+            self.answered.push(link);
+        }
         match session.reply(now.time, &message, epoch) {
             Ok(()) => out.push(Action::Flush(link)),
             Err(full) => {
