@@ -10,8 +10,8 @@
 //! can let the driver write straight from its log. And before a driver reads from a link it asks the machine when
 //! ([`Machine::read_after`]), so that back-pressure reaches those who send.
 //!
-//! **Invariants.** A driver delivers the events of one link in order: `Accepted` or `Dialled` first, `Closed` last, nothing
-//! after `Closed` or after the machine's own `Action::Close`. A machine never acts on a link that it has not been told of.
+//! **Invariants.** A driver delivers the events of one link in order: `Accepted` or `Dialled` first, nothing received after `Ended`, `Closed`
+//! last, nothing after `Closed` or after the machine's own `Action::Close`. A machine never acts on a link that it has not been told of.
 //! The same events at the same times give the same actions.
 
 use std::net::IpAddr;
@@ -99,7 +99,13 @@ pub enum Event<I> {
         /// How many; at least one.
         bytes: usize,
     },
-    /// The peer closed the connection, or it broke.
+    /// The peer will say no more. It may still listen (a half-closed connection), or be gone: that cannot be told apart. The machine
+    /// closes the link, now or when it has said what it still owes.
+    Ended {
+        /// Who.
+        link: LinkId,
+    },
+    /// The connection broke.
     Closed {
         /// Which link; it is gone.
         link: LinkId,

@@ -49,6 +49,10 @@ impl Machine for Echo {
                 actions.push(Action::Close { link, farewell });
             }
             Event::Wrote { link, bytes } => self.links.get_mut(&link).unwrap().wrote(now.time, bytes),
+            Event::Ended { link } => {
+                let outbox = self.links.remove(&link).unwrap();
+                actions.push(Action::Close { link, farewell: outbox.farewell(None) });
+            }
             Event::Closed { link } => {
                 self.links.remove(&link);
             }
@@ -150,6 +154,17 @@ fn what_is_said_in_one_piece_comes_back_in_order() {
         let mut heard = vec![0; said.len()];
         stream.read_exact(&mut heard).await.unwrap();
         assert!(heard == said);
+    });
+}
+
+#[test]
+fn who_says_no_more_hears_the_rest_and_then_the_end() {
+    with_echo(|address| async move {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let said: Vec<u8> = (0..1_000).flat_map(|n| say(&format!("{n}"))).collect();
+        stream.write_all(&said).await.unwrap();
+        stream.shutdown().await.unwrap();
+        assert!(hear_all(&mut stream).await == said);
     });
 }
 

@@ -90,8 +90,11 @@ async fn tell_position(client: &mut Client, begins_before: bool) {
         // What was before the latest activities is told right after them.
         let _ = tokio::time::timeout(GOODBYE, learn_position(client)).await;
     }
-    if let Some(position) = client.position() {
-        common::boot::note(&format!("to go on from here: --after '{position}'"));
+    match client.position() {
+        Some(position) => common::boot::note(&format!("to go on from here: --after '{position}'")),
+        None => common::boot::note(
+            "there is no position to go on from here: it is known when everything that was before has been printed",
+        ),
     }
 }
 

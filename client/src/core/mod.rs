@@ -170,6 +170,9 @@ impl Machine for Client {
                 self.hang_up(now, format!("it sent what is no message: {error}"), actions);
             }
             Event::Wrote { link, bytes } if self.is_current(link) => self.wrote(now, bytes, actions),
+            Event::Ended { link } if self.is_current(link) => {
+                self.hang_up(now, "the connection was lost".to_owned(), actions);
+            }
             Event::Closed { link } if self.is_current(link) => {
                 self.connection_lost(now, "the connection was lost".to_owned(), actions);
             }
@@ -183,6 +186,7 @@ impl Machine for Client {
             Event::Received { .. }
             | Event::Malformed { .. }
             | Event::Wrote { .. }
+            | Event::Ended { .. }
             | Event::Closed { .. }
             | Event::Accepted { .. } => {}
         }

@@ -227,7 +227,12 @@ impl<M: Machine + 'static> Node<M> {
         }
     }
 
-    /// The peer is gone.
+    /// The peer says no more. Nobody watches the link for something to read any more; what is written may still reach the peer, or fail.
+    pub(super) fn ended(&mut self, id: LinkId) {
+        self.handle(Event::Ended { link: id });
+    }
+
+    /// The connection broke.
     pub(super) fn lost(&mut self, id: LinkId) {
         if self.links.remove(id).is_some() {
             self.handle(Event::Closed { link: id });

@@ -154,7 +154,7 @@ impl<M: Machine + 'static> Node<M> {
         let mut buffer = std::mem::take(&mut self.readable.buffer);
         let read = link.stream.try_read(&mut buffer[..piece]);
         match &read {
-            Ok(0) => self.lost(id),
+            Ok(0) => self.ended(id),
             Ok(count) => {
                 let stream = Rc::clone(&link.stream);
                 if self.take(id, &buffer[..*count]) == ControlFlow::Continue(()) {

@@ -267,6 +267,11 @@ pub enum Effect {
         /// Which job.
         job: JobId,
     },
+    /// Whoever waits for this hash or verification may be gone: it is to be done after all others.
+    Doubt {
+        /// Which job.
+        job: JobId,
+    },
     /// Write this to disk, all or none, and have it survive a crash before answering. At most one change is outstanding.
     Persist {
         /// Which job.

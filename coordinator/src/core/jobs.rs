@@ -67,9 +67,14 @@ impl Jobs {
         self.hashes.remove(&job)
     }
 
+    /// The password hash that was asked for whoever is at the other end of `link`.
+    pub(super) fn of(&self, link: LinkId) -> Option<JobId> {
+        self.hashes.iter().find(|(_, hash)| hash.link() == link).map(|(&job, _)| job)
+    }
+
     /// Whoever was at the other end of `link` is gone: forgets the password hash that was asked for it, if there is one.
     pub(super) fn cancel(&mut self, link: LinkId) -> Option<(JobId, HashJob)> {
-        let (&job, _) = self.hashes.iter().find(|(_, hash)| hash.link() == link)?;
+        let job = self.of(link)?;
         self.hashes.remove(&job).map(|hash| (job, hash))
     }
 

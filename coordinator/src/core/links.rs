@@ -31,6 +31,8 @@ pub(super) struct Links {
 pub(super) struct Link {
     pub(super) peer: IpAddr,
     pub(super) party: Party,
+    /// It says no more, and is kept for what it is still to hear.
+    pub(super) has_ended: bool,
     outbox: Outbox,
 }
 
@@ -126,7 +128,7 @@ impl Links {
         }
         let party = Party::Stranger { deadline: now + self.limits.login_deadline, proven: None };
         let outbox = Outbox::new(self.limits.client_outbox_bytes);
-        self.table.insert(link, Link { peer, party, outbox });
+        self.table.insert(link, Link { peer, party, has_ended: false, outbox });
         true
     }
 
@@ -135,7 +137,7 @@ impl Links {
         debug_assert!(party.is_server());
         let (outbox, peer) =
             (Outbox::new(self.limits.server_outbox_bytes), IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        self.table.insert(link, Link { peer, party, outbox });
+        self.table.insert(link, Link { peer, party, has_ended: false, outbox });
     }
 
     /// How many requests wait until it is known who reigns.

@@ -113,6 +113,8 @@ pub struct Coordinator {
     writing: Writing,
     placement: Placement,
     jobs: Jobs,
+    /// Links whose peers say no more and have been told something during this event.
+    answered: Vec<LinkId>,
     /// Imports that have not been answered.
     imports: Vec<Importing>,
     complaints: Complaints,
@@ -202,6 +204,7 @@ impl Coordinator {
             writing: Writing::default(),
             placement: Placement::new(limits.clone()),
             jobs: Jobs::default(),
+            answered: Vec::new(),
             imports: Vec::new(),
             complaints: Complaints::default(),
             attended: now.time,
@@ -256,6 +259,7 @@ impl Machine for Coordinator {
                 self.feed_backup(turn, link);
                 self.upload(turn);
             }
+            Event::Ended { link } => self.ended(turn, link),
             Event::Closed { link } => _ = self.forget(turn, link),
             Event::Input(Input::Hashed { job, hash }) => self.hashed(turn, job, hash),
             Event::Input(Input::Verified { job, matches }) => self.verified(turn, job, matches),
@@ -273,6 +277,7 @@ impl Machine for Coordinator {
             },
             Event::DeadlinePassed => {}
         }
+        self.close_answered(turn);
         if !self.ended {
             self.attend(turn);
         }
@@ -419,9 +424,45 @@ impl Coordinator {
         }
     }
 
+    /// Whoever is at the other end says no more. A client may still wait for the answer to what it said.
+    fn ended(&mut self, turn: &mut Turn<'_>, link: LinkId) {
+        if !self.owes(link) {
+            return self.close(turn, link, None);
+        }
+        if let Some(known) = self.links.get_mut(link) {
+            known.has_ended = true;
+        }
+        if let Some(job) = self.jobs.of(link) {
+            turn.actions.push(Action::Effect(Effect::Doubt { job }));
+        }
+    }
+
+    /// Whether an answer is under way. A server that says no more is gone, and is owed nothing.
+    fn owes(&self, link: LinkId) -> bool {
+        match self.links.get(link).map(|known| &known.party) {
+            Some(Party::Verifying { .. } | Party::Holding | Party::Parked { .. }) => true,
+            Some(Party::Operator) => {
+                self.registry.is_asked_by(link) || self.imports.iter().any(|import| import.link == link)
+            }
+            _ => false,
+        }
+    }
+
+    /// Closes the links of those who say no more and have had their answers.
+    fn close_answered(&mut self, turn: &mut Turn<'_>) {
+        for link in std::mem::take(&mut self.answered) {
+            if !self.owes(link) {
+                self.close(turn, link, None);
+            }
+        }
+    }
+
     /// Queues a message for a link that may be gone, or goes now because too much waits.
     fn say(&mut self, turn: &mut Turn<'_>, link: LinkId, message: impl Into<Message>) {
         let Some(known) = self.links.get_mut(link) else { return };
+        if known.has_ended {
+            self.answered.push(link);
+        }
         match known.say(turn.now.time, &message.into(), self.epoch.as_ref()) {
             Ok(()) => turn.actions.push(Action::Flush(link)),
             Err(full) => self.abandon(turn, link, &full.to_string()),

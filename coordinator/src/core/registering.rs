@@ -18,6 +18,7 @@ use super::{Coordinator, Turn};
 
 impl Coordinator {
     pub(super) fn register(&mut self, turn: &mut Turn<'_>, link: LinkId, request: Register) {
+        self.release_from_ended(turn, &request.username);
         let username = match self.may_register(&request) {
             Ok(username) => username,
             Err(refusal) => return self.refuse(turn, link, Asked::Register, &refusal),
@@ -32,6 +33,15 @@ impl Coordinator {
             known.party = Party::Holding;
         }
         self.hash(turn, link, job, request.secret);
+    }
+
+    /// A name is wanted that is held for one who says no more, and whose secret is not hashed yet: it may be the same client, which has given
+    /// up and asks again. Whoever asks now is there.
+    fn release_from_ended(&mut self, turn: &mut Turn<'_>, username: &str) {
+        let holder = username.parse().ok().and_then(|name: Username| self.registry.hashing_for(&name));
+        if let Some(link) = holder.filter(|link| self.links.get(*link).is_some_and(|known| known.has_ended)) {
+            self.refuse(turn, link, Asked::Register, &Refusal::Busy);
+        }
     }
 
     fn may_register(&self, request: &Register) -> Result<Username, Refusal> {

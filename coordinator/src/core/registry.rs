@@ -318,6 +318,20 @@ impl Registry {
         }
     }
 
+    /// Whose secret is being hashed to register this name.
+    pub(super) fn hashing_for(&self, username: &Username) -> Option<LinkId> {
+        let hold = self.holds.get(username)?;
+        match (&hold.stage, &hold.asker) {
+            (Stage::Hashing { .. }, Some(Asker::Client { link, .. })) => Some(*link),
+            _ => None,
+        }
+    }
+
+    /// Whether whoever is at the other end of `link` waits for a name that is held.
+    pub(super) fn is_asked_by(&self, link: LinkId) -> bool {
+        self.holds.values().any(|hold| hold.asker.as_ref().is_some_and(|asker| asker.link() == link))
+    }
+
     /// Whether this name is held because its user changes something, and not because it is being registered.
     pub(super) fn is_changing(&self, username: &Username) -> bool {
         self.holds.get(username).is_some_and(|hold| hold.of.is_some())

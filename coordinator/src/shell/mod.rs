@@ -87,6 +87,7 @@ fn perform(effect: Effect, hasher: &Hasher, disk: &Disk, inputs: &UnboundedSende
             })
         }
         Effect::Cancel { job } => hasher.cancel(job),
+        Effect::Doubt { job } => hasher.doubt(job),
         Effect::Persist { job, change } => disk.write(job, change),
     }
 }

@@ -79,6 +79,11 @@ impl Check for Refusals {
             {
                 let heard = self.heard.get(conn).copied().unwrap_or("nothing");
                 let mischief = matches!(scene.role(*at), Role::Mischief(_));
+                let half_closed = scene.role(*at) == Role::Mischief(Kind::HalfCloses);
+                if half_closed && heard != "nothing" {
+                    coverage.add("half-closed peers answered", 1);
+                    return Ok(());
+                }
                 let told = matches!(heard, "INVALID_MESSAGE" | "LOGIN_FAILED" | "AUTHENTICATION_FAIL")
                     || (heard == "REDIRECT" && scene.is_coordinator(*from));
                 coverage.add("forged or misplaced messages refused", u64::from(mischief && told));

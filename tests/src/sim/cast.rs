@@ -156,6 +156,7 @@ impl Cast {
     pub fn add_mischief(&mut self, world: &mut World<Node>, config: mischief::Config) -> ProcessId {
         let id = world.add(format!("m{}", self.roles.len()));
         self.roles.push(Role::Mischief(config.kind));
+        world[id].closes_half = config.kind == mischief::Kind::HalfCloses;
         world.start(id, |now| Node::Mischief(Box::new(Mischief::new(now, config))));
         id
     }

@@ -288,7 +288,7 @@ impl Machine for Classic {
             Event::Received { link, message, .. } if self.is_current(link) => {
                 self.received(now, link, message, actions)
             }
-            Event::Malformed { link, .. } if self.is_current(link) => {
+            Event::Malformed { link, .. } | Event::Ended { link } if self.is_current(link) => {
                 self.leave(link, actions);
                 self.pause(now, Duration::ZERO);
             }

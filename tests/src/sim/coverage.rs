@@ -45,6 +45,7 @@ pub const MINIMA: &[(&str, u64)] = &[
     ("gaps given up", 50),
     ("hashes cancelled before they began", 40),
     ("hashes given up", 100),
+    ("half-closed peers answered", 20),
     ("late activities", 500),
     ("log-ins put off because the name was being registered", 40),
     ("log-ins refused for a token out of date", 20),

@@ -44,6 +44,9 @@ impl Scenario {
             Effect::Coordinator(OfCoordinator::Cancel { job }) | Effect::Worker(OfWorker::Cancel { job }) => {
                 return self.cancel(at, job);
             }
+            Effect::Coordinator(OfCoordinator::Doubt { .. }) | Effect::Worker(OfWorker::Doubt { .. }) => {
+                return self.coverage.add("hashes for clients that may be gone", 1);
+            }
             Effect::Coordinator(OfCoordinator::Hash { job, secret, .. }) => {
                 Input::Coordinator(ToCoordinator::Hashed { job, hash: self.hash(&secret) })
             }

@@ -258,6 +258,10 @@ impl Machine for Errand {
                 self.leave(link, actions);
                 self.again(now, Duration::ZERO);
             }
+            Event::Ended { link } => {
+                self.leave(link, actions);
+                self.again(now, Duration::ZERO);
+            }
             Event::Closed { .. } | Event::DialFailed { .. } => self.again(now, Duration::ZERO),
             Event::Accepted { .. } => {}
             Event::Input(never) => match never {},

@@ -140,7 +140,8 @@ impl<M: Machine> World<M> {
         }
         match piece {
             Some(Piece::Bytes(bytes)) => self.take(conn, side, &bytes),
-            Some(Piece::End { clean }) => self.lost(conn, side, clean),
+            Some(Piece::End { clean: true }) => self.ended(conn, side),
+            Some(Piece::End { clean: false }) => self.lost(conn, side, false),
             None => {}
         }
         self.attend(conn, side);
@@ -225,12 +226,26 @@ impl<M: Machine> World<M> {
 
     /// The machine is done with a link.
     pub(super) fn close(&mut self, id: ProcessId, link: LinkId, farewell: Vec<u8>) {
+        if std::mem::take(&mut self[id].closes_half) {
+            return self.close_half(id, link, &farewell);
+        }
         let Some((conn, side)) = self[id].links.remove(link) else { return };
         let to = self.process_at(conn, side.other()).expect("an open link has a connection");
         self.seen.push(Seen::Closed { by: id, to, conn });
         self.set_state(conn, side, State::Closing(farewell));
         self.queue.push(self.now + limits::LINGER, Due::LingerOver(conn, side));
         self.say_goodbye(conn, side);
+    }
+
+    /// A process says its last on a link, and still listens.
+    fn close_half(&mut self, id: ProcessId, link: LinkId, last: &[u8]) {
+        let now = self.now;
+        let (conn, side) = self[id].links[link];
+        let connection = self.network.get(conn).expect("an open link has a connection");
+        let pipe = &mut connection.end(side).pipe;
+        pipe.write(now, last, &mut self.rng);
+        pipe.end(now, true, &mut self.rng);
+        self.attend(conn, side.other());
     }
 
     /// Writes a farewell as far as the window takes it, and closes this direction after it.
@@ -264,6 +279,20 @@ impl<M: Machine> World<M> {
         end.state = State::Gone;
         end.pipe.end(now, false, &mut self.rng);
         self.attend(conn, side.other());
+    }
+
+    /// The end on `side` learns that its peer says no more.
+    fn ended(&mut self, conn: ConnId, side: Side) {
+        let Some(connection) = self.network.get(conn) else { return };
+        let (at, from) = (connection.process(side), connection.process(side.other()));
+        let end = connection.end(side);
+        if let State::Open(link) = end.state {
+            let clean = end.lines.partial_bytes() == 0;
+            self.seen.push(Seen::Lost { at, from, conn, clean });
+            self.tell(at, Event::Ended { link });
+        } else {
+            self.lost(conn, side, true);
+        }
     }
 
     /// The end on `side` learns that its peer is gone.

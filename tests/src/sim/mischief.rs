@@ -114,7 +114,7 @@ impl Mischief {
                 json!({ "command": "ACTIVITY_MESSAGE", "username": name, "secret": "guess", "activity": { "forged": true } })
                     .to_string()
             }
-            Kind::LogsInTwice => self.login(),
+            Kind::LogsInTwice | Kind::HalfCloses => self.login(),
             Kind::WrongSecret => json!({ "command": "LOGIN", "username": victim, "secret": "guess" }).to_string(),
             Kind::WrongNetworkSecret => json!({ "command": "AUTHENTICATE", "id": "worker-evil", "hostname": "10.9.9.9", "port": 1,
                 "secret": "not the network secret", "incarnation": "00000000000000ff", "load": 0 })
@@ -134,6 +134,10 @@ impl Mischief {
 
     fn dialled(&mut self, link: LinkId, actions: &mut Vec<Action>) {
         let first = self.config.kind.logs_in() || (self.config.kind.wants_a_token() && self.token.is_none());
+        if self.config.kind == Kind::HalfCloses {
+            self.state = State::Said(link);
+            return actions.push(Action::Close { link, farewell: self.piece() });
+        }
         if first {
             self.waiting = (self.login() + "\n").into_bytes();
             self.state = State::LoggingIn(link);
@@ -241,6 +245,10 @@ impl Machine for Mischief {
             Event::Dialled { link, .. } => self.dialled(link, actions),
             Event::Received { link, message, .. } => self.received(now.time, link, message, actions),
             Event::Wrote { bytes, .. } => _ = self.waiting.drain(..bytes),
+            Event::Ended { link } => {
+                actions.push(Action::Close { link, farewell: Vec::new() });
+                self.state = State::Done;
+            }
             Event::Closed { .. } | Event::DialFailed { .. } => self.state = State::Done,
             Event::Malformed { link, .. } => {
                 actions.push(Action::Close { link, farewell: Vec::new() });

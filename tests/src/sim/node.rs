@@ -160,6 +160,7 @@ fn run<M: Machine>(
         Event::Received { link, message, epoch } => Event::Received { link, message, epoch },
         Event::Malformed { link, error } => Event::Malformed { link, error },
         Event::Wrote { link, bytes } => Event::Wrote { link, bytes },
+        Event::Ended { link } => Event::Ended { link },
         Event::Closed { link } => Event::Closed { link },
         Event::DeadlinePassed => Event::DeadlinePassed,
         Event::Input(input) => {

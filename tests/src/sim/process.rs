@@ -40,6 +40,8 @@ pub struct Process<M> {
     pub(super) overheard: bool,
     /// Stopped by the system: nothing happens to it until it is resumed.
     pub(super) paused: bool,
+    /// The next connection that it closes it closes half: it says no more, and listens.
+    pub(super) closes_half: bool,
     /// Whether it reads its connections.
     pub(super) reading: bool,
     /// What waits for it to be resumed, or to read again.
@@ -66,6 +68,7 @@ impl<M> Process<M> {
             dark: false,
             overheard: false,
             paused: false,
+            closes_half: false,
             reading: true,
             parked: Vec::new(),
             links: SlotMap::with_key(),
@@ -85,6 +88,7 @@ impl<M> Process<M> {
             run: self.run + 1,
             skew_ms: self.skew_ms,
             overheard: self.overheard,
+            closes_half: self.closes_half,
             started: now,
             ..Process::new(name, address)
         };

@@ -175,7 +175,12 @@ impl Worker {
             );
         }
         if let Some(info) = self.absurdity(epoch) {
-            return self.close(now, link, Some(AuthenticationFail { info, retry_after: None, taken: false }.into()), out);
+            return self.close(
+                now,
+                link,
+                Some(AuthenticationFail { info, retry_after: None, taken: false }.into()),
+                out,
+            );
         }
         self.hear_epoch(epoch);
         let until = now.time + self.config.limits.server_silence;
@@ -191,6 +196,9 @@ impl Worker {
             unreachable!("only clients have sessions")
         };
         let epoch = self.epoch.as_ref().filter(|_| session.is_coordinator());
+        if session.has_ended() {
+            self.answered.push(link);
+        }
         match session.reply(now.time, &message, epoch) {
             Ok(()) => out.push(Action::Flush(link)),
             Err(full) => {

@@ -217,6 +217,11 @@ pub enum Effect {
         /// Which.
         job: JobId,
     },
+    /// Whoever waits for this hash or verification may be gone: it is to be done after all others.
+    Doubt {
+        /// Which.
+        job: JobId,
+    },
     /// Keep this for the next run, in place of what was to be kept before. There is no answer: nothing waits for it.
     Remember(Remembered),
 }

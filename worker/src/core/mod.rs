@@ -83,7 +83,7 @@ use register::Registrations;
 use reports::Reports;
 use roster::Roster;
 use secrets::Digests;
-use session::Session;
+use session::{Phase, Session};
 use upstream::Upstream;
 use users::Users;
 
@@ -140,6 +140,8 @@ pub struct Worker {
     /// Clients that want to know who comes and goes.
     watchers: BTreeSet<LinkId>,
     counters: Counters,
+    /// Clients that say no more and have been told something during this event.
+    answered: Vec<LinkId>,
     /// During this event something was appended to the log, or queued for many.
     flush_all: bool,
     encoder: Encoder,
@@ -232,6 +234,7 @@ impl Worker {
             sessions: BTreeMap::new(),
             watchers: BTreeSet::new(),
             counters: Counters::default(),
+            answered: Vec::new(),
             flush_all: false,
             encoder: Encoder::new(&StreamId { origin: config.id.clone(), incarnation: config.incarnation }),
             frame: Vec::new(),
@@ -335,6 +338,33 @@ impl Worker {
         self.close(now, link, Some(InvalidMessage { info }.into()), out);
     }
 
+    /// Whoever is at the other end says no more. A server is gone then. A client may still wait for an answer to what it said; where none is
+    /// under way, it gets what there is for it.
+    fn ended(&mut self, now: Now, link: LinkId, out: &mut Actions) {
+        let Some(Link::Client(session)) = self.links.get_mut(link) else {
+            return self.close(now, link, None, out);
+        };
+        session.end();
+        if session.is_over() {
+            return self.close(now, link, None, out);
+        }
+        let job = match session.phase() {
+            Phase::Verifying { job, .. } => Some(*job),
+            Phase::Registering { username, .. } => self.registrations.hashed_by(username),
+            _ => None,
+        };
+        out.extend(job.map(|job| Action::Effect(Effect::Doubt { job })));
+    }
+
+    /// Closes the links of clients that say no more and have heard what they waited for.
+    fn close_answered(&mut self, now: Now, out: &mut Actions) {
+        for link in std::mem::take(&mut self.answered) {
+            if matches!(self.links.get(link), Some(Link::Client(session)) if session.is_over()) {
+                self.close(now, link, None, out);
+            }
+        }
+    }
+
     /// A link is gone or about to be: nothing remembers it afterwards. Returns what it should still be told, `last` at the end.
     fn gone(&mut self, now: Now, link: LinkId, last: Option<&Message>, out: &mut Actions) -> Vec<u8> {
         let mut farewell = match self.links.remove(link).expect("a link goes once") {
@@ -399,6 +429,7 @@ impl Machine for Worker {
                 self.wrote(now, link, bytes, actions);
                 wrote_to = Some(link);
             }
+            Event::Ended { link } => self.ended(now, link, actions),
             Event::Closed { link } => {
                 self.gone(now, link, None, actions);
             }
@@ -411,6 +442,7 @@ impl Machine for Worker {
             }
             Event::Input(Input::Drain) => self.start_drain(now, actions),
         }
+        self.close_answered(now, actions);
         if self.intake.is_due(now.time, self.log.end()) {
             self.look_after_readers(now);
         }

@@ -58,6 +58,14 @@ impl Registrations {
         self.held.len()
     }
 
+    /// Which job hashes the secret for `username`, while one does.
+    pub(super) fn hashed_by(&self, username: &Username) -> Option<JobId> {
+        match self.held.get(username)?.stage {
+            Stage::Hashing(job) => Some(job),
+            Stage::Asked { .. } => None,
+        }
+    }
+
     /// For whom the secret for `username` is being hashed.
     pub(super) fn hashing_for(&self, username: &Username) -> LinkId {
         self.held.get(username).expect("a name is held while its secret is hashed").link

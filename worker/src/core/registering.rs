@@ -21,6 +21,7 @@ impl Worker {
             Err(error) => return self.deny_registration(now, link, error.to_string(), false, out),
         };
         let presentable = username.check_presentable();
+        self.release_from_ended(now, &username, out);
         let refusal = match () {
             () if self.drain.is_some() => Some((LEAVING.to_owned(), true)),
             () if username.is_anonymous() => {
@@ -61,6 +62,17 @@ impl Worker {
         session.enter(Phase::Registering { username, secret, was_free });
         let from = session.peer();
         out.push(Action::Effect(Effect::Hash { job, from, secret: register.secret }));
+    }
+
+    /// A name is wanted that is held for one who says no more, and whose secret is not hashed yet: it may be the same client, which has given
+    /// up and asks again. Whoever asks now is there.
+    fn release_from_ended(&mut self, now: Now, username: &Username, out: &mut Actions) {
+        if self.registrations.hashed_by(username).is_some() {
+            let holder = self.registrations.hashing_for(username);
+            if self.session(holder).has_ended() {
+                self.deny_registration(now, holder, BUSY, true, out);
+            }
+        }
     }
 
     pub(super) fn hashed(&mut self, now: Now, job: JobId, hash: PasswordHash, out: &mut Actions) {

@@ -35,6 +35,8 @@ pub(super) struct Session {
     peer: IpAddr,
     phase: Phase,
     outbox: Outbox,
+    /// It says no more, and is kept for what it is still to hear.
+    has_ended: bool,
     /// What it wants besides being let in, until it is.
     wish: Option<Box<Wish>>,
     /// The session that it has logged in to.
@@ -158,6 +160,7 @@ impl Session {
             peer,
             phase: Phase::Fresh { until },
             outbox: Outbox::new(outbox_bytes),
+            has_ended: false,
             wish: None,
             attachment: None,
             cursor: None,
@@ -168,6 +171,28 @@ impl Session {
             list_due: None,
             presence: Presence::Unwanted,
         }
+    }
+
+    /// It says no more.
+    pub(super) fn end(&mut self) {
+        self.has_ended = true;
+    }
+
+    /// Whether it says no more, and nothing is under way that it may wait for: an answer, or what it missed.
+    pub(super) fn is_over(&self) -> bool {
+        let waits = match self.phase {
+            Phase::Asking { .. } | Phase::Verifying { .. } | Phase::Registering { .. } => true,
+            Phase::LoggedIn { .. } => {
+                self.attachment.as_ref().is_some_and(|attachment| attachment.replay.is_some())
+            }
+            Phase::Fresh { .. } | Phase::Coordinator { .. } => false,
+        };
+        self.has_ended && !waits
+    }
+
+    /// Whether it says no more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.has_ended
     }
 
     /// Where it comes from.

@@ -93,6 +93,7 @@ fn perform(
             })
         }
         Effect::Cancel { job } => hasher.cancel(job),
+        Effect::Doubt { job } => hasher.doubt(job),
         Effect::Segment(request) => segments.request(request),
         Effect::Remember(remembered) => memory.keep(remembered),
     }

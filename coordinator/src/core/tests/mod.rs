@@ -41,6 +41,7 @@ struct Net {
     effects: VecDeque<Effect>,
     /// Hashes and verifications that are not wanted any more. All had begun, and can be answered still.
     cancelled: Vec<JobId>,
+    doubted: Vec<JobId>,
     /// Whether effects are answered at once.
     prompt: bool,
     accepting: bool,
@@ -88,6 +89,7 @@ impl Net {
             links: SlotMap::with_key(),
             effects: VecDeque::new(),
             cancelled: Vec::new(),
+            doubted: Vec::new(),
             prompt: true,
             accepting: true,
             exited: None,
@@ -165,6 +167,11 @@ impl Net {
         self.vanish(link);
     }
 
+    /// The peer says no more, and listens.
+    fn finish(&mut self, link: LinkId) {
+        self.event(Event::Ended { link });
+    }
+
     /// The peer's connection breaks.
     fn vanish(&mut self, link: LinkId) {
         self.links.remove(link);
@@ -235,7 +242,7 @@ impl Net {
                 Input::Verified { job, matches: hash == fake_hash(&secret) }
             }
             Effect::Persist { job, .. } => Input::Persisted { job },
-            Effect::Cancel { .. } => unreachable!("it was put aside"),
+            Effect::Cancel { .. } | Effect::Doubt { .. } => unreachable!("it was put aside"),
         };
         self.event(Event::Input(input));
     }
@@ -320,6 +327,7 @@ impl Net {
             Action::StopAccepting => self.accepting = false,
             Action::Exit(outcome) => self.exited = Some(outcome),
             Action::Effect(Effect::Cancel { job }) => self.cancelled.push(job),
+            Action::Effect(Effect::Doubt { job }) => self.doubted.push(job),
             Action::Effect(effect) => self.effects.push_back(effect),
         }
     }

@@ -212,6 +212,41 @@ fn a_name_whose_secret_was_not_hashed_yet_is_free_again_when_its_client_vanishes
 }
 
 #[test]
+fn who_says_no_more_hears_the_answer_and_then_the_end() {
+    let mut net = Net::new();
+    net.worker("w1");
+    net.has_registered("ann", "s");
+    net.hold_effects();
+    let (bob, ann, again, idle) = (net.connect(), net.connect(), net.connect(), net.connect());
+    net.register(bob, "bob", "s");
+    net.login(ann, "ann", "s");
+    net.register(again, "ann", "s");
+    for link in [bob, ann, again, idle] {
+        net.finish(link);
+    }
+    assert_eq!((net.doubted.len(), net.cancelled.len()), (3, 0), "others come first");
+    assert!(net.is_closed(idle));
+    net.answer_all();
+    assert_eq!(net.commands(bob), ["REGISTER_SUCCESS"]);
+    assert_eq!(net.commands(ann), ["LOGIN_SUCCESS", "REDIRECT"]);
+    assert_eq!(net.commands(again), ["REGISTER_SUCCESS"]);
+    assert!([bob, ann, again].into_iter().all(|link| net.is_closed(link)));
+}
+
+#[test]
+fn a_name_is_not_kept_for_one_who_says_no_more_from_one_who_asks_for_it() {
+    let mut net = Net::new();
+    net.hold_effects();
+    let (gone, back) = (net.connect(), net.connect());
+    net.register(gone, "bob", "s");
+    net.finish(gone);
+    net.register(back, "bob", "s");
+    net.answer_all();
+    assert_eq!(net.commands(back), ["REGISTER_SUCCESS"]);
+    assert_eq!(net.commands(gone), ["REGISTER_FAILED"]);
+}
+
+#[test]
 fn clients_that_vanish_leave_their_places_in_the_hash_queue() {
     // They gave up after a second and a half, and asked again. What they had asked for was still hashed, one after the other, for ten
     // seconds; so every answer came too late, and nobody was ever served.

@@ -373,7 +373,7 @@ impl Town {
         let place = &mut self.nodes[node];
         let input = match effect {
             Effect::Persist { .. } if place.disk_stalls => return place.held.push_back(effect),
-            Effect::Cancel { .. } => return,
+            Effect::Cancel { .. } | Effect::Doubt { .. } => return,
             Effect::Hash { job, secret, .. } => Input::Hashed { job, hash: fake_hash(&secret) },
             Effect::Verify { job, secret, hash, .. } => {
                 Input::Verified { job, matches: hash == fake_hash(&secret) }

@@ -23,6 +23,8 @@ pub enum Kind {
     /// Uses its own token under another's name.
     StolenToken,
     HalfALine,
+    /// Logs in, says that it will say no more, and waits for the answer. That is no mischief, but seldom met.
+    HalfCloses,
     /// What it publishes goes back to a number that it had.
     SequenceGoesBack,
     /// What it publishes jumps by 2^60.
@@ -48,7 +50,7 @@ pub enum Kind {
 }
 
 /// All of them.
-pub const KINDS: [Kind; 26] = [
+pub const KINDS: [Kind; 27] = [
     Kind::NotJson,
     Kind::NotUtf8,
     Kind::UnknownCommand,
@@ -64,6 +66,7 @@ pub const KINDS: [Kind; 26] = [
     Kind::StaleToken,
     Kind::StolenToken,
     Kind::HalfALine,
+    Kind::HalfCloses,
     Kind::SequenceGoesBack,
     Kind::SequenceJumps,
     Kind::RepeatsWithAnother,

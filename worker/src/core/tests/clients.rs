@@ -375,6 +375,38 @@ fn who_cannot_be_hashed_in_time_is_told_to_come_back() {
 }
 
 #[test]
+fn who_says_no_more_hears_the_answers_to_what_it_said_and_then_the_end() {
+    let (mut node, coordinator) = with_ann();
+    let [ann, bob, unknown, idle] = [(); 4].map(|()| node.connect());
+    node.say(ann, LOGIN);
+    node.say(bob, &REGISTER.replace("ann", "bob"));
+    node.say(unknown, r#"{"command":"LOGIN","username":"cy","secret":"s"}"#);
+    for link in [ann, bob, unknown, idle] {
+        node.finish(link);
+    }
+    assert_eq!((node.doubted.len(), node.cancelled.len()), (2, 0), "others come first");
+    assert_eq!(node.hear(idle), ["(closed)"]);
+    node.hash();
+    assert_eq!(node.hear(ann), ["LOGIN_SUCCESS logged in as ann", "(closed)"]);
+    node.say(coordinator, r#"{"command":"USER_ANSWER","username":"cy"}"#);
+    node.hash();
+    assert_eq!(node.hear(unknown), ["LOGIN_FAILED wrong name or secret", "(closed)"]);
+    let allowed = ALLOWED.replace("ann", "bob");
+    node.say(coordinator, &allowed);
+    assert_eq!(node.hear(bob), ["REGISTER_SUCCESS bob is registered", "(closed)"]);
+}
+
+#[test]
+fn who_is_logged_in_and_says_no_more_hears_what_there_is_and_is_gone() {
+    let (mut node, _) = Node::joined();
+    let guest = node.client();
+    node.say(guest, r#"{"command":"ACTIVITY_MESSAGE","activity":{"n":1}}"#);
+    node.finish(guest);
+    assert_eq!(node.hear(guest), [r#"{"authenticated_user":"anonymous","n":1}"#, "(closed)"]);
+    assert_eq!(node.worker.load(), 0);
+}
+
+#[test]
 fn clients_that_leave_make_room_for_those_who_stay() {
     let (mut node, coordinator) = Node::joined();
     node.say(coordinator, &format!(r#"{{"command":"SYNC_USER","users":{{"ann":{}}}}}"#, record("s")));

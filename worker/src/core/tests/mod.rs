@@ -30,6 +30,8 @@ use super::{Config, Effect, Input, Limits, Remembered, Worker};
 
 const SECRET: &str = "the network's secret";
 
+const HOUR: Duration = Duration::from_secs(3_600);
+
 /// A worker and the other ends of all its links.
 struct Node {
     worker: Worker,
@@ -39,6 +41,7 @@ struct Node {
     effects: Vec<Effect>,
     /// Hashes and verifications that are not wanted any more. All had begun, and are answered still.
     cancelled: Vec<JobId>,
+    doubted: Vec<JobId>,
     /// What is to be kept for the next run.
     remembered: Remembered,
     /// The log's files, where there is a disk for them.
@@ -70,6 +73,10 @@ impl Node {
         remembered: Remembered,
         disk: Option<BTreeMap<SegmentId, Vec<u8>>>,
     ) -> Self {
+        // Attempts are answered when a test gets to it, unless it is about just that.
+        let first_dial =
+            if limits.first_dial == Limits::default().first_dial { HOUR } else { limits.first_dial };
+        let limits = Limits { first_dial, ..limits };
         // Most stories begin when it has caught up.
         Node::starting(id, Limits { recovery: Duration::ZERO, ..limits }, remembered, disk)
     }
@@ -101,6 +108,7 @@ impl Node {
             dials: Vec::new(),
             effects: Vec::new(),
             cancelled: Vec::new(),
+            doubted: Vec::new(),
             remembered,
             disk,
             closed: BTreeMap::new(),
@@ -135,6 +143,7 @@ impl Node {
                 Action::Exit(outcome) => self.exit = Some(outcome),
                 Action::Effect(Effect::Remember(remembered)) => self.remembered = remembered,
                 Action::Effect(Effect::Cancel { job }) => self.cancelled.push(job),
+                Action::Effect(Effect::Doubt { job }) => self.doubted.push(job),
                 Action::Effect(Effect::Segment(request)) => self.ask_disk(request),
                 Action::Effect(effect) => self.effects.push(effect),
                 Action::Flush(_) | Action::FlushAll => {}
@@ -173,6 +182,11 @@ impl Node {
             Ok((message, epoch)) => self.event(Event::Received { link, message, epoch }),
             Err(error) => self.event(Event::Malformed { link, error }),
         }
+    }
+
+    /// The peer says no more, and listens.
+    fn finish(&mut self, link: LinkId) {
+        self.event(Event::Ended { link });
     }
 
     fn hang_up(&mut self, link: LinkId) {
@@ -254,7 +268,9 @@ impl Node {
                 Effect::Verify { job, secret, hash, .. } => {
                     Input::Verified { job, matches: hash == hash_of(secret.expose()) }
                 }
-                Effect::Remember(_) | Effect::Cancel { .. } => unreachable!("it was put aside"),
+                Effect::Remember(_) | Effect::Cancel { .. } | Effect::Doubt { .. } => {
+                    unreachable!("it was put aside")
+                }
                 Effect::Segment(_) => unreachable!("it is hashed before anything is read"),
             }));
         }
