@@ -32,7 +32,7 @@ fn an_absurd_epoch_is_refused_whoever_says_it_and_not_passed_on() {
         node.hear(who);
         node.say(who, &format!("{}{EPOCH}", line.trim_end_matches('}')));
         let heard = node.hear(who);
-        assert!(heard.last().is_some_and(|last| last.starts_with(answer)), "{answer}: {heard:?}");
+        assert!(heard.first().is_some_and(|first| first.starts_with(answer)), "{answer}: {heard:?}");
         assert!(!node.links.contains_key(who), "{answer}");
         assert_eq!(node.worker.epoch, None);
     }
