@@ -94,12 +94,11 @@ pub(crate) const NAMES: [&str; 13] = [
     "idle",
 ];
 
+/// Publishers, subscribers, what is published, how fast, what it is about, and what is wanted.
+type Shape = (usize, usize, Payloads, Pace, Figures, &'static [Goal]);
+
 /// The shapes of all cells, in the order of their names. `connections` are opened to see how fast that goes.
-fn shapes(
-    objects: Arc<[Vec<u8>]>,
-    connections: usize,
-    idle: usize,
-) -> [(usize, usize, Payloads, Pace, Figures, &'static [Goal]); 13] {
+fn shapes(objects: Arc<[Vec<u8>]>, connections: usize, idle: usize) -> [Shape; NAMES.len()] {
     let full = Pace::Window { window: 64, piece: 16 };
     let one = Pace::Window { window: 1, piece: 1 };
     // 20,000 deliveries a second to 100.
@@ -134,6 +133,7 @@ pub(crate) fn just_connect() -> Plan {
         warm_up: Duration::ZERO,
         duration: Duration::ZERO,
         pids: Vec::new(),
+        awake: true,
     }
 }
 

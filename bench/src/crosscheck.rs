@@ -15,7 +15,7 @@ use crate::table::readable;
 const SUBSCRIBERS: usize = 100;
 const PAYLOAD: usize = 128;
 /// What stands around a payload of this length in a delivery.
-const AROUND: usize = 33;
+const AROUND: usize = "*3\r\n$7\r\nmessage\r\n$1\r\nb\r\n$128\r\n\r\n".len();
 /// How long nothing may come.
 const PATIENCE: Duration = Duration::from_secs(5);
 

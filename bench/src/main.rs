@@ -111,7 +111,7 @@ fn compare(args: &Args) -> Result<(), String> {
         }
     }
     let crosscheck = match args.cells.is_empty() {
-        true => crosscheck::run(args.quick, cpus)?,
+        true => crosscheck::run(args.quick, cpus).unwrap_or_else(|error| format!("{error}\n\n")),
         false => String::new(),
     };
     let text = format!("{}\n{crosscheck}{}", table.text(), conditions(&binaries, args, rounds));

@@ -131,8 +131,8 @@ impl Default for Limits {
             silence: limits::HEARTBEAT * 3,
             unreported_activities: limits::UNREPORTED,
             unreported_bytes: 8 << 20,
-            ack_every: 512,
-            ack_after: Duration::from_millis(50),
+            ack_every: 4_096,
+            ack_after: Duration::from_millis(100),
             farewell: limits::REPORT_TIMEOUT + Duration::from_secs(1),
         }
     }

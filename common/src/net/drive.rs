@@ -38,6 +38,9 @@ impl Options {
     }
 }
 
+/// How often it is asked, before much is written, who else has something to say.
+const LOOKS: usize = 3;
+
 /// How long not to accept after the system refused (usually: too many open files).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -70,6 +73,18 @@ pub async fn drive<M: Machine + 'static>(
             () = news.turn.notified() => {}
         }
         read_on = node.borrow_mut().read();
+        for _ in 0..LOOKS {
+            if read_on == ReadOn::AtOnce || !node.borrow().writes_to_many() {
+                break;
+            }
+            // To ask who else has something to say costs a small part of what is to be written now, and what that is goes with it.
+            watch(&node).await;
+            tokio::task::yield_now().await;
+            if !node.borrow().has_news() {
+                break;
+            }
+            read_on = node.borrow_mut().read();
+        }
         Node::flush(&node);
         Node::dial(&node);
         for effect in node.borrow_mut().take_effects() {
@@ -78,8 +93,7 @@ pub async fn drive<M: Machine + 'static>(
         if !node.borrow().is_listening() {
             accepting.listener = None;
         }
-        // Not a wait: tokio's share of a task's time does not count for it.
-        unconstrained(poll_fn(|_| Poll::Ready(node.borrow_mut().watch()))).await;
+        watch(&node).await;
         if node.borrow().has_more_to_do() {
             news.turn.notify_one();
         }
@@ -89,6 +103,16 @@ pub async fn drive<M: Machine + 'static>(
             return outcome;
         }
     }
+}
+
+/// Sees to it that it is known when something comes over links that have been emptied. Not a wait: what tokio allows a task to do without
+/// one does not count here.
+async fn watch<M: Machine + 'static>(node: &Shared<M>) {
+    let watch = poll_fn(|_| {
+        node.borrow_mut().watch();
+        Poll::Ready(())
+    });
+    unconstrained(watch).await;
 }
 
 async fn at(wake: Option<Instant>) {

@@ -21,6 +21,9 @@ use crate::machine::{Action, DialId, Event, Machine};
 use crate::time::Now;
 use crate::wire::{Address, Lines, Message};
 
+/// As many links, and to write to all of them takes some hundred times as long as to ask the system for news.
+const MANY: usize = 16;
+
 /// How many links are written to between two looks at the clock: some hundreds of microseconds.
 const WRITES_AT_ONCE: usize = 64;
 
@@ -247,6 +250,16 @@ impl<M: Machine + 'static> Node<M> {
 
     pub(super) fn news(&self) -> Arc<News> {
         Arc::clone(&self.news)
+    }
+
+    /// Whether what is to be written goes to many.
+    pub(super) fn writes_to_many(&self) -> bool {
+        self.flush_all && self.links.len() >= MANY
+    }
+
+    /// Whether there is something to read that has come since the last read.
+    pub(super) fn has_news(&self) -> bool {
+        self.news.has_readable()
     }
 
     /// Whether there is more to do, without anything new.

@@ -3,7 +3,8 @@
 //! When something has come over a link, its waker puts it at the end of a queue. The turn reads from the front; a link that may have more goes
 //! back to the end, and one that has been emptied is watched again. Who the machine does not want to be read yet keeps its place in front.
 //!
-//! **Invariant.** Between two flushes, not more than [`TURN_BYTES`] and a piece are read from all links together. Once, a link was read
+//! **Invariant.** Between two flushes, not more than [`TURN_BYTES`] and a piece are read from all links together, or some times as much where
+//! that was all that there was and more came meanwhile. Once, a link was read
 //! for as long as it had something: one who sent without a pause filled a worker's log several times over before anything was
 //! written to anybody, and everybody else was dropped for having fallen behind.
 
@@ -11,7 +12,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::ops::ControlFlow;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
@@ -49,6 +50,14 @@ impl News {
     pub(super) fn waker(news: Arc<News>, id: LinkId) -> Waker {
         Arc::new(Readable { id, news }).into()
     }
+
+    pub(super) fn has_readable(&self) -> bool {
+        !self.lock().is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<LinkId>> {
+        self.readable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 struct Readable {
@@ -62,7 +71,7 @@ impl Wake for Readable {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.news.readable.lock().unwrap_or_else(PoisonError::into_inner).push(self.id);
+        self.news.lock().push(self.id);
         self.news.turn.notify_one();
     }
 }
@@ -115,9 +124,8 @@ impl ReadOn {
 impl<M: Machine + 'static> Node<M> {
     /// Reads what has come, as much as belongs into one turn.
     pub(super) fn read(&mut self) -> ReadOn {
-        self.readable
-            .links
-            .extend(self.news().readable.lock().unwrap_or_else(PoisonError::into_inner).drain(..));
+        let news = self.news();
+        self.readable.links.extend(news.lock().drain(..));
         if self.readable.links.is_empty() {
             return ReadOn::WhenReadable;
         }

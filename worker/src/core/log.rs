@@ -64,6 +64,8 @@ pub(super) struct Log {
     limit: usize,
     next_segment: SegmentId,
     archive: Option<Archive>,
+    /// The memory of a chunk that has left it, for the next one: what comes anew from the system is paid for page by page.
+    spare: Vec<u8>,
 }
 
 impl Log {
@@ -77,6 +79,7 @@ impl Log {
             limit,
             next_segment: SegmentId::default(),
             archive: None,
+            spare: Vec::new(),
         }
     }
 
@@ -160,7 +163,10 @@ impl Log {
         assert!(self.holds.insert(id), "{id} is appended a second time");
         if self.chunks.back().is_none_or(|chunk| chunk.len + frame.len() > chunk.limit) {
             let limit = self.chunk_bytes().max(frame.len());
-            self.chunks.push_back(Chunk::new(self.next_segment, self.end, limit));
+            let mut bytes = std::mem::take(&mut self.spare);
+            bytes.clear();
+            bytes.reserve_exact(limit);
+            self.chunks.push_back(Chunk::new(self.next_segment, self.end, limit, bytes));
             self.next_segment = self.next_segment.next();
         }
         self.chunks.back_mut().expect("one has room").push(id, frame);

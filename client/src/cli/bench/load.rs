@@ -22,8 +22,8 @@ const READ_BYTES: usize = 256 << 10;
 /// In a closed loop, one in so many latencies is kept.
 const SAMPLE: u64 = 16;
 /// A capable client acknowledges after so many, or after so long.
-const ACK_EVERY: u64 = 512;
-const ACK_AFTER: Duration = Duration::from_millis(50);
+const ACK_EVERY: u64 = 4_096;
+const ACK_AFTER: Duration = Duration::from_millis(100);
 /// How long to wait before a session that found no worker tries again.
 const PAUSE: Duration = Duration::from_millis(50);
 /// How many sessions go on elsewhere before others are served, and how long a worker may take to let one in.
@@ -51,6 +51,9 @@ pub struct Plan {
     pub duration: Duration,
     /// Whose use of CPU and memory to tell.
     pub pids: Vec<u32>,
+    /// Never to sleep: so that no server pays for waking this load up, which would depend on who of the two is faster. For those who have a
+    /// CPU to themselves.
+    pub awake: bool,
 }
 
 /// When payloads are published.
@@ -88,7 +91,7 @@ pub struct Outcome {
     pub kernel: i64,
     /// What the servers used while it was measured.
     pub cpu: Duration,
-    /// What the load itself used.
+    /// What the load itself used, without what it spent on waiting awake.
     pub own_cpu: Duration,
     /// How long sessions were away whose connection had ended, in microseconds.
     pub absences: Histogram<u64>,
@@ -116,11 +119,12 @@ pub fn run<P: Protocol>(mut protocol: P, plan: &Plan) -> Result<Outcome, String>
     load.latency.reset();
     load.last.reset();
     let (deliveries, began) = (load.ledger.deliveries(), Instant::now());
-    let (cpu, own_cpu) = (Usage::of(&plan.pids)?, Usage::of(&[std::process::id()])?);
+    let (cpu, own_cpu, waited) = (Usage::of(&plan.pids)?, Usage::of(&[std::process::id()])?, load.waited);
     load.go_on(&mut protocol, began + plan.duration)?;
     let (cpu_after, own_after) = (Usage::of(&plan.pids)?, Usage::of(&[std::process::id()])?);
     let took = began.elapsed();
     let deliveries = load.ledger.deliveries() - deliveries;
+    let waited = load.waited - waited;
     load.finish(&mut protocol)?;
     Ok(Outcome {
         took,
@@ -133,7 +137,7 @@ pub fn run<P: Protocol>(mut protocol: P, plan: &Plan) -> Result<Outcome, String>
         connecting_cpu,
         kernel,
         cpu: cpu_after.cpu.saturating_sub(cpu.cpu),
-        own_cpu: own_after.cpu.saturating_sub(own_cpu.cpu),
+        own_cpu: own_after.cpu.saturating_sub(own_cpu.cpu + waited),
         resident: [before.resident, connected.resident, cpu_after.resident],
     })
 }
@@ -159,6 +163,9 @@ struct Load {
     ended: Vec<usize>,
     return_at: Instant,
     absences: Histogram<u64>,
+    awake: bool,
+    /// Time in which it waited awake.
+    waited: Duration,
 }
 
 struct Link {
@@ -237,6 +244,8 @@ impl Load {
             ended: Vec::new(),
             return_at: Instant::now(),
             absences: histogram(),
+            awake: plan.awake,
+            waited: Duration::ZERO,
         })
     }
 
@@ -331,12 +340,18 @@ impl Load {
         let wait =
             [due, ack, back].into_iter().flatten().fold(until, Instant::min).saturating_duration_since(now);
         // The system counts in milliseconds: what is due sooner is awaited awake.
-        let wait = Duration::from_millis(wait.as_millis().try_into().unwrap_or(u64::MAX));
+        let wait = match self.awake {
+            true => Duration::ZERO,
+            false => Duration::from_millis(wait.as_millis().try_into().unwrap_or(u64::MAX)),
+        };
         match self.poll.poll(events, Some(wait)) {
             Err(error) if error.kind() != ErrorKind::Interrupted => {
                 return Err(format!("cannot wait for connections: {error}"));
             }
             _ => {}
+        }
+        if events.is_empty() && wait.is_zero() {
+            self.waited += now.elapsed();
         }
         for event in events.iter() {
             let Token(link) = event.token();

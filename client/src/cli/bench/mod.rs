@@ -63,5 +63,6 @@ fn plan(command: &Bench) -> Result<Plan, String> {
         warm_up: command.warm_up,
         duration: command.duration,
         pids: command.pids.clone(),
+        awake: false,
     })
 }

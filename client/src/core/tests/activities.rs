@@ -154,17 +154,17 @@ fn a_session_has_room_for_so_many_activities_ahead_of_their_reports() {
 #[test]
 fn what_has_arrived_is_acknowledged_by_count_and_by_time() {
     let mut world = world();
-    for number in 1..=511 {
+    for number in 1..=4_095 {
         world.broadcast("a", 1, number);
     }
     assert_eq!(world.hear(), "");
-    world.broadcast("a", 1, 512);
-    assert_eq!(world.hear_numbers().1, [ack(512)]);
+    world.broadcast("a", 1, 4_096);
+    assert_eq!(world.hear_numbers().1, [ack(4_096)]);
     assert_eq!(world.client.deadline(), None, "nothing is owed");
-    world.broadcast("a", 1, 513);
+    world.broadcast("a", 1, 4_097);
     let start = world.time;
     world.wait_for_deadline();
-    assert_eq!((world.hear_numbers().1, world.time - start), (vec![ack(513)], Duration::from_millis(50)));
+    assert_eq!((world.hear_numbers().1, world.time - start), (vec![ack(4_097)], Duration::from_millis(100)));
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn an_acknowledgement_waits_for_little_where_much_is_to_be_sent() {
     }
     world.broadcast("a", 1, 7);
     assert_eq!(world.client.deadline(), Some(world.time + limits::WRITE_STALL), "there is no room for it");
-    world.time = world.time + Duration::from_millis(50);
+    world.time = world.time + Duration::from_millis(100);
     let (numbers, others) = world.hear_numbers();
     assert_eq!((numbers, others), (vec![1, 2, 3, 4], vec![]));
     let (numbers, others) = world.hear_numbers();

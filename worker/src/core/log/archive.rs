@@ -166,15 +166,18 @@ impl Log {
         self.save();
         let archive = self.archive.as_mut().expect("there is a disk");
         let chunk = &mut self.chunks[self.archived];
-        chunk.bytes = None;
+        self.spare = chunk.bytes.take().expect("it was among the latest");
         archive.ids.extend(&chunk.ids);
         self.archived += 1;
     }
 
     fn forget_oldest(&mut self) {
         self.save();
-        let chunk = self.chunks.pop_front().expect("there is one");
+        let mut chunk = self.chunks.pop_front().expect("there is one");
         self.holds.subtract(&chunk.ids);
+        if let Some(bytes) = chunk.bytes.take() {
+            self.spare = bytes;
+        }
         if let Some(archive) = &mut self.archive {
             archive.requests.push_back(SegmentRequest::Drop(chunk.segment));
             archive.wanted.retain(|wanted| *wanted != chunk.segment);
@@ -212,7 +215,7 @@ impl Log {
     }
 
     fn restore(&mut self, now: Time, retention: Retention, kept: Kept) {
-        let mut chunk = Chunk::new(kept.segment, self.end, 0);
+        let mut chunk = Chunk::new(kept.segment, self.end, 0, Vec::new());
         chunk.expires = Some(now + retention.age.saturating_sub(kept.age));
         // Files may have been copied: what is in two of them is in the first.
         let ids = kept.summary.ids.without(&self.holds);

@@ -49,14 +49,14 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    /// An empty one that may grow.
-    pub(super) fn new(segment: SegmentId, start: Offset, limit: usize) -> Self {
+    /// An empty one that may grow, in `bytes`.
+    pub(super) fn new(segment: SegmentId, start: Offset, limit: usize, bytes: Vec<u8>) -> Self {
         Chunk {
             segment,
             start,
             len: 0,
             limit,
-            bytes: Some(Vec::with_capacity(limit)),
+            bytes: Some(bytes),
             frames: 0,
             ids: Position::default(),
             begun: None,
