@@ -98,10 +98,11 @@ impl Flood {
     }
 
     /// What those who begin to listen now will not get: everything that was given to listeners here, and what was before our time. `waiting`
-    /// was received and has not been given to anybody.
+    /// was received and has not been given to anybody, also where it had been taken for lost before it came.
     pub(super) fn past(&self, waiting: &Position) -> Position {
-        let mut past = self.seen.without(waiting);
+        let mut past = self.seen.clone();
         past.extend(&self.before);
+        past.subtract(waiting);
         past
     }
 
@@ -180,6 +181,16 @@ mod tests {
             flood.seen().to_string(),
             "a/0000000000000001/0-1+3+5,me/0000000000000001/0,me/0000000000000002/0"
         );
+    }
+
+    #[test]
+    fn what_came_after_it_was_taken_for_lost_is_not_past_while_it_waits() {
+        // Who began to listen meanwhile was told that it lies behind, and then was given it.
+        let mut flood = flood();
+        flood.lost(&position("a/0000000000000001/0-2"));
+        offer(&mut flood, "a/0000000000000001/2");
+        let waiting = position("a/0000000000000001/2-2");
+        assert_eq!(flood.past(&waiting).to_string(), "a/0000000000000001/0-1");
     }
 
     #[test]
