@@ -111,6 +111,16 @@ impl Standbys {
         self.listed.contains(id)
     }
 
+    /// Whether there are listed backups, and each holds everything that counts here, also what came from another server and is on its way to
+    /// them.
+    pub(super) fn hold_everything(&self) -> bool {
+        let holds = |id: &ServerId| {
+            let standby = self.named(id)?;
+            standby.needs.filter(|needs| standby.confirmed >= *needs)
+        };
+        !self.listed.is_empty() && self.listed.iter().all(|id| holds(id).is_some())
+    }
+
     /// Takes a backup off the list. Says whether it was on it.
     pub(super) fn delist(&mut self, id: &ServerId) -> bool {
         let before = self.listed.len();

@@ -493,3 +493,24 @@ fn a_member_that_is_forgotten_is_missed_no_longer_and_may_come_back_by_itself() 
     town.pass(seconds(3));
     assert_eq!(town.status(1).coordinators.len(), 3, "it has come back");
 }
+
+#[test]
+fn a_registration_that_came_from_elsewhere_is_replicated_when_the_backup_has_it() {
+    // A worker brings it from another side of a cut; who repeats it at once was told that the backup has it, on whose disk it was not yet.
+    let mut town = Town::in_step(2);
+    let worker = town.worker(0, "w1");
+    town.stall_disk(1);
+    let hash = super::fake_hash(&common::user::Secret::new("s"));
+    town.say(
+        worker,
+        &format!(
+            r#"{{"command":"SYNC_USER","users":{{"ann":{{"registration":"5.0@c9","changed":"5.0@c9","secret":"{}"}}}},"seen":["5.0@c9"]}}"#,
+            serde_json::to_string(&hash).unwrap().trim_matches('"')
+        ),
+    );
+    let soon = town.register(0, "ann", "s");
+    assert_eq!(town.answer(soon), "local existing");
+    town.free_disk(1);
+    let later = town.register(0, "ann", "s");
+    assert_eq!(town.answer(later), "replicated existing");
+}
