@@ -19,8 +19,9 @@ use tokio::time::Instant;
 use crate::limits;
 use crate::machine::JobId;
 
-/// How long somebody must have waited for it to be an overload, and not a burst.
-const STANDING: Duration = Duration::from_millis(250);
+/// How long somebody must have waited for it to be an overload, and not a burst. Up to then everybody is still served in time, and nobody
+/// need be passed over.
+const STANDING: Duration = Duration::from_secs(1);
 
 /// Who waits, and what for.
 #[derive(Debug)]
@@ -162,14 +163,14 @@ mod tests {
         for host in 1..=3 {
             scene.push(host);
         }
-        scene.pass(250);
+        scene.pass(1_000);
         scene.push(4);
         assert_eq!(scene.all(), [7, 6, 5, 4]);
     }
 
     #[test]
     fn whoever_asks_once_does_not_wait_for_one_who_asks_without_end() {
-        for overload in [0, 300] {
+        for overload in [0, 1_000] {
             let mut scene = Scene::new();
             for _ in 0..100 {
                 scene.push(1);

@@ -80,11 +80,11 @@ impl Coordinator {
             if inquiry.heard.is_none() {
                 info!(%main, "workers hear the main coordinator; it is only this one that does not");
             }
-            let is_news = inquiry.heard.replace(main).is_none();
+            inquiry.heard = Some(main);
             inquiry.asking = false;
             inquiry.again = Some(now + AGAIN);
             let again = inquiry.again;
-            if is_news {
+            if self.is_main_heard() {
                 self.unpark(turn);
             }
             return (true, again);

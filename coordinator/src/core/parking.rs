@@ -25,7 +25,9 @@ impl Coordinator {
     pub(super) fn disposition(&self, message: &Message) -> Now {
         match &self.reigning {
             // It reigns, say workers; that we do not hear it need not keep anybody else from it.
-            Reigning::Seeking(seeking) if seeking.inquiry.heard().is_some() => Now::Redirect,
+            Reigning::Seeking(_) if self.is_main_heard() && !matches!(message, Message::Authenticate(_)) => {
+                Now::Redirect
+            }
             Reigning::Seeking(_) => Now::Park,
             // One who may be gone is nobody to be sent to.
             Reigning::Backup(_) if self.main_is_quiet() => Now::Park,
@@ -39,6 +41,13 @@ impl Coordinator {
                 }
             }
         }
+    }
+
+    /// Whether workers hear the main coordinator, and not only have not noticed yet what this one has.
+    pub(super) fn is_main_heard(&self) -> bool {
+        let Reigning::Seeking(seeking) = &self.reigning else { return false };
+        seeking.inquiry.heard().is_some()
+            && self.attended.since(seeking.since) >= self.config.limits.pulse * 2
     }
 
     /// Sends a client or a worker to the main coordinator.
