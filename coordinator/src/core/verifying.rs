@@ -146,6 +146,11 @@ impl Coordinator {
                 if let Err(refusal) = self.may_change() {
                     return self.refuse(turn, link, Asked::Register, &refusal);
                 }
+                // Where backups are required, it may be on its way to them.
+                let needed = self.config.require_backups;
+                if needed > 0 && !self.standbys.hold_everything() {
+                    return self.refuse(turn, link, Asked::Register, &Refusal::TooFewBackups(needed));
+                }
                 debug!(%username, "registered again, with the same secret");
                 self.confirm_registration(turn, link, username, user.changed, digest, true);
             }

@@ -221,7 +221,7 @@ impl Watch {
             ("recovery", Box::new(recovery::Recovery::new(plan.log_bytes.is_some()))),
             ("moving", Box::<moving::Moving>::default()),
             ("gaps", Box::<gaps::Gaps>::default()),
-            ("positions", Box::<positions::Positions>::default()),
+            ("positions", Box::new(positions::Positions::new(plan.log_bytes.is_some()))),
             ("copies", Box::new(copies::Copies::new(plan.workers))),
             ("registration", Box::<registration::Registration>::default()),
             ("login", Box::<login::Login>::default()),

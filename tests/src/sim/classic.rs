@@ -140,7 +140,9 @@ impl Classic {
         }
         self.target = address.clone();
         self.waiting.clear();
-        self.dial_address(step, address, actions);
+        // A backup sends to the main coordinator, where a client is not where it is going to.
+        let at_coordinator = step == Step::Arrive && self.config.coordinators.contains(&address);
+        self.dial_address(if at_coordinator { Step::LogIn } else { step }, address, actions);
     }
 
     fn begin(&mut self, actions: &mut Vec<Action>) {
