@@ -2,9 +2,12 @@
 //!
 //! While nobody reigns, or the one who does is about to leave, a request is kept for a moment instead of being refused: when it is clear
 //! who the main coordinator is, it is answered, or sent there. So a takeover costs clients and workers a pause and no failure.
+//!
+//! So does the repetition of a registration that has come from another server and is on its way to the backups: where they are well, it is
+//! confirmed as one that they have.
 
 use common::id::LinkId;
-use common::wire::{AuthenticationFail, Message, Redirect};
+use common::wire::{AuthenticationFail, Message, Redirect, Register};
 
 use super::refusals::{Asked, Refusal};
 use super::reign::Reigning;
@@ -34,12 +37,28 @@ impl Coordinator {
             Reigning::Backup(_) => Now::Redirect,
             Reigning::Main(main) => {
                 let homeless = matches!(message, Message::Login(_)) && !self.placement.is_open();
-                if main.handover.is_some() || (homeless && main.gathering.is_some()) {
+                let on_its_way =
+                    matches!(message, Message::Register(register) if self.is_on_its_way(register));
+                if main.handover.is_some() || (homeless && main.gathering.is_some()) || on_its_way {
                     Now::Park
                 } else {
                     Now::Answer
                 }
             }
+        }
+    }
+
+    /// Whether the name is registered, and not every backup that is listed has all that is.
+    fn is_on_its_way(&self, register: &Register) -> bool {
+        !self.standbys.listed().is_empty()
+            && !self.standbys.hold_everything()
+            && register.username.parse().is_ok_and(|name| self.registry.get(&name).is_some())
+    }
+
+    /// What was on its way to the backups may have arrived: who waits for that is answered.
+    pub(super) fn unpark_repetitions(&mut self, turn: &mut Turn<'_>) {
+        if self.links.parked() > 0 && (self.standbys.listed().is_empty() || self.standbys.hold_everything()) {
+            self.unpark(turn);
         }
     }
 

@@ -245,6 +245,7 @@ impl Coordinator {
         self.list_ready(turn);
         self.settle_confirmed(turn);
         self.feed_backup(turn, link);
+        self.unpark_repetitions(turn);
     }
 
     /// What a backup knew and we did not is written.
@@ -286,6 +287,7 @@ impl Coordinator {
         if changed {
             self.tell_list(turn);
             self.settle_confirmed(turn);
+            self.unpark_repetitions(turn);
         }
     }
 
