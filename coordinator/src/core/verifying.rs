@@ -146,10 +146,9 @@ impl Coordinator {
                 if let Err(refusal) = self.may_change() {
                     return self.refuse(turn, link, Asked::Register, &refusal);
                 }
-                // Where backups are required, it may be on its way to them.
-                let needed = self.config.require_backups;
-                if needed > 0 && !self.standbys.hold_everything() {
-                    return self.refuse(turn, link, Asked::Register, &Refusal::TooFewBackups(needed));
+                // So may have been what is to be confirmed: it is repeated in a moment.
+                if !self.standbys.listed().is_empty() && !self.standbys.hold_everything() {
+                    return self.refuse(turn, link, Asked::Register, &Refusal::Busy);
                 }
                 debug!(%username, "registered again, with the same secret");
                 self.confirm_registration(turn, link, username, user.changed, digest, true);

@@ -30,6 +30,8 @@ pub(super) struct Positions {
 /// What was said over a connection of a client of ours.
 #[derive(Debug, Default)]
 struct Over {
+    /// What the worker had heard from others when the client came: what came between its answer and that being heard may still be sent.
+    heard: Position,
     /// From where it goes on.
     resume: Position,
     sent: Position,
@@ -59,7 +61,8 @@ impl Positions {
     fn lies_behind(&mut self, scene: &Scene<'_>, worker: ProcessId, conn: ConnId, position: &Position) {
         let machine = scene.world[worker].machine.as_ref().and_then(Node::worker);
         let Some(machine) = machine else { return };
-        let mut had = self.heard.get(&(worker, scene.world[worker].run)).cloned().unwrap_or_default();
+        let over = self.over.entry(conn).or_default();
+        let mut had = over.heard.clone();
         // What it numbers itself it has.
         let own = position.streams().filter(|(stream, _)| {
             (&stream.origin, stream.incarnation) == (machine.id(), machine.incarnation())
@@ -67,7 +70,6 @@ impl Positions {
         for (stream, ranges) in own {
             ranges.iter().for_each(|(first, last)| had.add(stream, first, last));
         }
-        let over = self.over.entry(conn).or_default();
         over.behind = position.common(&had).without(&over.resume).without(&over.sent);
     }
 
@@ -132,6 +134,8 @@ impl Check for Positions {
         let life = (*at, scene.world[*at].run);
         match (scene.role(*at), message) {
             (Role::Worker, Message::Login(login)) if scene.role(*from) == Role::Client => {
+                let heard = self.heard.get(&life).cloned().unwrap_or_default();
+                self.over.entry(*conn).or_default().heard = heard;
                 let Some(position) = &login.resume else { return Ok(()) };
                 self.over.entry(*conn).or_default().resume = position.clone();
                 self.is_at(scene, (*from, scene.world[*from].run), *conn, position)
