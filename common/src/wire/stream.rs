@@ -61,6 +61,9 @@ pub struct DeliveryCount {
     pub first: Seq,
     /// The last of them.
     pub last: Seq,
+    /// Which start of a worker took them in, as their ids say. What was sent again to another worker may have two: whoever moved between
+    /// them is counted under both, so these counts are not to be added.
+    pub taken_by: Incarnation,
     /// Sessions that were attached when the worker took each of them in.
     #[serde(deserialize_with = "number")]
     pub client_count: u64,
@@ -76,6 +79,7 @@ impl DeliveryCount {
             Some(run)
                 if run.session == self.session
                     && run.last.next() == self.first
+                    && run.taken_by == self.taken_by
                     && (run.client_count, run.succ_count) == (self.client_count, self.succ_count) =>
             {
                 run.last = self.last;

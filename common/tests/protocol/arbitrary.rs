@@ -321,15 +321,15 @@ fn among_coordinators() -> Vec<BoxedStrategy<Message>> {
 }
 
 fn among_workers() -> Vec<BoxedStrategy<Message>> {
-    let count = (session(), seq(), seq(), any::<u64>(), any::<u64>()).prop_map(
-        |(session, first, last, client_count, succ_count)| DeliveryCount {
+    let count = (session(), seq(), seq(), any::<u64>().prop_map(Incarnation), any::<u64>(), any::<u64>())
+        .prop_map(|(session, first, last, taken_by, client_count, succ_count)| DeliveryCount {
             session,
             first,
             last,
+            taken_by,
             client_count,
             succ_count,
-        },
-    );
+        });
     let known =
         (place(), millis()).prop_map(|(Place { worker, incarnation, attachment: change }, silent)| {
             PresenceKnown { worker, incarnation, change, silent }

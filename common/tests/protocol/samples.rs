@@ -218,6 +218,7 @@ fn among_workers() -> Vec<Message> {
                 session: session(),
                 first: Seq(1),
                 last: Seq(2),
+                taken_by: Incarnation(7),
                 client_count: 3,
                 succ_count: 2,
             }],

@@ -128,7 +128,7 @@ impl Worker {
     fn append(&mut self, now: Time, session: SessionId, seq: Seq, id: &ActivityId, frame: &[u8]) {
         self.log.append(id, frame);
         let attached = self.attached - self.ahead.given(id);
-        self.deliveries.appended(now, session, seq, attached, self.log.end());
+        self.deliveries.appended(now, (session, seq), id.incarnation, attached, self.log.end());
         self.flush_all = true;
     }
 

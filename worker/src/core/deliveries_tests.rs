@@ -20,7 +20,8 @@ impl Bench {
 
     fn append(&mut self, millis: u64, session: u128, seq: u64, attached: u64) {
         self.log.append_line(b"123456789\n");
-        self.deliveries.appended(at(millis), SessionId(session), Seq(seq), attached, self.log.end());
+        let key = (SessionId(session), Seq(seq));
+        self.deliveries.appended(at(millis), key, Incarnation(1), attached, self.log.end());
     }
 
     /// What is counted now, as `session:first-last succ/client`.
@@ -28,7 +29,7 @@ impl Bench {
         let counts = self.deliveries.look(at(millis), readers.iter().copied());
         self.deliveries.assert_bounds();
         let text = |count: &DeliveryCount| {
-            let DeliveryCount { session, first, last, client_count, succ_count } = count;
+            let DeliveryCount { session, first, last, client_count, succ_count, .. } = count;
             format!("{}:{first}-{last} {succ_count}/{client_count}", session.0)
         };
         counts.iter().map(text).collect::<Vec<_>>().join(", ")

@@ -191,12 +191,13 @@ impl Reports {
         if !is_late && !self.reachable.iter().all(has_counted) {
             return None;
         }
+        let (client_count, succ_count) = sum.clients();
         Some(ActivitySendingReport {
             first_seq: None,
             activity_seq: Seq(0),
-            client_count: sum.client_count,
-            succ_count: sum.succ_count,
-            fail_count: sum.client_count - sum.succ_count,
+            client_count,
+            succ_count,
+            fail_count: client_count - succ_count,
             durability: if sum.workers.len() > 1 { Durability::Replicated } else { Durability::Local },
             unreachable: self.known.iter().filter(|worker| !has_counted(worker)).cloned().collect(),
         })

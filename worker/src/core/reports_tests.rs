@@ -1,3 +1,4 @@
+use common::id::Incarnation;
 use proptest::prelude::*;
 
 use super::*;
@@ -36,7 +37,8 @@ fn counted(
 ) -> usize {
     let (client_count, succ_count) = counts;
     let (first, last) = (Seq(first), Seq(last));
-    let count = DeliveryCount { session: SessionId(7), first, last, client_count, succ_count };
+    let taken_by = Incarnation(1);
+    let count = DeliveryCount { session: SessionId(7), first, last, taken_by, client_count, succ_count };
     reports.counted(at(millis), &worker(who), &[count]).len()
 }
 
@@ -260,6 +262,7 @@ proptest! {
                         session: SessionId(session.into()),
                         first: Seq(first),
                         last: Seq(last),
+                        taken_by: Incarnation(1),
                         client_count: clients,
                         succ_count: clients,
                     };

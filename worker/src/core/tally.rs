@@ -1,14 +1,18 @@
 //! What became of activities, as far as any worker has said: per session, runs of activities of which the same is known.
 //!
-//! **Invariants.** A worker's count of an activity is taken once, its first word, however often and in whatever pieces it arrives. What
-//! is kept is bounded by numbers and by time: whoever has not been counted for lately is forgotten, and of one session the oldest.
+//! An activity that was sent again to another worker, before the two have heard of each other, comes to some under one id and to some under
+//! another. Who moves meanwhile is given both, which its worker cannot know, and is counted by both. So only what was counted under one
+//! id is added up, and of two such sums the greater one is told: at least so many have it.
+//!
+//! **Invariants.** A worker's count of an activity is taken once, its first word, however often and in whatever pieces it arrives. Nobody is
+//! counted twice who moved. What is kept is bounded by numbers and by time: whoever has not been counted for lately is forgotten, and of one session the oldest.
 //!
 //! Not here: whom to report to, and when (`reports`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use common::id::{Seq, ServerId};
+use common::id::{Incarnation, Seq, ServerId};
 use common::limits;
 use common::session::SessionId;
 use common::time::Time;
@@ -22,7 +26,7 @@ const MEMORY: Duration = Duration::from_secs(60);
 /// same fate.
 const SESSION_RUNS: usize = limits::UNREPORTED;
 
-/// Runs of all sessions together that were counted for lately. Beyond: [`MEMORY`] is shorter. Two times as many at some 150 bytes: 40 MB.
+/// Runs of all sessions together that were counted for lately. Beyond: [`MEMORY`] is shorter. Two times as many at some 200 bytes: 50 MB.
 const RUNS: usize = 1 << 17;
 
 /// The counts of all workers.
@@ -57,12 +61,20 @@ struct Run {
 /// What became of an activity at all workers that have counted it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sum {
-    /// Sessions that were attached there.
-    pub(super) client_count: u64,
-    /// Those that have it.
-    pub(super) succ_count: u64,
+    /// What was counted under each id that it has, in the order of those who took it in.
+    ids: Vec<Clients>,
     /// Who has counted it, in order.
     pub(super) workers: Vec<ServerId>,
+}
+
+/// What became of an activity at the workers that have it under one id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Clients {
+    taken_by: Incarnation,
+    /// Sessions that were attached there.
+    attached: u64,
+    /// Those that have it.
+    have: u64,
 }
 
 impl Tally {
@@ -182,12 +194,24 @@ impl Session {
 }
 
 impl Sum {
+    /// How many sessions were attached, and how many of them have it. Nobody is counted twice.
+    pub(super) fn clients(&self) -> (u64, u64) {
+        let most = self.ids.iter().max_by_key(|clients| (clients.have, clients.attached));
+        most.map_or((0, 0), |clients| (clients.attached, clients.have))
+    }
+
     /// Adds `worker`'s count, where it has not counted before. Says whether that was so.
     fn add(&mut self, worker: &ServerId, count: &DeliveryCount) -> bool {
         let Err(place) = self.workers.binary_search(worker) else { return false };
         self.workers.insert(place, worker.clone());
-        self.client_count = self.client_count.saturating_add(count.client_count);
-        self.succ_count = self.succ_count.saturating_add(count.succ_count);
+        let place = self.ids.binary_search_by_key(&count.taken_by, |clients| clients.taken_by);
+        let place = place.unwrap_or_else(|place| {
+            self.ids.insert(place, Clients { taken_by: count.taken_by, attached: 0, have: 0 });
+            place
+        });
+        let clients = &mut self.ids[place];
+        clients.attached = clients.attached.saturating_add(count.client_count);
+        clients.have = clients.have.saturating_add(count.succ_count);
         true
     }
 }

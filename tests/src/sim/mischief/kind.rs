@@ -165,7 +165,7 @@ impl Kind {
             }
             (Kind::ForgesAReport, _) => vec![
                 json!({ "command": "ACTIVITY_SUCC_INFO", "worker": "w1", "incarnation": "00000000000000ff", "counts": [
-                    { "session": "AAAAAAAAAAAAAAAAAAAAAA", "first": 1, "last": 1_u64 << 40, "client_count": 9, "succ_count": 9 }
+                    { "session": "AAAAAAAAAAAAAAAAAAAAAA", "first": 1, "last": 1_u64 << 40, "taken_by": "00000000000000ff", "client_count": 9, "succ_count": 9 }
                 ] })
                 .to_string(),
             ],
