@@ -177,7 +177,7 @@ impl Scenario {
 
     /// The coordinator dies, and nobody notices: sessions go on, and every registered user can log in at any worker.
     pub(super) fn alone(&mut self) -> Result<(), String> {
-        let sessions: Vec<ConnId> = self.watch.ledger.open_sessions().map(|(conn, _)| *conn).collect();
+        let sessions = self.sessions_that_stay();
         self.health.group_since = None;
         for id in self.cast.coordinators.clone() {
             self.world.crash(id, Crash::Kill);
@@ -194,6 +194,13 @@ impl Scenario {
             return Err(format!("the session over {conn:?} ended because the coordinator died"));
         }
         Ok(())
+    }
+
+    /// The connections of all sessions but those that were told to leave, and wait for a last report.
+    fn sessions_that_stay(&self) -> Vec<ConnId> {
+        let stays = |client: &ProcessId| self.cast.users.get(client).is_none_or(|user| !user.away);
+        let sessions = self.watch.ledger.open_sessions();
+        sessions.filter(|(_, session)| stays(&session.client)).map(|(conn, _)| *conn).collect()
     }
 
     /// Clients of ours lose their connections while no coordinator lives, and get back in where they were.
@@ -313,7 +320,7 @@ impl Scenario {
             return Ok(());
         };
         self.health.group_since = None;
-        let sessions: Vec<ConnId> = self.watch.ledger.open_sessions().map(|(conn, _)| *conn).collect();
+        let sessions = self.sessions_that_stay();
         let patience = match self.rng.u8(..3) {
             0 => {
                 self.drain(main, "main coordinators told to leave");
