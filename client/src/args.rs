@@ -160,7 +160,8 @@ Examples:
   client bench                                                   one publisher, a hundred subscribers
   client bench --publishers 10 --subscribers 1000 --size 1024
   client bench --rate 200 --duration 30s --json                  latencies at 20,000 deliveries a second
-  client bench --pid $(pgrep -x worker)                          and what the worker uses for it")]
+  client bench --pid $(pgrep -x worker)                          and what the worker uses for it
+  client bench --reconnect --rate 200 --duration 1m              while you kill workers: sessions go on at others")]
     Bench(Bench),
 
     /// Remove a user: its sessions end, and its name is free

@@ -82,6 +82,11 @@ impl Scene {
 
     /// Nobody was disconnected (the crowd has just checked that), nothing took too long, no server grew, and newcomers are welcome.
     fn is_well(&mut self) {
+        self.is_well_within(MEMORY);
+    }
+
+    /// The same, where a server may take so many bytes.
+    fn is_well_within(&mut self, memory: u64) {
         let slowest = self.crowd.slowest();
         assert!(slowest < DELAY, "an activity took {slowest:?}");
         let servers = self.cluster.network.workers.iter_mut().chain([&mut self.cluster.network.coordinator]);
@@ -97,7 +102,7 @@ impl Scene {
             self.crowd.total()
         );
         for (name, peak) in peaks {
-            assert!(peak < MEMORY, "{name} took {peak} bytes");
+            assert!(peak < memory, "{name} took {peak} bytes");
         }
         self.cluster.log_in("anonymous", "");
     }
@@ -366,7 +371,8 @@ fn one_who_publishes_without_a_pause() {
             tokio::task::spawn_blocking(move || publish_without_a_pause(&worker, 8 * limits::LOG_BYTES));
         crowd.go_on_during(PAUSE, flood).await.expect("the publisher is served");
     });
-    scene.is_well();
+    // The log is full besides, and on a busy machine some of it is on its way to the disk.
+    scene.is_well_within(MEMORY + limits::LOG_BYTES as u64);
     let dropped = |log: String| log.matches("dropped a client").count();
     for worker in &scene.cluster.network.workers {
         assert_eq!(dropped(worker.log_tail(usize::MAX)), 0, "{} dropped somebody", worker.name());

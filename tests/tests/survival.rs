@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use serde_json::json;
 use tests::cluster::audience::{Audience, Findings, Place};
-use tests::cluster::{self, Caller, Cluster, LEFT, Peer, RIGHT, Town};
+use tests::cluster::{self, Caller, Cluster, LEFT, Peer, RIGHT, Running, Sandbox, Town};
 
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
@@ -83,6 +83,54 @@ fn whoever_stays_misses_nothing_although_workers_are_killed_one_after_the_other(
     );
     assert!(findings.absences.last() <= Some(&Duration::from_secs(10)), "{:?}", findings.absences);
     assert!(!findings.absences.is_empty(), "nobody was at the workers that died");
+}
+
+/// The same with a load that costs so little that a thousand sessions at a thousand activities a second fit on a small machine:
+/// `FRESHET_CROWD=1000 FRESHET_CROWD_RATE=1000 FRESHET_SECONDS=60`.
+#[test]
+fn a_benchmark_goes_on_although_workers_are_killed_and_everything_still_arrives_once_and_in_order() {
+    let mut cluster = cluster::start(3);
+    let sandbox = Sandbox::new();
+    let seconds = setting("FRESHET_SECONDS", 8);
+    let (crowd, rate) =
+        (setting("FRESHET_CROWD", 90).to_string(), setting("FRESHET_CROWD_RATE", 200).to_string());
+    let duration = format!("{seconds}s");
+    let mut command = sandbox.command(
+        "client",
+        &[
+            "bench",
+            "--reconnect",
+            "--json",
+            "--publishers",
+            "10",
+            "--subscribers",
+            &crowd,
+            "--rate",
+            &rate,
+            "--duration",
+            &duration,
+        ],
+    );
+    command.env("FRESHET_COORDINATOR", cluster.network.address().to_string());
+    let bench = Running::start(&mut command);
+    let pause = Duration::from_secs(seconds / 4).min(Duration::from_secs(5));
+    let end = Instant::now() + Duration::from_secs(seconds);
+    for victim in (0..3).cycle() {
+        std::thread::sleep(pause);
+        if Instant::now() >= end {
+            break;
+        }
+        cluster.network.workers[victim].kill();
+        std::thread::sleep(pause);
+        let name = format!("worker-{}", victim + 1);
+        cluster.network.workers[victim] = cluster.network.start_worker(&name).expect("it starts again");
+    }
+    let outcome = bench.outcome();
+    assert_eq!(outcome.code, Some(0), "{}{}", outcome.stdout, outcome.stderr);
+    println!("{}", outcome.stdout);
+    let report: serde_json::Value = serde_json::from_str(&outcome.stdout).expect("it is JSON");
+    assert!(report["absences"]["count"].as_u64() > Some(0), "nobody was at the workers that died: {report}");
+    assert!(report["absences"]["away_us"]["max"].as_u64() < Some(10_000_000), "{report}");
 }
 
 /// A classic client at `worker`, which is sent on when that leaves: it is told where to go, and then the connection ends.
