@@ -1,8 +1,8 @@
 //! Whose secret is hashed next.
 //!
 //! Where no more comes in than can be done, the first is served first. In an overload that order serves everybody too late: each waits as long as
-//! the longest queue, gives up, and asks again. So, once somebody has waited for [`STANDING`], the last is first, who is still there; and who
-//! has waited for [`limits::HASH_PATIENCE`] is told to come again (Maurer, "Fail at Scale", ACM Queue 2015).
+//! the longest queue, gives up, and asks again. So, once somebody has waited for [`STANDING`] behind more than [`FEW`], the last is first, who
+//! is still there; and who has waited for [`limits::HASH_PATIENCE`] is told to come again (Maurer, "Fail at Scale", ACM Queue 2015).
 //!
 //! That alone would let one who asks without end push everybody else aside. So addresses take turns, in whatever order there is (Nagle,
 //! RFC 970): whoever waits alone for an address waits for the others' one each, and not for all that they want.
@@ -22,6 +22,9 @@ use crate::machine::JobId;
 /// How long somebody must have waited for it to be an overload, and not a burst. Up to then everybody is still served in time, and nobody
 /// need be passed over.
 const STANDING: Duration = Duration::from_secs(1);
+
+/// So many are served soon, in any order: that somebody has waited for long then means that the machine stood still for a moment.
+const FEW: usize = 16;
 
 /// Who waits, and what for.
 #[derive(Debug)]
@@ -58,7 +61,8 @@ impl<T> Queue<T> {
     /// Who is served now.
     pub(super) fn next(&mut self, now: Instant) -> Option<T> {
         let oldest = self.waiting.iter().find(|waiting| !waiting.is_doubtful);
-        let overload = oldest.is_some_and(|oldest| now - oldest.since >= STANDING);
+        let overload =
+            self.waiting.len() > FEW && oldest.is_some_and(|oldest| now - oldest.since >= STANDING);
         let rank = |index: &usize| {
             let Waiting { from, is_doubtful, .. } = &self.waiting[*index];
             let age = if overload { usize::MAX - index } else { *index };
@@ -160,12 +164,15 @@ mod tests {
             scene.push(host);
         }
         assert_eq!(scene.all(), [1, 2, 3]);
-        for host in 1..=3 {
+        for host in 1..=20 {
             scene.push(host);
         }
         scene.pass(1_000);
-        scene.push(4);
-        assert_eq!(scene.all(), [7, 6, 5, 4]);
+        assert_eq!(
+            scene.all()[..6],
+            [23, 22, 21, 20, 4, 5],
+            "the last that are few are served in order again"
+        );
     }
 
     #[test]

@@ -150,7 +150,7 @@ impl Upstream {
         match self.state {
             State::Resting(until) if until <= now => {
                 self.attempts += 1;
-                let others_first = self.order.len() > 1 && self.attempts <= self.order.len();
+                let others_first = self.order.len() > 1 && self.backoff.attempts() == 0;
                 self.state = State::Dialling(others_first.then(|| now + self.limits.first_dial));
                 Some(self.address().clone())
             }
