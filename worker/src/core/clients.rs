@@ -156,31 +156,15 @@ impl Worker {
         if !self.session(link).is_coordinator() && !self.is_fresh(now, link, "MAIN_QUERY", out) {
             return;
         }
-        if !self.config.secret.equals(&query.secret) {
-            let info = "wrong network secret".to_owned();
-            tracing::warn!(id = %query.id, %info, "refused a coordinator");
-            return self.close(
-                now,
-                link,
-                Some(AuthenticationFail { info, retry_after: None, taken: false }.into()),
-                out,
-            );
-        }
-        if let Some(info) = self.absurdity(epoch) {
-            return self.close(
-                now,
-                link,
-                Some(AuthenticationFail { info, retry_after: None, taken: false }.into()),
-                out,
-            );
-        }
-        if let Some(info) = self.absurdity(epoch) {
-            return self.close(
-                now,
-                link,
-                Some(AuthenticationFail { info, retry_after: None, taken: false }.into()),
-                out,
-            );
+        let refusal = if self.config.secret.equals(&query.secret) {
+            self.absurdity(epoch)
+        } else {
+            tracing::warn!(id = %query.id, "a coordinator was refused: wrong network secret");
+            Some("wrong network secret".to_owned())
+        };
+        if let Some(info) = refusal {
+            let refusal = AuthenticationFail { info, retry_after: None, taken: false };
+            return self.close(now, link, Some(refusal.into()), out);
         }
         self.hear_epoch(epoch);
         let until = now.time + self.config.limits.server_silence;
