@@ -87,6 +87,12 @@ fn memory(connection: &Connection) -> Option<Memory> {
     memory::default_path(&connection.coordinators).map(|path| Memory::new(path, &connection.coordinators))
 }
 
+/// The coordinators that are known: those that were given, and those of which earlier runs have learned.
+fn known_coordinators(connection: &Connection) -> Vec<Address> {
+    let remembered = memory(connection).map_or_else(Vec::new, |memory| memory.recall());
+    crate::core::coordinators(&remembered, &connection.coordinators)
+}
+
 /// The user's secret from `--secret-file` or the environment.
 fn given_secret(connection: &Connection) -> Result<Option<Secret>, String> {
     match (&connection.secret_file, std::env::var(USER_SECRET)) {

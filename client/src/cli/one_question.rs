@@ -9,7 +9,7 @@ use common::user::Secret;
 use common::wire::{Address, Message, Millis};
 use tokio::time::timeout;
 
-use super::{memory, unreachable};
+use super::{known_coordinators, unreachable};
 use crate::args::Connection;
 use crate::ask::{AskError, ask};
 use crate::core::Limits;
@@ -103,9 +103,7 @@ pub(super) struct Round {
 
 impl Round {
     fn first(connection: &Connection) -> Self {
-        let given = &connection.coordinators;
-        let remembered = memory(connection).map_or_else(Vec::new, |memory| memory.recall());
-        let coordinators = crate::core::coordinators(&remembered, given);
+        let coordinators = known_coordinators(connection);
         // As in a session: with a choice, the next one is asked when one of them says nothing, and only then waited for.
         let limits = Limits::default();
         let silence = if coordinators.len() > 1 { limits.first_silence } else { limits.login_silence };

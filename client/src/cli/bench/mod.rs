@@ -35,7 +35,7 @@ pub(super) fn bench(connection: &Connection, command: &Bench) -> Result<(), Stri
     let identity = As { username: connection.username.clone(), secret, classic: command.classic };
     let freshet = match &command.worker {
         Some(worker) => Freshet::at(std::slice::from_ref(worker), identity, None)?,
-        None => Freshet::through(&connection.coordinators, identity, plan.subscribers)?,
+        None => Freshet::through(&super::known_coordinators(connection), identity, plan.subscribers)?,
     };
     let freshet = if command.reconnect { freshet.lasting() } else { freshet };
     let report = Report::new(&plan, &run(freshet, &plan)?);
