@@ -204,9 +204,12 @@ pub const SESSION_KEY_BYTES: (usize, usize) = (16, 64);
 /// through another worker may then be taken for new.
 pub const SESSIONS: usize = 65_536;
 
-/// Gaps that are remembered in what was received, per origin and per session. Beyond: the oldest is closed, and what would have filled it
-/// is taken for a duplicate.
+/// Gaps that are remembered in a session's numbers. Beyond: the oldest is closed, and what would have filled it is taken for a duplicate.
 pub const GAPS: usize = 64;
+
+/// Ranges that are remembered of the activities that were received, of all workers' incarnations together: 1 MiB. Beyond: [`GAPS`] of each, as
+/// of a session. Thousands are usual for a moment after a cut, when what was published meanwhile fills in session by session.
+pub const RANGES: usize = 65_536;
 
 /// Activities that a client may publish ahead of their reports. Beyond: it waits.
 pub const UNREPORTED: usize = 8_192;
@@ -229,6 +232,10 @@ pub const RECOVERY: Duration = Duration::from_secs(5);
 /// Bytes of activities in one ACTIVITY_RETRIEVED. At 100 Mbit/s what is live waits 20 ms for it, and a round trip of 50 ms still lets
 /// 5 MB/s be caught up with.
 pub const RETRIEVED_BYTES: usize = 256 << 10;
+
+/// Bytes of activities a second that a worker which has clients catches up with. It leaves the rest of a worker's time to what is live, as each
+/// byte is sent to each client. A minute of 500 activities a second takes three seconds.
+pub const RETRIEVE_RATE: usize = 4 << 20;
 
 /// How long a worker that leaves waits for its clients to have gone elsewhere (`--drain-timeout`). Who has not gone by then is cut off.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);

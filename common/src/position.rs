@@ -14,6 +14,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ActivityId, IdError, Incarnation, Seq, ServerId, serde_as_text};
+use crate::limits::{GAPS, RANGES};
 
 /// What one incarnation of one worker numbers.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -270,9 +271,18 @@ impl Position {
         }
     }
 
-    /// Keeps at most `ranges` ranges per stream, as [`Ranges::bound`] does.
-    pub fn bound(&mut self, ranges: usize) {
-        self.0.iter_mut().for_each(|(_, stream)| stream.bound(ranges));
+    /// Keeps what is remembered small: where there are more than [`RANGES`] ranges, at most [`GAPS`] per stream are left, as by
+    /// [`Ranges::bound`].
+    pub fn tidy(&mut self) {
+        if self.len() > RANGES {
+            self.0.iter_mut().for_each(|(_, stream)| stream.bound(GAPS));
+        }
+    }
+
+    /// The part that has at most `ranges` ranges per stream, the lowest.
+    pub fn beginning(&self, ranges: usize) -> Position {
+        let lowest = |ours: &Ranges| Ranges(ours.0[..ours.0.len().min(ranges)].to_vec());
+        Position(self.0.iter().map(|(stream, ours)| (stream.clone(), lowest(ours))).collect())
     }
 
     /// What is there of a stream, to be changed.
@@ -458,6 +468,12 @@ mod tests {
         let mut bounded = ranges("0-3+5+7+9-12");
         bounded.bound(2);
         assert_eq!(bounded, ranges("0-7+9-12"));
+    }
+
+    #[test]
+    fn the_beginning_of_a_position_is_the_lowest_of_each_stream() {
+        let position: Position = "v/00000000000000ff/7,w/00000000000000ff/0-3+5+7".parse().unwrap();
+        assert_eq!(position.beginning(2).to_string(), "v/00000000000000ff/7,w/00000000000000ff/0-3+5");
     }
 
     #[test]

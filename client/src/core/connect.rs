@@ -107,7 +107,7 @@ impl Client {
         Login {
             capabilities: capabilities.map(str::to_owned).collect(),
             session: Some(self.key.clone()),
-            resume: resume.map(|position| position.received().clone()),
+            resume: resume.map(|position| position.told().into_owned()),
             network: resume.map(|position| position.network().to_owned()),
             last: self.receipt.last(),
             ..login

@@ -81,6 +81,7 @@ pub(crate) fn all() -> Vec<(&'static str, String)> {
         ),
         ("SESSIONS", limits::SESSIONS.to_string()),
         ("GAPS", limits::GAPS.to_string()),
+        ("RANGES", limits::RANGES.to_string()),
         ("UNREPORTED", limits::UNREPORTED.to_string()),
         ("REPORT_TIMEOUT", time(limits::REPORT_TIMEOUT)),
         ("PRESENT", limits::PRESENT.to_string()),
@@ -89,5 +90,6 @@ pub(crate) fn all() -> Vec<(&'static str, String)> {
         ("RECOVERY", time(limits::RECOVERY)),
         ("DRAIN_TIMEOUT", time(limits::DRAIN_TIMEOUT)),
         ("RETRIEVED_BYTES", bytes(limits::RETRIEVED_BYTES)),
+        ("RETRIEVE_RATE", format!("{} a second", bytes(limits::RETRIEVE_RATE))),
     ]
 }

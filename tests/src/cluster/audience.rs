@@ -237,6 +237,7 @@ impl Audience {
             slowest_report: Duration::ZERO,
         };
         let mut holders: BTreeMap<(usize, u64), u64> = BTreeMap::new();
+        let mut incomplete = Vec::new();
         for (place, diary) in self.diaries.iter().enumerate() {
             let diary = diary.lock().unwrap();
             let mut last: BTreeMap<usize, u64> = BTreeMap::new();
@@ -249,18 +250,20 @@ impl Audience {
                 *before = tag.n.max(*before);
                 findings.late += u64::from(*late);
             }
-            let missing: Vec<_> = published.keys().filter(|tag| !seen.contains(tag)).take(5).collect();
-            assert!(
-                missing.is_empty(),
-                "session {place} never received {missing:?} (gaps: {:?})",
-                diary.gaps
-            );
+            let mut missing: Vec<_> = published.keys().filter(|tag| !seen.contains(tag)).collect();
+            if !missing.is_empty() {
+                let all = missing.len();
+                missing.truncate(5);
+
+                incomplete.push(format!("session {place}: {all}, {missing:?} … (gaps: {:?})", diary.gaps));
+            }
             findings.deliveries += diary.received.len() as u64;
             findings.absences.extend(diary.absences.iter().map(|(_, away)| *away));
             let places = self.runtimes.len();
             let near = diary.latencies.iter().filter(|(p, _)| p % places == place % places);
             findings.latencies.extend(near.map(|(_, micros)| Duration::from_micros(*micros)));
         }
+        assert!(incomplete.is_empty(), "never received:\n{}", incomplete.join("\n"));
         assert!(done, "{reports} of {all} were reported, and some session has {least}");
         for (place, diary) in self.diaries.iter().enumerate() {
             for (at, report) in &diary.lock().unwrap().reports {

@@ -8,11 +8,10 @@
 use std::collections::BTreeMap;
 
 use common::id::{ActivityId, LinkId};
-use common::limits::GAPS;
 use common::position::{Position, Ranges, StreamId};
 
-/// Clients that are remembered, each once for every stream of which it has something. Whoever forges positions costs no more than that.
-const CLIENTS: usize = 1_024;
+/// Ranges that are remembered, of all clients together. Whoever forges positions costs no more than that.
+const RANGES: usize = 65_536;
 
 /// What attached clients have had, and this worker has not given to anybody yet.
 #[derive(Debug, Default)]
@@ -24,10 +23,10 @@ pub(super) struct Ahead {
 impl Ahead {
     /// The client on `link` has had this.
     pub(super) fn joined(&mut self, link: LinkId, had: &Position) {
-        for (stream, ranges) in had.streams().filter(|(_, ranges)| ranges.len() <= GAPS) {
-            if self.len < CLIENTS {
+        for (stream, ranges) in had.streams() {
+            if self.len + ranges.len() <= RANGES {
                 self.streams.entry(stream.clone()).or_default().insert(link, ranges.clone());
-                self.len += 1;
+                self.len += ranges.len();
             }
         }
     }
@@ -62,7 +61,7 @@ impl Ahead {
             clients.retain(|link, ranges| keep(link, ranges));
         }
         self.streams.retain(|_, clients| !clients.is_empty());
-        self.len = self.streams.values().map(BTreeMap::len).sum();
+        self.len = self.streams.values().flat_map(BTreeMap::values).map(Ranges::len).sum();
     }
 }
 
@@ -90,9 +89,12 @@ mod tests {
     fn forged_positions_cost_little() {
         let mut keys = SlotMap::<LinkId, ()>::with_key();
         let mut ahead = Ahead::default();
-        for number in 0..2 * CLIENTS {
-            ahead.joined(keys.insert(()), &format!("a/{number:016x}/0-1152921504606846976").parse().unwrap());
+        for number in 0..2 * RANGES / 4 {
+            ahead.joined(
+                keys.insert(()),
+                &format!("a/{number:016x}/0+2+4+6-1152921504606846976").parse().unwrap(),
+            );
         }
-        assert_eq!(ahead.len, CLIENTS);
+        assert_eq!(ahead.len, RANGES);
     }
 }

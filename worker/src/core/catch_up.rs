@@ -3,7 +3,7 @@
 //! Workers tell each other what they hold, on connecting and every second. What another one holds and we have not seen may be on its way
 //! by a path of its own; where it is still missing when that worker says so again, it is asked for. On connecting it is asked for at
 //! once, and so is what is missing in front of an activity that came by. One question is under way at a time: each answer is a piece of
-//! bounded size, and the next one asks for the rest, so that catching up never delays what is live.
+//! bounded size, and the next one asks for the rest after a while, so that catching up does not delay what is live.
 //!
 //! Not here: what has been seen (`flood`), and answering others (`retrieving`).
 
@@ -19,6 +19,8 @@ use common::time::Time;
 pub(super) struct CatchUp {
     holders: BTreeMap<LinkId, Holder>,
     asked: Option<Question>,
+    /// Before when nothing is asked: the last answer's share of time is not over.
+    rests_until: Option<Time>,
     next_request: u64,
     /// How long an answer may take.
     patience: Duration,
@@ -55,7 +57,14 @@ pub(super) struct Question {
 impl CatchUp {
     /// Nobody is linked. An answer may take `patience`.
     pub(super) fn new(patience: Duration) -> Self {
-        CatchUp { holders: BTreeMap::new(), asked: None, next_request: 1, patience, unheld: None }
+        CatchUp {
+            holders: BTreeMap::new(),
+            asked: None,
+            rests_until: None,
+            next_request: 1,
+            patience,
+            unheld: None,
+        }
     }
 
     /// A link to a worker stands, of which nothing is known yet.
@@ -94,7 +103,7 @@ impl CatchUp {
 
     /// The next question, if one is to be asked now; it counts as asked. We have seen `seen`.
     pub(super) fn next(&mut self, now: Time, seen: &Position) -> Option<Question> {
-        if self.asked.is_some() {
+        if self.asked.is_some() || self.rests_until.is_some() {
             return None;
         }
         for (link, holder) in &mut self.holders {
@@ -128,8 +137,9 @@ impl CatchUp {
     }
 
     /// What was asked last is answered, `done` where whoever was asked has no more of it. What came with the answer has been looked at: it
-    /// is not to be asked for.
-    pub(super) fn answered(&mut self, done: bool) {
+    /// is not to be asked for. Where there is more, that is to wait until `rest`.
+    pub(super) fn answered(&mut self, done: bool, rest: Option<Time>) {
+        self.rests_until = rest;
         if let Some(asked) = self.asked.take()
             && done
             && let Some(holder) = self.holders.get_mut(&asked.link)
@@ -138,13 +148,15 @@ impl CatchUp {
         }
     }
 
-    /// When the answer is overdue that is waited for.
+    /// When the answer is overdue that is waited for, or the next question may be asked.
     pub(super) fn deadline(&self) -> Option<Time> {
-        self.asked.as_ref().map(|asked| asked.until)
+        self.asked.as_ref().map(|asked| asked.until).or(self.rests_until)
     }
 
-    /// Waits no longer for an answer that is overdue: it is asked again, of somebody else where that is possible.
+    /// Rests no longer than was to be, and waits no longer for an answer that is overdue: it is asked again, of somebody else where that is
+    /// possible.
     pub(super) fn give_up(&mut self, now: Time) {
+        self.rests_until.take_if(|until| *until <= now);
         if let Some(asked) = self.asked.take_if(|asked| asked.until <= now)
             && let Some(holder) = self.holders.get_mut(&asked.link)
         {
@@ -218,13 +230,27 @@ mod tests {
         assert_eq!((question.link, question.wanted), (one, position("4-9")));
         assert_eq!(catch_up.next(at(0), &position("0-3")), None, "one question at a time");
         assert!(catch_up.is_asked(one, question.request));
-        catch_up.answered(false);
+        catch_up.answered(false, None);
         assert!(!catch_up.is_asked(one, question.request));
         let question = catch_up.next(at(0), &position("0-6")).unwrap();
         assert_eq!(question.wanted, position("7-9"));
-        catch_up.answered(true);
+        catch_up.answered(true, None);
         assert_eq!(catch_up.next(at(0), &position("0-9")), None, "nor is the other one asked for the same");
         assert!(!catch_up.is_under_way());
+    }
+
+    #[test]
+    fn after_a_piece_the_next_one_waits_for_its_time() {
+        let (mut catch_up, one, _) = catch_up();
+        catch_up.told(one, position("0-9"), &position("0"));
+        assert!(catch_up.next(at(0), &position("0")).is_some());
+        catch_up.answered(false, Some(at(2)));
+        assert_eq!(catch_up.deadline(), Some(at(2)));
+        catch_up.give_up(at(1));
+        assert_eq!(catch_up.next(at(1), &position("0-3")), None);
+        assert!(catch_up.is_under_way(), "there is more");
+        catch_up.give_up(at(2));
+        assert_eq!(catch_up.next(at(2), &position("0-3")).unwrap().wanted, position("4-9"));
     }
 
     #[test]
@@ -262,7 +288,7 @@ mod tests {
         catch_up.jumped(one, &position("1-3"));
         catch_up.jumped(one, &position("11"));
         assert_eq!(catch_up.next(at(0), &position("0+4")), None, "the answer is being looked at");
-        catch_up.answered(true);
+        catch_up.answered(true, None);
         assert_eq!(question.wanted, position("1-9"));
         assert_eq!(catch_up.next(at(0), &position("0-8")).unwrap().wanted, position("11"));
     }

@@ -3,8 +3,10 @@
 //! A question is answered with one piece of bounded size, and whoever wants more asks again: nothing is remembered of a question, and what is
 //! live is never far behind an answer.
 
+use std::time::Duration;
+
 use common::id::LinkId;
-use common::limits::RETRIEVED_BYTES;
+use common::limits::{RETRIEVE_RATE, RETRIEVED_BYTES};
 use common::position::{After, Position};
 use common::time::Now;
 use common::wire::{ActivityBroadcast, ActivityRetrieve, ActivityRetrieved, Message};
@@ -101,13 +103,17 @@ impl Worker {
         out: &mut Actions,
     ) {
         if self.catch_up.is_asked(link, answer.request) {
+            let begin = self.log.end();
             for activity in answer.activities {
                 self.take_from_worker(now, link, activity, out);
                 if !self.links.contains_key(link) {
                     return;
                 }
             }
-            self.catch_up.answered(answer.done);
+            // A worker that has just started has no clients yet, and wants to be ready soon.
+            let share = self.log.end().since(begin) as f64 / RETRIEVE_RATE as f64;
+            let rest = self.recovery.is_none().then(|| now.time + Duration::from_secs(1).mul_f64(share));
+            self.catch_up.answered(answer.done, rest.filter(|rest| *rest > now.time));
             self.ask_on(now, out);
         } else {
             self.resume_with(now, link, answer, out);
