@@ -57,6 +57,7 @@ pub(super) fn missed(scene: &Scene<'_>, ledger: &Ledger, calm: bool, small: bool
             // What only a disk held for a while was published before it was held anew.
             let is_new = holding.since > since && ledger.accepted[tag].at > since;
             let is_due = is_new && !holding.holders.is_empty();
+            // Of several ids, a worker whose log has lost the activity knows one, and speaks of that one.
             let excused = holding.ids.iter().any(|id| listener.gaps.contains(id))
                 || listener.anew.is_some_and(|anew| holding.since <= anew);
             if is_due && !excused && !listener.handed.contains_key(tag) && is_held(&holding.ids) {

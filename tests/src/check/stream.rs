@@ -44,7 +44,7 @@ pub struct Holding {
     pub holders: BTreeSet<Life>,
     /// All workers that ever received it.
     pub ever: BTreeSet<Life>,
-    /// The ids that it has.
+    /// The ids that workers gave it, also those of which nobody has heard.
     pub ids: BTreeSet<ActivityId>,
 }
 
@@ -97,6 +97,7 @@ impl Stream {
                     self.last_change = scene.now;
                 }
             }
+            Seen::Effect { effect: Effect::Numbered(id, tag), .. } => self.named(tag, id),
             Seen::Effect { at, effect: Effect::Client(effect) } => {
                 self.told((*at, scene.world[*at].run), effect, scene.now);
             }
@@ -159,6 +160,13 @@ impl Stream {
         holding.ids.extend(id.cloned());
     }
 
+    /// An activity that some worker has received has this id.
+    fn named(&mut self, tag: &Tag, id: &ActivityId) {
+        if let Some(holding) = self.holdings.get_mut(tag) {
+            holding.ids.insert(id.clone());
+        }
+    }
+
     fn client_heard(
         &mut self,
         scene: &Scene<'_>,
@@ -172,8 +180,8 @@ impl Stream {
                 coverage.add("late activities", u64::from(broadcast.late));
                 coverage.add("gaps announced", u64::from(broadcast.missing_from.is_some()));
                 let Some(tag) = Tag::of(&broadcast.activity) else { return };
-                if let (Some(holding), Some(id)) = (self.holdings.get_mut(&tag), &broadcast.id) {
-                    holding.ids.insert(id.clone());
+                if let Some(id) = &broadcast.id {
+                    self.named(&tag, id);
                 }
             }
             Message::Resumed(resumed) => {

@@ -26,7 +26,7 @@ impl Scenario {
                 self.cast.learnt.insert(at, known.map(|entry| entry.address.clone()).collect());
                 return;
             }
-            Effect::Client(_) => return,
+            Effect::Client(_) | Effect::Numbered(..) => return,
             Effect::Worker(OfWorker::Remember(remembered)) => {
                 self.cast.remembered.insert(at, remembered);
                 return;

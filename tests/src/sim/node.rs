@@ -3,15 +3,17 @@
 use std::convert::Infallible;
 
 use client::core::Client;
-use common::id::LinkId;
+use common::id::{ActivityId, LinkId};
 use common::machine::{Action, Event, Machine};
 use common::time::{Now, Time};
+use common::wire::Message;
 use coordinator::core::Coordinator;
 use worker::core::Worker;
 
 use super::classic::{self, Classic};
 use super::errand::Errand;
 use super::mischief::Mischief;
+use crate::check::Tag;
 
 /// Any machine. The first three are the real ones.
 #[derive(Debug)]
@@ -42,6 +44,9 @@ pub enum Effect {
     Coordinator(coordinator::core::Effect),
     Worker(worker::core::Effect),
     Client(client::core::Effect),
+    /// Nothing is asked for: a worker has given this id to what a client sent it. Nobody else may ever see the two together, where no other
+    /// worker is within reach and the activity leaves the log before anybody has read it; and yet the worker speaks of that id.
+    Numbered(ActivityId, Tag),
 }
 
 impl Node {
@@ -71,7 +76,13 @@ impl Machine for Node {
 
     /// Hands the event on, and looks at every bound of the machine afterwards.
     fn handle(&mut self, now: Now, event: Event<Input>, actions: &mut Vec<Action<Effect>>) {
+        let publishes = self.publishes(&event);
         self.hand_on(now, event, actions);
+        if let (Some((id, tag)), Node::Worker(worker)) = (publishes, &*self)
+            && worker.next_id() != id
+        {
+            actions.push(Action::Effect(Effect::Numbered(id, tag)));
+        }
         match self {
             Node::Coordinator(machine) => machine.assert_bounds(),
             Node::Worker(machine) => machine.assert_bounds(),
@@ -115,6 +126,12 @@ impl Machine for Node {
 }
 
 impl Node {
+    /// What a client publishes with this event, and the id that the worker gives it, if it takes it for new.
+    fn publishes(&self, event: &Event<Input>) -> Option<(ActivityId, Tag)> {
+        let Event::Received { message: Message::ActivityMessage(message), .. } = event else { return None };
+        Some((self.worker()?.next_id(), Tag::of(&message.activity)?))
+    }
+
     /// Hands an event on to the machine.
     pub(super) fn hand_on(&mut self, now: Now, event: Event<Input>, actions: &mut Vec<Action<Effect>>) {
         match self {

@@ -1,11 +1,11 @@
 //! What a worker shows of itself to whoever runs it: figures, and a check of its bounds.
 
-use common::id::{Incarnation, Seq, ServerId};
+use common::id::{ActivityId, Incarnation, Seq, ServerId};
 use common::position::Position;
 use common::session::SessionId;
 use common::wire::Message;
 
-use super::{Counters, Link, Worker};
+use super::{Config, Counters, Link, Worker};
 
 impl Worker {
     /// Clients that are logged in.
@@ -31,6 +31,12 @@ impl Worker {
     /// Which start of it this is.
     pub fn incarnation(&self) -> Incarnation {
         self.config.incarnation
+    }
+
+    /// The id in the flood that it gives to what it takes from a client next.
+    pub fn next_id(&self) -> ActivityId {
+        let Config { id: origin, incarnation, .. } = &self.config;
+        ActivityId { origin: origin.clone(), incarnation: *incarnation, seq: self.flood.next_seq() }
     }
 
     /// The activities that its log holds, by their ids in the flood.
