@@ -103,11 +103,11 @@ impl Check for Moving {
         _: &mut Coverage,
     ) -> Verdict {
         match seen {
-            Seen::Received { at, from, conn, message, .. } => match (scene.role(*at), message) {
+            Seen::Received { at, from, run, conn, message, .. } => match (scene.role(*at), message) {
                 (Role::Client | Role::Classic, Message::LoginSuccess(_))
                     if scene.role(*from) == Role::Worker =>
                 {
-                    self.at.insert(*conn, ((*from, scene.world[*from].run), scene.now));
+                    self.at.insert(*conn, ((*from, *run), scene.now));
                     Ok(())
                 }
                 (Role::Client | Role::Classic, Message::ActivityBroadcast(broadcast)) => {

@@ -130,7 +130,7 @@ impl Check for Positions {
         seen: &Seen<Effect>,
         _: &mut Coverage,
     ) -> Verdict {
-        let Seen::Received { at, from, conn, message, .. } = seen else { return Ok(()) };
+        let Seen::Received { at, from, run, conn, message, .. } = seen else { return Ok(()) };
         let life = (*at, scene.world[*at].run);
         match (scene.role(*at), message) {
             (Role::Worker, Message::Login(login)) if scene.role(*from) == Role::Client => {
@@ -138,7 +138,7 @@ impl Check for Positions {
                 self.over.entry(*conn).or_default().heard = heard;
                 let Some(position) = &login.resume else { return Ok(()) };
                 self.over.entry(*conn).or_default().resume = position.clone();
-                self.is_at(scene, (*from, scene.world[*from].run), *conn, position)
+                self.is_at(scene, (*from, *run), *conn, position)
             }
             (Role::Worker, Message::ActivityBroadcast(broadcast)) => {
                 self.hear(life, broadcast);

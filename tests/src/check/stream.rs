@@ -82,8 +82,8 @@ impl Stream {
     /// Writes down what has just happened.
     pub(super) fn observe(&mut self, scene: &Scene<'_>, seen: &Seen<Effect>, coverage: &mut Coverage) {
         match seen {
-            Seen::Received { at, from, message, .. } if scene.role(*at) == Role::Worker => {
-                self.worker_heard(scene, *at, *from, message, coverage);
+            Seen::Received { at, from, run, message, .. } if scene.role(*at) == Role::Worker => {
+                self.worker_heard(scene, *at, (*from, *run), message, coverage);
             }
             Seen::Received { at, conn, message, .. } if scene.role(*at).is_honest_client() => {
                 self.client_heard(scene, *at, *conn, message, coverage);
@@ -108,7 +108,7 @@ impl Stream {
         &mut self,
         scene: &Scene<'_>,
         at: ProcessId,
-        from: ProcessId,
+        from: Life,
         message: &Message,
         coverage: &mut Coverage,
     ) {
@@ -116,8 +116,7 @@ impl Stream {
         match message {
             Message::Login(login) => {
                 self.last_change = scene.now;
-                let life = (from, scene.world[from].run);
-                let last = self.last_worker.insert(life, at);
+                let last = self.last_worker.insert(from, at);
                 let elsewhere = login.resume.is_some() && last.is_some_and(|last| last != at);
                 coverage.add("resumes elsewhere", u64::from(elsewhere));
             }

@@ -71,8 +71,15 @@ pub struct ProcessId(usize);
     reason = "`at` and `by` name the process whose machine it is, `from` and `to` its peer"
 )]
 pub enum Seen<E> {
-    /// A message arrived; the machine at `at` was told.
-    Received { at: ProcessId, from: ProcessId, conn: ConnId, message: Message, epoch: Option<Epoch> },
+    /// A message arrived; the machine at `at` was told. `run`: which run of its sender has said it, as that may be over by now.
+    Received {
+        at: ProcessId,
+        from: ProcessId,
+        run: u32,
+        conn: ConnId,
+        message: Message,
+        epoch: Option<Epoch>,
+    },
     /// The machine at `by`, which is overheard, has something new to say: it is in its output, and not written yet.
     Said { by: ProcessId, to: ProcessId, conn: ConnId, message: Message, epoch: Option<Epoch> },
     /// Something arrived that is no message.
