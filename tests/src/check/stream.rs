@@ -88,7 +88,7 @@ impl Stream {
             Seen::Received { at, conn, message, .. } if scene.role(*at).is_honest_client() => {
                 self.client_heard(scene, *at, *conn, message, coverage);
             }
-            Seen::Closed { by: at, to: peer, conn } | Seen::Lost { at, from: peer, conn, .. } => {
+            Seen::Closed { by: at, to: peer, conn, .. } | Seen::Lost { at, from: peer, conn, .. } => {
                 let (at, peer) = (scene.role(*at), scene.role(*peer));
                 if at == Role::Worker {
                     self.server_ends.entry(*conn).or_insert(scene.now);

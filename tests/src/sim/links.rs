@@ -233,7 +233,9 @@ impl<M: Machine> World<M> {
         }
         let Some((conn, side)) = self[id].links.remove(link) else { return };
         let to = self.process_at(conn, side.other()).expect("an open link has a connection");
-        self.seen.push(Seen::Closed { by: id, to, conn });
+        let line = farewell.trim_ascii_end().rsplit(|byte| *byte == b'\n').next();
+        let last = line.and_then(|line| Message::decode(line).ok());
+        self.seen.push(Seen::Closed { by: id, to, conn, last });
         self.set_state(conn, side, State::Closing(farewell));
         self.queue.push(self.now + limits::LINGER, Due::LingerOver(conn, side));
         self.say_goodbye(conn, side);
