@@ -22,7 +22,7 @@ pub(super) struct Positions {
     /// is told the truth, and nobody here knows which one that was.
     small_logs: bool,
     last: BTreeMap<Life, (ConnId, Position)>,
-    /// What other workers have sent to each worker.
+    /// What each worker has taken in from other workers.
     heard: BTreeMap<Life, Position>,
     over: BTreeMap<ConnId, Over>,
 }
@@ -145,7 +145,7 @@ impl Check for Positions {
                 Ok(())
             }
             (Role::Worker, Message::ActivityRetrieved(retrieved)) => {
-                retrieved.activities.iter().for_each(|broadcast| self.hear(life, broadcast));
+                scene.taken(*at, retrieved).for_each(|broadcast| self.hear(life, broadcast));
                 Ok(())
             }
             (Role::Client, Message::LoginSuccess(success)) => {

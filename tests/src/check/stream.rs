@@ -132,7 +132,7 @@ impl Stream {
             Message::ActivityBroadcast(broadcast) => self.hold_broadcast(worker, broadcast, scene.now),
             Message::ActivityRetrieved(retrieved) => {
                 coverage.add("activities retrieved from another worker", retrieved.activities.len() as u64);
-                for broadcast in &retrieved.activities {
+                for broadcast in scene.taken(at, retrieved) {
                     self.hold_broadcast(worker, broadcast, scene.now);
                 }
             }
