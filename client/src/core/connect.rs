@@ -191,11 +191,14 @@ impl Client {
                 actions.push(Action::Close { link, farewell: Vec::new() });
                 self.refused(info, actions);
             }
-            Verdict::Refused(info) if self.receipt.refused() => {
+            Verdict::NotFromThere(info) if self.receipt.refused() => {
                 actions.push(Action::Close { link, farewell: Vec::new() });
                 self.refused(info, actions);
             }
-            Verdict::Refused(info) | Verdict::NotRegistered(info) | Verdict::Nonsense(info) => {
+            Verdict::Refused(info)
+            | Verdict::NotFromThere(info)
+            | Verdict::NotRegistered(info)
+            | Verdict::Nonsense(info) => {
                 self.route.refused(&target);
                 self.hang_up(now, info, actions);
             }

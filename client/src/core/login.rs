@@ -32,6 +32,8 @@ pub(super) enum Verdict {
     Later(String, Duration),
     /// No.
     Refused(String),
+    /// Not from the position that we gave.
+    NotFromThere(String),
     /// An answer to something else: there is no talking to this server.
     Nonsense(String),
 }
@@ -52,6 +54,7 @@ pub(super) fn judge(step: Step, answer: Message) -> Verdict {
         // Also in place of REGISTER_SUCCESS: a server that closes a connection for being late says so.
         (_, Message::LoginFailed(failed)) => match failed.retry_after {
             Some(wait) => Verdict::Later(reason(failed.info), wait.into()),
+            None if failed.position => Verdict::NotFromThere(reason(failed.info)),
             None => Verdict::Refused(reason(failed.info)),
         },
         (_, Message::AuthenticationFail(failed)) => Verdict::Refused(reason(failed.info)),
@@ -84,6 +87,9 @@ mod tests {
         assert_eq!(later, Verdict::Later("busy".to_owned(), Duration::from_millis(1_500)));
         let never = judged(Step::LoggingIn, r#"{"command":"LOGIN_FAILED"}"#);
         assert_eq!(never, Verdict::Refused("the server gave no reason".to_owned()));
+        let position =
+            judged(Step::LoggingIn, r#"{"command":"LOGIN_FAILED","info":"not of ours","position":true}"#);
+        assert_eq!(position, Verdict::NotFromThere("not of ours".to_owned()));
     }
 
     #[test]

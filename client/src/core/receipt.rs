@@ -24,7 +24,7 @@ use super::position::Position;
 /// Sessions of senders that are remembered. Beyond: the quarter that has been silent for longest is forgotten.
 const SESSIONS: usize = 16_384;
 
-/// How often workers refuse us with a position before it is given up. They may have other reasons.
+/// How often in a row workers refuse a position before it is given up: an address where we were may be another network's by now.
 const REFUSALS: u32 = 3;
 
 /// What is known of one sender's session.
@@ -44,7 +44,7 @@ pub(super) struct Receipt {
     start: Start,
     /// What was received. While it begins with the latest activities, this is not all yet that is not to come again.
     position: Option<Position>,
-    /// How often workers have refused us with this position.
+    /// How often workers have refused this position since one last let us in.
     refusals: u32,
     sessions: BTreeMap<SessionId, Mark>,
     heard: u64,
@@ -148,8 +148,8 @@ impl Receipt {
         Some(ours.clone())
     }
 
-    /// A worker refuses us, for good. It may be because of the position: where workers keep doing that, it is forgotten. Says whether there
-    /// is nothing to go on with: one that was given is not forgotten.
+    /// A worker refuses the position. Where workers keep doing that, it is forgotten. Says whether there is nothing to go on with: one that was
+    /// given is not forgotten.
     pub(super) fn refused(&mut self) -> bool {
         if self.resume().is_none() {
             return false;

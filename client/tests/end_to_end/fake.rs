@@ -237,7 +237,7 @@ async fn serve(stream: TcpStream, own: &Address, known: &Mutex<Known>, breaks: &
             Message::Login(login) => {
                 let Some(user) = known.lock().unwrap().user(&login) else {
                     let info = "wrong name or secret".to_owned();
-                    return say(&mut writer, LoginFailed { info, retry_after: None }).await;
+                    return say(&mut writer, LoginFailed { info, ..LoginFailed::default() }).await;
                 };
                 if worker != *own {
                     let server = "coordinator-a".parse().ok();

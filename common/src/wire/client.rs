@@ -135,7 +135,7 @@ pub struct LoginSuccess {
 }
 
 /// Not logged in. The connection closes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LoginFailed {
     /// Why.
     #[serde(default)]
@@ -143,6 +143,9 @@ pub struct LoginFailed {
     /// When it makes sense to try again, in milliseconds; absent where it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<Millis>,
+    /// It is the position that is refused: nobody can go on from there here.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub position: bool,
 }
 
 /// Client → server: goodbye. The connection closes.

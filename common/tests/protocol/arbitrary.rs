@@ -103,7 +103,11 @@ fn between_clients_and_servers() -> Vec<BoxedStrategy<Message>> {
             (text(), option::of(id()), option::of(position()), option::of(text())),
             |(info, server, position, network)| LoginSuccess { info, server, position, network },
         ),
-        kind((text(), option::of(millis())), |(info, retry_after)| LoginFailed { info, retry_after }),
+        kind((text(), option::of(millis()), any::<bool>()), |(info, retry_after, position)| LoginFailed {
+            info,
+            retry_after,
+            position,
+        }),
         kind(Just(()), |()| Logout {}),
         kind((address(), option::of(text())), |(address, token)| Redirect { address, token }),
         kind(

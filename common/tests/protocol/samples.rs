@@ -49,7 +49,7 @@ fn between_clients_and_servers() -> Vec<Message> {
             network: Some("n".into()),
         }
         .into(),
-        LoginFailed { info: "no".into(), retry_after: Some(Millis(1)) }.into(),
+        LoginFailed { info: "no".into(), retry_after: Some(Millis(1)), position: true }.into(),
         Logout {}.into(),
         Redirect { address: address(), token: Some("v1.a.b".into()) }.into(),
         ActivityMessage {

@@ -303,7 +303,7 @@ impl Coordinator {
         };
         debug!(%peer, "refused a connection: {refusal}");
         let (info, retry_after) = (refusal.to_owned(), Some(self.retry_after()));
-        let farewell = Message::from(LoginFailed { info, retry_after }).encode();
+        let farewell = Message::from(LoginFailed { info, retry_after, position: false }).encode();
         turn.actions.push(Action::Close { link, farewell });
     }
 

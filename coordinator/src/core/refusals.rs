@@ -120,7 +120,7 @@ impl Coordinator {
             if refusal.is_brief() { Millis(pause.0 / BRIEF) } else { pause }
         });
         let last: Message = match asked {
-            Asked::LogIn => LoginFailed { info, retry_after }.into(),
+            Asked::LogIn => LoginFailed { info, retry_after, position: false }.into(),
             Asked::Register => RegisterFailed { info, retry_after }.into(),
             Asked::ChangeSecret => ChangeSecretFailed { info, retry_after }.into(),
             Asked::RemoveUser => return self.say(turn, link, RemoveUserFailed { info, retry_after }),

@@ -74,7 +74,7 @@ impl Check for Fencing {
         coverage: &mut Coverage,
     ) -> Verdict {
         match seen {
-            Seen::Received { at, from, conn, message, epoch: Some(epoch) }
+            Seen::Received { at, from, conn, message, epoch: Some(epoch), .. }
                 if scene.is_coordinator(*at) && scene.role(*from).is_server() =>
             {
                 self.hears(scene, *at, *conn, message, epoch, coverage);

@@ -80,7 +80,7 @@ pub use logs::logs;
 pub use stream::{Life, Stream};
 
 use common::time::Time;
-use common::wire;
+use common::wire::{self, ActivityBroadcast, ActivityRetrieved};
 
 use crate::sim::cast::{Cast, Role};
 use crate::sim::coverage::Coverage;
@@ -163,6 +163,20 @@ impl<'a> Scene<'a> {
     /// What the trace calls a process.
     pub fn name(&self, id: ProcessId) -> &str {
         &self.world[id].name
+    }
+
+    /// Of what a worker retrieved from another one, that which it has taken in. What it had asked for on behalf of a client that resumes
+    /// there goes to that client alone: the worker lacks it all the same, and takes it in later, and then gives it to everybody.
+    pub fn taken<'b>(
+        &self,
+        worker: ProcessId,
+        retrieved: &'b ActivityRetrieved,
+    ) -> impl Iterator<Item = &'b ActivityBroadcast> + use<'a, 'b> {
+        let machine = self.world[worker].machine.as_ref().and_then(Node::worker);
+        let is_taken = move |broadcast: &&ActivityBroadcast| {
+            machine.zip(broadcast.id.as_ref()).is_some_and(|(machine, id)| machine.seen().contains(id))
+        };
+        retrieved.activities.iter().filter(is_taken)
     }
 
     /// Whether nothing was wrong at `time`, nor since.

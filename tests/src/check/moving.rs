@@ -1,5 +1,5 @@
 //! Who is sent on loses nothing by it. A client of ours that was told to go closes the connection, and not the worker, unless that has no more time
-//! to leave; before, it acknowledges whatever came to it. A client of the original protocol is sent on when it has been given all that others at its
+//! to leave, or throws the client out for something else; before, it acknowledges whatever came to it. A client of the original protocol is sent on when it has been given all that others at its
 //! worker had been given when that was told to leave.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +25,9 @@ pub(super) struct Moving {
     acknowledged: BTreeMap<ConnId, u64>,
     /// The worker of each connection that a client logged in over, and when it heard that it was.
     at: BTreeMap<ConnId, (Life, Time)>,
+    /// Connections that a worker closed with a complaint: whom it tells to go may fall behind before it has read that, and hears of both at
+    /// once. A worker that closes because it has told somebody to go complains of nothing.
+    thrown_out: BTreeSet<ConnId>,
     /// Connections over which a client is being replayed what it missed.
     replays: BTreeSet<ConnId>,
     /// What each worker has given to somebody live, and when it first did.
@@ -54,7 +57,7 @@ impl Moving {
         let leaves = ledger.draining.get(worker);
         let has_time = leaves.is_none_or(|since| *since + PATIENCE > scene.now);
         match ledger.stream.server_ends.get(&conn) {
-            Some(ended) if runs && has_time => Err(format!(
+            Some(ended) if runs && has_time && !self.thrown_out.contains(&conn) => Err(format!(
                 "{} is told to leave over {conn:?}, which its worker had closed at {ended}",
                 scene.name(at)
             )),
@@ -103,11 +106,11 @@ impl Check for Moving {
         _: &mut Coverage,
     ) -> Verdict {
         match seen {
-            Seen::Received { at, from, conn, message, .. } => match (scene.role(*at), message) {
+            Seen::Received { at, from, run, conn, message, .. } => match (scene.role(*at), message) {
                 (Role::Client | Role::Classic, Message::LoginSuccess(_))
                     if scene.role(*from) == Role::Worker =>
                 {
-                    self.at.insert(*conn, ((*from, scene.world[*from].run), scene.now));
+                    self.at.insert(*conn, ((*from, *run), scene.now));
                     Ok(())
                 }
                 (Role::Client | Role::Classic, Message::ActivityBroadcast(broadcast)) => {
@@ -132,6 +135,15 @@ impl Check for Moving {
                 }
                 _ => Ok(()),
             },
+            Seen::Closed {
+                by,
+                conn,
+                last: Some(Message::InvalidMessage(_) | Message::AuthenticationFail(_)),
+                ..
+            } if scene.role(*by) == Role::Worker => {
+                self.thrown_out.insert(*conn);
+                Ok(())
+            }
             Seen::Lost { at, from, conn, clean: true }
                 if scene.role(*at) == Role::Worker && scene.role(*from) == Role::Client =>
             {

@@ -25,12 +25,12 @@ impl Check for Patience {
         seen: &Seen<Effect>,
         coverage: &mut Coverage,
     ) -> Verdict {
-        let Seen::Received { at, from, conn, message, .. } = seen else { return Ok(()) };
+        let Seen::Received { at, from, run, conn, message, .. } = seen else { return Ok(()) };
         let wait = match message {
             Message::LoginFailed(failed) => failed.retry_after,
             Message::RegisterFailed(failed) => failed.retry_after,
             Message::Login(_) | Message::Register(_) => {
-                let until = self.until.get(&(*from, scene.world[*from].run));
+                let until = self.until.get(&(*from, *run));
                 // What was said before, on an earlier connection, may arrive late.
                 return match until.filter(|(until, told)| scene.now < *until && conn > told) {
                     Some((until, _)) => Err(format!("{} was told to wait until {until}", scene.name(*from))),

@@ -22,7 +22,7 @@ pub(super) struct Positions {
     /// is told the truth, and nobody here knows which one that was.
     small_logs: bool,
     last: BTreeMap<Life, (ConnId, Position)>,
-    /// What other workers have sent to each worker.
+    /// What each worker has taken in from other workers.
     heard: BTreeMap<Life, Position>,
     over: BTreeMap<ConnId, Over>,
 }
@@ -130,7 +130,7 @@ impl Check for Positions {
         seen: &Seen<Effect>,
         _: &mut Coverage,
     ) -> Verdict {
-        let Seen::Received { at, from, conn, message, .. } = seen else { return Ok(()) };
+        let Seen::Received { at, from, run, conn, message, .. } = seen else { return Ok(()) };
         let life = (*at, scene.world[*at].run);
         match (scene.role(*at), message) {
             (Role::Worker, Message::Login(login)) if scene.role(*from) == Role::Client => {
@@ -138,14 +138,14 @@ impl Check for Positions {
                 self.over.entry(*conn).or_default().heard = heard;
                 let Some(position) = &login.resume else { return Ok(()) };
                 self.over.entry(*conn).or_default().resume = position.clone();
-                self.is_at(scene, (*from, scene.world[*from].run), *conn, position)
+                self.is_at(scene, (*from, *run), *conn, position)
             }
             (Role::Worker, Message::ActivityBroadcast(broadcast)) => {
                 self.hear(life, broadcast);
                 Ok(())
             }
             (Role::Worker, Message::ActivityRetrieved(retrieved)) => {
-                retrieved.activities.iter().for_each(|broadcast| self.hear(life, broadcast));
+                scene.taken(*at, retrieved).for_each(|broadcast| self.hear(life, broadcast));
                 Ok(())
             }
             (Role::Client, Message::LoginSuccess(success)) => {

@@ -34,7 +34,9 @@ impl Recovery {
     /// A worker lets somebody in for the first time.
     fn opens(&self, scene: &Scene<'_>, ledger: &Ledger, life: Life) -> Verdict {
         let process = &scene.world[life.0];
-        let Some(machine) = process.machine.as_ref().and_then(Node::worker) else { return Ok(()) };
+        // What a worker said may arrive when it has died, and when its next run is there.
+        let machine = process.machine.as_ref().filter(|_| process.run == life.1).and_then(Node::worker);
+        let Some(machine) = machine else { return Ok(()) };
         if process.clocks(scene.now).time >= Time::ZERO + RECOVERY {
             return Ok(());
         }
@@ -92,10 +94,10 @@ impl Check for Recovery {
             {
                 self.listed.insert((*at, scene.world[*at].run));
             }
-            Seen::Received { from, message: Message::LoginSuccess(_), .. }
+            Seen::Received { from, run, message: Message::LoginSuccess(_), .. }
                 if scene.role(*from) == Role::Worker =>
             {
-                let life = (*from, scene.world[*from].run);
+                let life = (*from, *run);
                 if self.open.insert(life) {
                     coverage.add("workers that let somebody in after a start", 1);
                     return self.opens(scene, ledger, life);

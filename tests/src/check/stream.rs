@@ -82,13 +82,13 @@ impl Stream {
     /// Writes down what has just happened.
     pub(super) fn observe(&mut self, scene: &Scene<'_>, seen: &Seen<Effect>, coverage: &mut Coverage) {
         match seen {
-            Seen::Received { at, from, message, .. } if scene.role(*at) == Role::Worker => {
-                self.worker_heard(scene, *at, *from, message, coverage);
+            Seen::Received { at, from, run, message, .. } if scene.role(*at) == Role::Worker => {
+                self.worker_heard(scene, *at, (*from, *run), message, coverage);
             }
             Seen::Received { at, conn, message, .. } if scene.role(*at).is_honest_client() => {
                 self.client_heard(scene, *at, *conn, message, coverage);
             }
-            Seen::Closed { by: at, to: peer, conn } | Seen::Lost { at, from: peer, conn, .. } => {
+            Seen::Closed { by: at, to: peer, conn, .. } | Seen::Lost { at, from: peer, conn, .. } => {
                 let (at, peer) = (scene.role(*at), scene.role(*peer));
                 if at == Role::Worker {
                     self.server_ends.entry(*conn).or_insert(scene.now);
@@ -109,7 +109,7 @@ impl Stream {
         &mut self,
         scene: &Scene<'_>,
         at: ProcessId,
-        from: ProcessId,
+        from: Life,
         message: &Message,
         coverage: &mut Coverage,
     ) {
@@ -117,8 +117,7 @@ impl Stream {
         match message {
             Message::Login(login) => {
                 self.last_change = scene.now;
-                let life = (from, scene.world[from].run);
-                let last = self.last_worker.insert(life, at);
+                let last = self.last_worker.insert(from, at);
                 let elsewhere = login.resume.is_some() && last.is_some_and(|last| last != at);
                 coverage.add("resumes elsewhere", u64::from(elsewhere));
             }
@@ -134,7 +133,7 @@ impl Stream {
             Message::ActivityBroadcast(broadcast) => self.hold_broadcast(worker, broadcast, scene.now),
             Message::ActivityRetrieved(retrieved) => {
                 coverage.add("activities retrieved from another worker", retrieved.activities.len() as u64);
-                for broadcast in &retrieved.activities {
+                for broadcast in scene.taken(at, retrieved) {
                     self.hold_broadcast(worker, broadcast, scene.now);
                 }
             }

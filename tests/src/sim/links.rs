@@ -41,7 +41,8 @@ impl<M: Machine> World<M> {
         if !self[to].accepting {
             return self.queue.push(at, Due::DialFailed(from, run, dial, DialError::Refused));
         }
-        let conn = self.network.open(from, to, &mut self.rng);
+        let acceptor = (to, self[to].run);
+        let conn = self.network.open((from, run), acceptor, &mut self.rng);
         self.queue.push(self.now, Due::Accepted(conn));
         // Before the first byte: a pipe's least delay is the weather's.
         self.queue.push(at, Due::Dialled(conn, run, dial));
@@ -163,6 +164,7 @@ impl<M: Machine> World<M> {
         self.trace.bytes(bytes);
         let Some(connection) = self.network.get(conn) else { return };
         let (at, from) = (connection.process(side), connection.process(side.other()));
+        let run = connection.end(side.other()).run;
         let end = connection.end(side);
         let State::Open(link) = end.state else { return };
         if end.deaf {
@@ -187,8 +189,8 @@ impl<M: Machine> World<M> {
             }
             match message {
                 Ok((message, epoch)) => {
-                    let seen = (message.clone(), epoch.clone());
-                    self.seen.push(Seen::Received { at, from, conn, message: seen.0, epoch: seen.1 });
+                    let (said, of) = (message.clone(), epoch.clone());
+                    self.seen.push(Seen::Received { at, from, run, conn, message: said, epoch: of });
                     self.handle(at, Event::Received { link, message, epoch }, &mut flush);
                 }
                 Err(error) => {
@@ -231,7 +233,9 @@ impl<M: Machine> World<M> {
         }
         let Some((conn, side)) = self[id].links.remove(link) else { return };
         let to = self.process_at(conn, side.other()).expect("an open link has a connection");
-        self.seen.push(Seen::Closed { by: id, to, conn });
+        let line = farewell.trim_ascii_end().rsplit(|byte| *byte == b'\n').next();
+        let last = line.and_then(|line| Message::decode(line).ok());
+        self.seen.push(Seen::Closed { by: id, to, conn, last });
         self.set_state(conn, side, State::Closing(farewell));
         self.queue.push(self.now + limits::LINGER, Due::LingerOver(conn, side));
         self.say_goodbye(conn, side);

@@ -71,14 +71,21 @@ pub struct ProcessId(usize);
     reason = "`at` and `by` name the process whose machine it is, `from` and `to` its peer"
 )]
 pub enum Seen<E> {
-    /// A message arrived; the machine at `at` was told.
-    Received { at: ProcessId, from: ProcessId, conn: ConnId, message: Message, epoch: Option<Epoch> },
+    /// A message arrived; the machine at `at` was told. `run`: which run of its sender has said it, as that may be over by now.
+    Received {
+        at: ProcessId,
+        from: ProcessId,
+        run: u32,
+        conn: ConnId,
+        message: Message,
+        epoch: Option<Epoch>,
+    },
     /// The machine at `by`, which is overheard, has something new to say: it is in its output, and not written yet.
     Said { by: ProcessId, to: ProcessId, conn: ConnId, message: Message, epoch: Option<Epoch> },
     /// Something arrived that is no message.
     Malformed { at: ProcessId, from: ProcessId, conn: ConnId, error: WireError },
-    /// The machine at `by` closed a connection.
-    Closed { by: ProcessId, to: ProcessId, conn: ConnId },
+    /// The machine at `by` closed a connection. `last`: the message that its farewell ends with.
+    Closed { by: ProcessId, to: ProcessId, conn: ConnId, last: Option<Message> },
     /// The machine at `at` learnt that its peer is gone. `clean`: after the peer had closed it, and with a whole line.
     Lost { at: ProcessId, from: ProcessId, conn: ConnId, clean: bool },
     /// A machine asks for something that is neither network nor time.

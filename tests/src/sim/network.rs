@@ -50,6 +50,8 @@ pub(super) enum State {
 #[derive(Debug)]
 pub(super) struct End {
     pub(super) process: ProcessId,
+    /// The run of the process that it belongs to.
+    pub(super) run: u32,
     pub(super) state: State,
     /// Cuts what arrives here into lines.
     pub(super) lines: Lines,
@@ -68,9 +70,10 @@ pub(super) struct End {
 }
 
 impl End {
-    fn new(process: ProcessId, weather: &Weather, rng: &mut fastrand::Rng) -> Self {
+    fn new((process, run): (ProcessId, u32), weather: &Weather, rng: &mut fastrand::Rng) -> Self {
         End {
             process,
+            run,
             state: State::Opening,
             lines: Lines::new(limits::LINE_BYTES + limits::ENVELOPE_BYTES, PartialBudget::default()),
             deaf: false,
@@ -136,8 +139,8 @@ impl Network {
 
     pub(super) fn open(
         &mut self,
-        dialler: ProcessId,
-        acceptor: ProcessId,
+        dialler: (ProcessId, u32),
+        acceptor: (ProcessId, u32),
         rng: &mut fastrand::Rng,
     ) -> ConnId {
         let id = ConnId(self.opened);

@@ -239,7 +239,7 @@ impl Scenario {
             Seen::Malformed { at, from, conn, error } => {
                 format!("{} <- {} #{}: {error}", name(*at), name(*from), conn.0)
             }
-            Seen::Closed { by, to, conn } => format!("{} closes #{} to {}", name(*by), conn.0, name(*to)),
+            Seen::Closed { by, to, conn, .. } => format!("{} closes #{} to {}", name(*by), conn.0, name(*to)),
             Seen::Lost { at, from, conn, clean } => {
                 format!(
                     "{} lost #{} from {}{}",

@@ -188,6 +188,35 @@ fn what_was_meant_for_one_run_never_reaches_the_next() {
 }
 
 #[test]
+fn what_arrives_late_is_of_the_run_that_said_it() {
+    let mut late = 0;
+    for seed in 0..20 {
+        let (mut world, listener, dialler) = world(seed);
+        start_dialler(&mut world, dialler, listener, false);
+        while machine(&world, listener).heard.is_empty() {
+            world.step();
+        }
+        let (first, second) = (world[dialler].run, world[dialler].run + 1);
+        let heard = machine(&world, listener).heard.len();
+        world.pause(listener);
+        world.crash(dialler, Crash::Kill);
+        start_dialler(&mut world, dialler, listener, false);
+        world.resume(listener);
+        run(&mut world, LATER);
+        let mut said: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
+        for seen in world.seen() {
+            if let Seen::Received { run, message: Message::ServerLoad(ServerLoad { load, .. }), .. } = seen {
+                said.entry(run).or_default().push(load);
+            }
+        }
+        late += said[&first].len() - heard;
+        assert!(said[&first].iter().copied().eq(0..said[&first].len() as u64), "{said:?}");
+        assert!(said[&second].iter().copied().eq(0..100), "{said:?}");
+    }
+    assert!(late > 0, "nothing arrived when its sender was dead");
+}
+
+#[test]
 fn a_way_cut_in_one_direction_carries_the_other_and_lets_nobody_connect() {
     let (mut world, listener, dialler) = world(6);
     start_dialler(&mut world, dialler, listener, false);

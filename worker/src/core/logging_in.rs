@@ -50,21 +50,25 @@ impl Wish {
     /// What `login` wishes for at a worker of `network`; nothing where the client is a classic one.
     ///
     /// # Errors
-    /// What is wrong with it.
-    fn of(login: &Login, network: Option<&String>) -> Result<Option<Box<Wish>>, String> {
+    /// Why it is refused.
+    fn of(login: &Login, network: Option<&String>) -> Result<Option<Box<Wish>>, LoginFailed> {
         if !login.capabilities.iter().any(|capability| capability == SESSION) {
             return Ok(None);
         }
         let Some(session) = login.session.clone() else {
-            return Err("the capability \"session\" needs the key of one".to_owned());
+            let info = "the capability \"session\" needs the key of one".to_owned();
+            return Err(LoginFailed { info, ..LoginFailed::default() });
         };
+        // The client is told that it is the position, so that it can tell this from a secret that is refused, say, and begins anew.
+        let not_from_there = |info| LoginFailed { info, retry_after: None, position: true };
         if login.resume.as_ref().is_some_and(|position| position.len() > POSITION_RANGES) {
-            return Err(format!("a position has at most {POSITION_RANGES} ranges"));
+            return Err(not_from_there(format!("a position has at most {POSITION_RANGES} ranges")));
         }
         if let (Some(theirs), Some(ours), Some(_)) = (&login.network, network, &login.resume)
             && theirs != ours
         {
-            return Err(format!("the position is of the network {theirs}, and this is {ours}"));
+            let info = format!("the position is of the network {theirs}, and this is {ours}");
+            return Err(not_from_there(info));
         }
         Ok(Some(Box::new(Wish { session, resume: login.resume.clone(), last: login.last })))
     }
@@ -112,7 +116,7 @@ impl Worker {
         };
         match Wish::of(&login, self.users.network()) {
             Ok(wish) => self.session(link).wishes(wish),
-            Err(info) => return self.deny_login(now, link, info, false, out),
+            Err(refusal) => return self.close(now, link, Some(refusal.into()), out),
         }
         let is_capable = |of: &str| login.capabilities.iter().any(|capability| capability == of);
         if is_capable(BACKUP_LIST) {
@@ -390,7 +394,8 @@ impl Worker {
         out: &mut Actions,
     ) {
         let retry_after = again.then(|| self.retry_after());
-        self.close(now, link, Some(LoginFailed { info: info.into(), retry_after }.into()), out);
+        let refusal = LoginFailed { info: info.into(), retry_after, position: false };
+        self.close(now, link, Some(refusal.into()), out);
     }
 
     /// Its time to log in is over.

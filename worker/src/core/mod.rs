@@ -255,7 +255,7 @@ impl Worker {
         if self.clients() >= self.config.limits.connections {
             let info = format!("this server carries {} connections and takes no more", self.clients());
             let retry_after = Some(self.retry_after());
-            let farewell = Message::from(LoginFailed { info, retry_after }).encode();
+            let farewell = Message::from(LoginFailed { info, retry_after, position: false }).encode();
             out.push(Action::Close { link, farewell });
             return;
         }

@@ -44,6 +44,11 @@ impl Worker {
         self.log.holds()
     }
 
+    /// The activities that it has taken in, by their ids in the flood: those that its log held, and those that wait for their turn.
+    pub fn seen(&self) -> &Position {
+        self.flood.seen()
+    }
+
     /// The activities that its log holds, by their sessions and their numbers there, in the order of the log.
     pub fn held(&self) -> impl Iterator<Item = (SessionId, Seq)> {
         let nothing = Position::default();

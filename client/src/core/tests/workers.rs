@@ -215,11 +215,31 @@ fn a_position_that_was_given_and_is_refused_again_and_again_ends_the_session() {
     let mut world = World::new(|config| config.start = Start::After("n1@".parse().unwrap()));
     for _ in 0..2 {
         world.go_to_worker();
-        world.say(r#"{"command":"LOGIN_FAILED","info":"no"}"#);
+        world.say(r#"{"command":"LOGIN_FAILED","info":"no","position":true}"#);
         assert_eq!(world.exit, None);
         world.wait_for_deadline();
     }
     world.go_to_worker();
-    world.say(r#"{"command":"LOGIN_FAILED","info":"no"}"#);
+    world.say(r#"{"command":"LOGIN_FAILED","info":"no","position":true}"#);
     assert_eq!((world.exit, world.link), (Some(Err("no".to_owned())), None));
+}
+
+#[test]
+fn who_is_refused_for_something_else_goes_on_from_where_it_was() {
+    // Three workers in a row had no room for unfinished lines, or did not hear LOGIN in time. The session forgot where it was, began anew at
+    // the fourth one, and never got what had been published meanwhile.
+    let mut world =
+        World::new(|config| config.start = Start::After("n1@a/00000000000000ff/0-3".parse().unwrap()));
+    let refusals = [
+        r#"{"command":"LOGIN_FAILED","info":"no log-in within 10 s"}"#,
+        r#"{"command":"INVALID_MESSAGE","info":"too many unfinished lines"}"#,
+        r#"{"command":"AUTHENTICATION_FAIL","info":"no"}"#,
+    ];
+    for refusal in refusals.repeat(2) {
+        assert_eq!(world.go_to_worker().resume.unwrap().to_string(), "a/00000000000000ff/0-3");
+        world.say(refusal);
+        assert_eq!(world.exit, None);
+        world.wait_for_deadline();
+    }
+    assert_eq!(world.go_to_worker().resume.unwrap().to_string(), "a/00000000000000ff/0-3");
 }

@@ -331,7 +331,10 @@ fn tell(line: &str) -> String {
     let retry = |retry: &Option<common::wire::Millis>| if retry.is_some() { " (again)" } else { "" };
     match &message {
         Message::LoginSuccess(it) => format!("{command} {}", it.info),
-        Message::LoginFailed(it) => format!("{command} {}{}", it.info, retry(&it.retry_after)),
+        Message::LoginFailed(it) => {
+            let position = if it.position { " (position)" } else { "" };
+            format!("{command} {}{}{position}", it.info, retry(&it.retry_after))
+        }
         Message::RegisterSuccess(it) => format!("{command} {}", it.info),
         Message::RegisterFailed(it) => format!("{command} {}{}", it.info, retry(&it.retry_after)),
         Message::ChangeSecretFailed(it) => format!("{command} {}{}", it.info, retry(&it.retry_after)),

@@ -194,7 +194,7 @@ fn a_position_of_another_network_or_of_absurd_length_is_refused() {
     ] {
         let link = node.connect();
         node.say(link, &login(wrong));
-        assert_eq!(node.hear(link), [format!("LOGIN_FAILED {reason}"), "(closed)".to_owned()]);
+        assert_eq!(node.hear(link), [format!("LOGIN_FAILED {reason} (position)"), "(closed)".to_owned()]);
     }
     // One that is ahead of everything that is known here is legal.
     let ahead = node.connect();
