@@ -7,6 +7,7 @@ use common::epoch::{Epoch, Reign};
 use common::id::{Incarnation, ServerId};
 use common::limits;
 use common::machine::JobId;
+use common::time::WallMillis;
 use common::token::TokenKey;
 use common::user::{PasswordHash, Secret, Stamp, UserRecord, Username};
 use common::users::{Seen, Users};
@@ -61,6 +62,9 @@ pub struct Group {
     /// Who was a member and is not to be one again because somebody remembers it.
     #[serde(default)]
     pub forgotten: Vec<ServerId>,
+    /// No stamp of this coordinator that others may have lies beyond this.
+    #[serde(default)]
+    pub stamps_until: WallMillis,
 }
 
 impl Group {

@@ -61,7 +61,7 @@ use std::collections::BTreeMap;
 use common::epoch::Epoch;
 use common::id::{LinkId, ServerId};
 use common::machine::{Action, DialId, Event, Machine};
-use common::time::{Now, Time};
+use common::time::{Now, Time, WallMillis};
 use common::user::{UserRecord, Username};
 use common::users::Seen;
 use common::wire::{AuthenticationFail, InvalidMessage, LoginFailed, Message, Millis};
@@ -102,6 +102,8 @@ pub struct Coordinator {
     peers: Peers,
     standbys: Standbys,
     registry: Registry,
+    /// How far stamps of ours are reserved on disk.
+    reserved: WallMillis,
     /// The batch that is proposed to backups.
     proposed: Vec<(Username, UserRecord)>,
     /// How many listed backups had confirmed the batch that was settled last.
@@ -197,6 +199,7 @@ impl Coordinator {
                 limits,
                 config.require_backups > 0,
             ),
+            reserved: WallMillis::default(),
             proposed: Vec::new(),
             batch_copies: 0,
             done: Vec::new(),

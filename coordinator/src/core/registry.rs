@@ -402,6 +402,21 @@ impl Registry {
         self.users.registration(username, &record.registration) == Some(record)
     }
 
+    /// How far the stamps of the next batch may reach, where one is to be made.
+    pub(super) fn next_stamps_reach(&self, wall: WallMillis) -> Option<WallMillis> {
+        if self.batch.is_some() || self.collected.is_empty() {
+            return None;
+        }
+        let known = |wanted: &Wanted| {
+            let of = wanted.of.as_ref()?;
+            let known = self.users.registration(&wanted.username, &of.registration);
+            known.into_iter().chain([of]).map(|record| record.written().max(&record.changed).wall).max()
+        };
+        let latest = self.latest.as_ref().map(|latest| latest.wall);
+        // Counting on within one millisecond may reach the next.
+        self.collected.iter().map(known).chain([latest, Some(wall)]).max()?.map(|wall| WallMillis(wall.0 + 1))
+    }
+
     /// The next batch of at most `limit` records, stamped, one of each name; empty where one is under way or nothing waits. Beside it
     /// what cannot be any more, because its name has changed meanwhile. Others may know for certain what is not known so here.
     pub(super) fn next_batch(

@@ -9,6 +9,7 @@
 //! its own. Two coordinators that can see each other never both reign for longer than a message travels.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use common::epoch::{Epoch, Reign};
 use common::id::ServerId;
@@ -26,6 +27,10 @@ use super::refusals::Refusal;
 use super::registry::Entry;
 use super::writing::{Then, Write};
 use super::{Coordinator, Turn};
+
+/// How far ahead stamps are reserved on disk. A coordinator that crashes begins beyond; so it gets ahead of its clock by no more than this for
+/// each crash, and one more write a second is needed where users change all the time.
+pub(super) const STAMP_LEASE: Duration = Duration::from_secs(1);
 
 /// What this coordinator is.
 #[derive(Debug)]
@@ -284,7 +289,9 @@ impl Coordinator {
         seeking.rising = Some(epoch.clone());
         let after = self.group.epoch.as_ref().map(|epoch| epoch.coordinator.clone());
         let reigns = self.group.history.iter().filter(|reign| reign.epoch.coordinator == self.config.id);
-        let since = self.registry.beginning(turn.now.wall, reigns.map(|reign| reign.since).max());
+        let before = reigns.map(|reign| reign.since).chain([self.group.stamps_until]).max();
+        let since = self.registry.beginning(turn.now.wall, before);
+        self.group.stamps_until = since + STAMP_LEASE;
         self.group.epoch = Some(epoch.clone());
         self.group.remember(vec![Reign { epoch: epoch.clone(), since, after, why }]);
         self.group.include(self.me());

@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use super::feed::Cursor;
 use super::refusals::Refusal;
 use super::registry::{Entry, Reason};
-use super::reign::Reigning;
+use super::reign::{Reigning, STAMP_LEASE};
 use super::writing::{Then, Write};
 use super::{Coordinator, Turn};
 
@@ -167,7 +167,7 @@ impl Coordinator {
 
     /// Proposes the next batch, where there is one and it may go.
     pub(super) fn propose_next(&mut self, turn: &mut Turn<'_>) {
-        if !self.may_propose(turn) {
+        if !self.may_propose(turn) || !self.may_stamp(turn) {
             return;
         }
         let Reigning::Main(main) = &self.reigning else { return };
@@ -212,6 +212,21 @@ impl Coordinator {
         let Reigning::Main(main) = &self.reigning else { return false };
         let gathered = main.gathering.is_none_or(|until| until <= turn.now.time || self.has_gathered());
         gathered && main.merging.is_none() && !self.writing.is_failing() && self.has_merged_enough()
+    }
+
+    /// Whether the stamps of the next batch are reserved on our own disk: a backup has them before this disk does. Were this coordinator to crash
+    /// in between, with a clock that goes back meanwhile, it would give one out again; and whoever had the first would never ask for the
+    /// second. Where they are not, has them reserved. (So does CockroachDB with
+    /// `server.clock.persist_upper_bound_interval`.)
+    fn may_stamp(&mut self, turn: &mut Turn<'_>) -> bool {
+        let reach = self.registry.next_stamps_reach(turn.now.wall);
+        let Some(reach) = reach.filter(|_| self.group.members.len() > 1) else { return true };
+        if self.group.stamps_until < reach {
+            self.group.stamps_until = reach + STAMP_LEASE;
+            let group = Some(self.group.clone());
+            self.write(turn, Write { group, ..Write::nothing(Then::Nothing) });
+        }
+        reach <= self.reserved
     }
 
     /// Sends the batch to our own disk, where every listed backup has confirmed it.

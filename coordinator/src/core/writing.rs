@@ -184,6 +184,7 @@ impl Coordinator {
         let mut then = Vec::new();
         for write in writes {
             let news = !write.users.is_empty();
+            self.reserved = write.group.map_or(self.reserved, |group| group.stamps_until);
             self.registry.take_in(turn.now.wall, write.users, &write.seen);
             if matches!(write.then, Then::Settle) {
                 self.settling();

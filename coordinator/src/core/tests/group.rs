@@ -73,7 +73,7 @@ fn a_crash_is_noticed_at_once_and_nothing_is_lost() {
 #[test]
 fn what_was_proposed_and_never_settled_is_adopted_by_the_next() {
     let mut town = Town::in_step(2);
-    town.stall_disk(0);
+    town.stall_users(0);
     let ann = town.register(0, "ann", "s");
     assert_eq!(town.answer(ann), "nothing yet");
     assert_eq!(town.nodes[1].disk.users.len(), 1, "it is proposed");
@@ -85,6 +85,37 @@ fn what_was_proposed_and_never_settled_is_adopted_by_the_next() {
     town.pass(seconds(3));
     assert_eq!(town.roles(), ["backup", "main"]);
     town.assert_equal_stores();
+}
+
+#[test]
+fn no_stamp_is_given_out_twice_although_the_clock_goes_back_in_a_crash() {
+    // What was proposed was on the backup's disk alone, and the next reign's stamps, by a clock that had gone back, lay below it: the backup took
+    // them for known, and never asked for what was registered meanwhile. Both went on with different users for ever.
+    let mut town = Town::in_step(2);
+    town.stall_users(0);
+    let ann = town.register(0, "ann", "s");
+    assert_eq!(town.answer(ann), "nothing yet");
+    assert_eq!(town.nodes[1].disk.users.len(), 1, "it is proposed");
+    town.cut(0, 1);
+    town.kill(0);
+    town.set_back(seconds(60));
+    town.pass(seconds(4));
+    assert_eq!(town.role(1), "main");
+    let (_, proposed) = super::town::all(&town.nodes[1].disk.users).pop().expect("it is proposed");
+    let worker = town.worker(1, "w1");
+    town.say(
+        worker,
+        &format!(r#"{{"command":"SYNC_USER","users":{{}},"seen":["{}"]}}"#, proposed.registration),
+    );
+    town.start(0);
+    town.pass(seconds(4));
+    let bea = town.register(0, "bea", "s");
+    town.pass(seconds(2));
+    assert_eq!(town.answer(bea), "local");
+    town.heal();
+    town.pass(seconds(8));
+    town.assert_equal_stores();
+    assert_eq!(town.status(1).users, 2);
 }
 
 #[test]
@@ -120,7 +151,7 @@ fn nobody_is_sent_to_a_main_coordinator_that_has_gone_quiet() {
 #[test]
 fn what_was_on_its_way_to_the_disk_of_a_main_coordinator_that_gave_way_is_known_to_all() {
     let mut town = Town::in_step(2);
-    town.stall_disk(0);
+    town.stall_users(0);
     let ann = town.register(0, "ann", "s");
     town.stop(0);
     town.pass(seconds(3));

@@ -80,6 +80,7 @@ impl Net {
             history: Vec::new(),
             members: Vec::new(),
             forgotten: Vec::new(),
+            stamps_until: WallMillis::default(),
         };
         let recovered = Recovered { group, seen: users.latest(), users };
         let now = Now { time: Time::from_micros(1), wall: WallMillis(1_000_000) };

@@ -72,8 +72,8 @@ fn what_no_backup_has_confirmed_takes_the_name_from_nobody_when_its_main_coordin
 /// A name is proposed to the first backup, and nobody else has it on disk when all die.
 fn one_was_proposed_a_name() -> Town {
     let mut town = three();
-    town.stall_disk(0);
-    town.stall_disk(2);
+    town.stall_users(0);
+    town.stall_users(2);
     let first = town.register(0, "ann", "first");
     assert_eq!(town.answer(first), "nothing yet");
     (0..3).for_each(|node| town.kill(node));
@@ -151,7 +151,7 @@ fn what_the_latest_reign_proposed_is_adopted_first_and_its_rival_is_removed() {
 #[test]
 fn what_is_not_known_for_certain_is_nobodys_yet() {
     let mut town = three();
-    town.stall_disk(0);
+    town.stall_users(0);
     let ann = town.register(0, "ann", "s");
     assert_eq!(town.answer(ann), "nothing yet");
     town.kill(0);

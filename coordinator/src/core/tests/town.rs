@@ -39,7 +39,8 @@ pub(super) struct Node {
     starts: u64,
     /// Stopped: it neither hears nor says anything.
     pub(super) stopped: bool,
-    disk_stalls: bool,
+    /// Which changes it does not finish, where it stalls.
+    disk_stalls: Option<fn(&Change) -> bool>,
     waiting: VecDeque<Event<Input>>,
     held: VecDeque<Effect>,
     pub(super) exited: Option<Result<(), String>>,
@@ -99,7 +100,7 @@ impl Town {
             bears: number,
             starts: 0,
             stopped: false,
-            disk_stalls: false,
+            disk_stalls: None,
             waiting: VecDeque::new(),
             held: VecDeque::new(),
             exited: None,
@@ -159,7 +160,7 @@ impl Town {
     /// The process is gone, and its connections with it.
     pub(super) fn kill(&mut self, node: usize) {
         let place = &mut self.nodes[node];
-        (place.coordinator, place.stopped, place.disk_stalls) = (None, false, false);
+        (place.coordinator, place.stopped, place.disk_stalls) = (None, false, None);
         (place.waiting, place.held) = (VecDeque::new(), VecDeque::new());
         self.break_links(|end| *end == node);
     }
@@ -186,11 +187,21 @@ impl Town {
 
     /// What is handed to this disk from now on is neither written nor refused.
     pub(super) fn stall_disk(&mut self, node: usize) {
-        self.nodes[node].disk_stalls = true;
+        self.nodes[node].disk_stalls = Some(|_| true);
+    }
+
+    /// Users that are handed to this disk from now on are neither written nor refused, and nothing comes after them.
+    pub(super) fn stall_users(&mut self, node: usize) {
+        self.nodes[node].disk_stalls = Some(|change| !change.users.is_empty());
+    }
+
+    /// All clocks are set back.
+    pub(super) fn set_back(&mut self, by: Duration) {
+        self.now.wall.0 -= by.as_millis() as u64;
     }
 
     pub(super) fn free_disk(&mut self, node: usize) {
-        self.nodes[node].disk_stalls = false;
+        self.nodes[node].disk_stalls = None;
         while let Some(effect) = self.nodes[node].held.pop_front() {
             self.perform(node, effect);
         }
@@ -372,7 +383,9 @@ impl Town {
     fn perform(&mut self, node: usize, effect: Effect) {
         let place = &mut self.nodes[node];
         let input = match effect {
-            Effect::Persist { .. } if place.disk_stalls => return place.held.push_back(effect),
+            Effect::Persist { ref change, .. } if place.disk_stalls.is_some_and(|at| at(change)) => {
+                return place.held.push_back(effect);
+            }
             Effect::Cancel { .. } | Effect::Doubt { .. } => return,
             Effect::Hash { job, secret, .. } => Input::Hashed { job, hash: fake_hash(&secret) },
             Effect::Verify { job, secret, hash, .. } => {
@@ -469,7 +482,7 @@ impl Town {
     }
 }
 
-fn all(users: &Users) -> Vec<(Username, UserRecord)> {
+pub(super) fn all(users: &Users) -> Vec<(Username, UserRecord)> {
     let nothing = Seen::default();
     let mut all: Vec<_> =
         users.beyond(&nothing).map(|(name, record)| (name.clone(), record.clone())).collect();
@@ -485,5 +498,6 @@ fn blank(node: usize) -> Group {
         history: Vec::new(),
         members: Vec::new(),
         forgotten: Vec::new(),
+        stamps_until: WallMillis::default(),
     }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use common::id::ServerId;
+use common::time::WallMillis;
 use common::token::TokenKey;
 use common::user::{Stamp, UserRecord, Username, UsernameError};
 use common::users::{Seen, Users};
@@ -166,7 +167,15 @@ pub(super) fn make(path: &Path, database: &Database) -> Result<(), StoreError> {
 
 /// A group of which nothing is known but its network.
 pub(super) fn lonely(network: String, token_key: TokenKey) -> Group {
-    Group { network, token_key, epoch: None, history: Vec::new(), members: Vec::new(), forgotten: Vec::new() }
+    Group {
+        network,
+        token_key,
+        epoch: None,
+        history: Vec::new(),
+        members: Vec::new(),
+        forgotten: Vec::new(),
+        stamps_until: WallMillis::default(),
+    }
 }
 
 /// Writes what `work` puts into a draft, all or none.

@@ -158,6 +158,7 @@ fn group() -> Group {
         history: vec![reign],
         members: vec![member("c1"), member("c2")],
         forgotten: Vec::new(),
+        stamps_until: WallMillis::default(),
     }
 }
 
