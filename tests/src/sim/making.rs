@@ -3,6 +3,7 @@
 use client::core::{Client, RegisterMode};
 use common::id::{Incarnation, ServerId};
 use common::time::Now;
+use common::time::WallMillis;
 use common::token::TokenKey;
 use common::user::Secret;
 use common::wire::Address;
@@ -170,6 +171,7 @@ pub(super) fn blank_group(rng: &mut fastrand::Rng) -> Group {
         history: Vec::new(),
         members: Vec::new(),
         forgotten: Vec::new(),
+        stamps_until: WallMillis::default(),
     }
 }
 
