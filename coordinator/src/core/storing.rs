@@ -112,7 +112,7 @@ impl Coordinator {
             format!("{username} is registered now; log in")
         };
         // One that was registered before is as safe as everything that counts; it may have come from another server a moment ago.
-        let replicated = if existing { self.standbys.hold_everything() } else { self.batch_copies > 0 };
+        let replicated = if existing { self.backups_hold_everything() } else { self.batch_copies > 0 };
         let durability = if replicated { Durability::Replicated } else { Durability::Local };
         self.remember(turn, link, Proven { username, changed, secret });
         self.say(turn, link, RegisterSuccess { info, durability: Some(durability), existing });

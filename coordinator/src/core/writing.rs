@@ -210,6 +210,7 @@ impl Coordinator {
         }
         self.believe_claimed(turn);
         self.believe_claims(turn);
+        self.unpark_repetitions(turn);
         self.write_waiting(turn);
         self.propose_next(turn);
         self.finish_drain(turn);

@@ -517,6 +517,41 @@ fn a_registration_that_came_from_elsewhere_is_confirmed_when_the_backup_has_it()
 }
 
 #[test]
+fn what_was_only_proposed_is_confirmed_when_the_backup_has_it_whatever_that_claims_to_know() {
+    let mut town = Town::in_step(2);
+    let eve = town.register(0, "eve", "s");
+    assert_eq!(town.answer(eve), "replicated");
+    town.stall_disk(0);
+    let ann = town.register(0, "ann", "s");
+    assert_eq!(town.answer(ann), "nothing yet");
+    town.kill(1);
+    town.kill(0);
+    assert_eq!([0, 1].map(|node| town.nodes[node].disk.users.len()), [1, 2]);
+    // The one who proposed it goes on without having it, and writes a later stamp; so it claims to know all that it wrote until then.
+    town.start(0);
+    town.pass(seconds(4));
+    town.worker(0, "w1");
+    town.stall_disk(1);
+    town.start(1);
+    let bob = town.register(0, "bob", "s");
+    town.pass(seconds(2));
+    assert_eq!(town.answer(bob), "local");
+    town.kill(0);
+    town.free_disk(1);
+    assert_eq!(town.role(1), "main");
+    town.start(0);
+    town.pass(Duration::from_millis(500));
+    assert_eq!(town.roles(), ["backup", "main"]);
+    assert_eq!(town.nodes[0].disk.users.len(), 2, "it is not adopted before the workers are there");
+    let again = town.register(1, "ann", "s");
+    assert_eq!(town.answer(again), "nothing yet");
+    town.pass(seconds(2));
+    assert_eq!(town.answer(again), "replicated existing");
+    town.assert_equal_stores();
+    assert_eq!(town.nodes[0].disk.users.len(), 3);
+}
+
+#[test]
 fn who_loses_the_name_to_a_registration_that_comes_to_the_disk_with_it_is_not_told_that_it_is_theirs() {
     let mut town = Town::in_step(1);
     let (worker, other) = (town.worker(0, "w1"), town.worker(0, "w2"));
