@@ -3,8 +3,8 @@
 //! While nobody reigns, or the one who does is about to leave, a request is kept for a moment instead of being refused: when it is clear
 //! who the main coordinator is, it is answered, or sent there. So a takeover costs clients and workers a pause and no failure.
 //!
-//! So does the repetition of a registration that has come from another server and is on its way to the backups: where they are well, it is
-//! confirmed as one that they have.
+//! So does the repetition of a registration that has come from another server and is on its way to the backups, or that was only proposed and
+//! is being adopted: where they are well, it is confirmed as one that they have.
 
 use common::id::LinkId;
 use common::wire::{AuthenticationFail, Message, Redirect, Register};
@@ -48,16 +48,16 @@ impl Coordinator {
         }
     }
 
-    /// Whether the name is registered, and not every backup that is listed has all that is.
+    /// Whether the name is registered, and may be confirmed as soon as every listed backup has all that is.
     fn is_on_its_way(&self, register: &Register) -> bool {
-        !self.standbys.listed().is_empty()
-            && !self.standbys.hold_everything()
+        self.backups_lack_something()
+            && self.may_change().is_ok()
             && register.username.parse().is_ok_and(|name| self.registry.get(&name).is_some())
     }
 
     /// What was on its way to the backups may have arrived: who waits for that is answered.
     pub(super) fn unpark_repetitions(&mut self, turn: &mut Turn<'_>) {
-        if self.links.parked() > 0 && (self.standbys.listed().is_empty() || self.standbys.hold_everything()) {
+        if self.links.parked() > 0 && !self.backups_lack_something() {
             self.unpark(turn);
         }
     }

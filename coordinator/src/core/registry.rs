@@ -273,7 +273,7 @@ impl Registry {
 
     /// Whether a user may be told that the name is its own. Where names are given once, not before that is known for certain: the same name
     /// may have been given to somebody else since this was proposed.
-    pub(super) fn may_confirm(&self, username: &Username) -> Result<(), Unavailable> {
+    fn may_confirm(&self, username: &Username) -> Result<(), Unavailable> {
         match self.users.get(username) {
             Some(user) if self.once && !self.seen.covers(user.written()) => {
                 Err(Unavailable::BeingRegistered(username.clone()))
@@ -448,6 +448,11 @@ impl Registry {
             self.batch = Some(Batch { users: users.clone(), held });
         }
         (users, late)
+    }
+
+    /// Whether everything that is registered here is known for certain.
+    pub(super) fn is_certain(&self) -> bool {
+        self.beyond(&self.seen).next().is_none()
     }
 
     /// Whether a batch waits to be made, or is under way.

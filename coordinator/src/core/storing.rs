@@ -28,12 +28,12 @@ impl Coordinator {
         self.propose_next(turn);
     }
 
-    /// The batch is written: who asked for a registration is told of it by LOCK_ALLOWED and needs to hear it only once.
+    /// The batch is written: who asked for a registration and has the name is told of it by LOCK_ALLOWED and needs to hear it only once.
     pub(super) fn settling(&mut self) {
         self.standbys.settled();
         self.upload_again();
         self.done = self.registry.settle();
-        for Done { record, asker, .. } in &self.done {
+        for Done { record, asker, .. } in self.done.iter().filter(|done| done.is_the_user) {
             if let Asker::Worker { link } = asker
                 && let Some(worker) = self.links.worker_mut(*link)
             {
@@ -112,7 +112,7 @@ impl Coordinator {
             format!("{username} is registered now; log in")
         };
         // One that was registered before is as safe as everything that counts; it may have come from another server a moment ago.
-        let replicated = if existing { self.standbys.hold_everything() } else { self.batch_copies > 0 };
+        let replicated = if existing { self.backups_hold_everything() } else { self.batch_copies > 0 };
         let durability = if replicated { Durability::Replicated } else { Durability::Local };
         self.remember(turn, link, Proven { username, changed, secret });
         self.say(turn, link, RegisterSuccess { info, durability: Some(durability), existing });

@@ -67,7 +67,7 @@ impl Coordinator {
         let rest: Vec<_> = users.into_iter().filter(is_news).collect();
         rest.iter()
             .for_each(|(name, record)| self.registry.adopt(name.clone(), record.clone(), Reason::Restored));
-        let (news, replicated) = (rest.len() as u64, self.standbys.hold_everything());
+        let (news, replicated) = (rest.len() as u64, self.backups_hold_everything());
         self.imports.push(Importing { link, rest, news, replicated });
         self.confirm_imports(turn);
         self.propose_next(turn);

@@ -181,18 +181,19 @@ impl Coordinator {
     }
 
     fn written(&mut self, turn: &mut Turn<'_>, writes: Vec<Write>) {
+        let news = writes.iter().any(|write| !write.users.is_empty());
         let mut then = Vec::new();
         for write in writes {
-            let news = !write.users.is_empty();
             self.reserved = write.group.map_or(self.reserved, |group| group.stamps_until);
             self.registry.take_in(turn.now.wall, write.users, &write.seen);
-            if matches!(write.then, Then::Settle) {
-                self.settling();
-            }
-            if news {
-                self.feed_all(turn);
-            }
             then.push(write.then);
+        }
+        // What became of a batch is said by all that the disk holds now: an earlier registration may have come with it.
+        if then.iter().any(|then| matches!(then, Then::Settle)) {
+            self.settling();
+        }
+        if news {
+            self.feed_all(turn);
         }
         for then in then {
             match then {
@@ -210,6 +211,7 @@ impl Coordinator {
         }
         self.believe_claimed(turn);
         self.believe_claims(turn);
+        self.unpark_repetitions(turn);
         self.write_waiting(turn);
         self.propose_next(turn);
         self.finish_drain(turn);

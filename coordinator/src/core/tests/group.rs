@@ -2,12 +2,21 @@
 
 use std::time::Duration;
 
+use common::wire::Message;
+
 use super::town::{self, Town};
 
 const MOMENT: Duration = Duration::from_millis(20);
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
+}
+
+/// A worker tells of a user with the secret "s", whom another coordinator has registered long ago.
+fn tell(town: &mut Town, worker: usize, name: &str, stamp: &str) {
+    let hash = super::fake_hash(&common::user::Secret::new("s"));
+    let user = format!(r#"{{"registration":"{stamp}","changed":"{stamp}","secret":"{}"}}"#, hash.text());
+    town.say(worker, &format!(r#"{{"command":"SYNC_USER","users":{{"{name}":{user}}},"seen":["{stamp}"]}}"#));
 }
 
 #[test]
@@ -531,16 +540,71 @@ fn a_registration_that_came_from_elsewhere_is_confirmed_when_the_backup_has_it()
     let mut town = Town::in_step(2);
     let worker = town.worker(0, "w1");
     town.stall_disk(1);
-    let hash = super::fake_hash(&common::user::Secret::new("s"));
-    town.say(
-        worker,
-        &format!(
-            r#"{{"command":"SYNC_USER","users":{{"ann":{{"registration":"5.0@c9","changed":"5.0@c9","secret":"{}"}}}},"seen":["5.0@c9"]}}"#,
-            serde_json::to_string(&hash).unwrap().trim_matches('"')
-        ),
-    );
+    tell(&mut town, worker, "ann", "5.0@c9");
     let soon = town.register(0, "ann", "s");
     assert_eq!(town.answer(soon), "nothing yet");
     town.free_disk(1);
     assert_eq!(town.answer(soon), "replicated existing");
+}
+
+#[test]
+fn what_was_only_proposed_is_confirmed_when_the_backup_has_it_whatever_that_claims_to_know() {
+    let mut town = Town::in_step(2);
+    let eve = town.register(0, "eve", "s");
+    assert_eq!(town.answer(eve), "replicated");
+    town.stall_disk(0);
+    let ann = town.register(0, "ann", "s");
+    assert_eq!(town.answer(ann), "nothing yet");
+    town.kill(1);
+    town.kill(0);
+    assert_eq!([0, 1].map(|node| town.nodes[node].disk.users.len()), [1, 2]);
+    // The one who proposed it goes on without having it, and writes a later stamp; so it claims to know all that it wrote until then.
+    town.start(0);
+    town.pass(seconds(4));
+    town.worker(0, "w1");
+    town.stall_disk(1);
+    town.start(1);
+    let bob = town.register(0, "bob", "s");
+    town.pass(seconds(2));
+    assert_eq!(town.answer(bob), "local");
+    town.kill(0);
+    town.free_disk(1);
+    assert_eq!(town.role(1), "main");
+    town.start(0);
+    town.pass(Duration::from_millis(500));
+    assert_eq!(town.roles(), ["backup", "main"]);
+    assert_eq!(town.nodes[0].disk.users.len(), 2, "it is not adopted before the workers are there");
+    let again = town.register(1, "ann", "s");
+    assert_eq!(town.answer(again), "nothing yet");
+    town.pass(seconds(2));
+    assert_eq!(town.answer(again), "replicated existing");
+    town.assert_equal_stores();
+    assert_eq!(town.nodes[0].disk.users.len(), 3);
+}
+
+#[test]
+fn who_loses_the_name_to_a_registration_that_comes_to_the_disk_with_it_is_not_told_that_it_is_theirs() {
+    let mut town = Town::in_step(1);
+    let (worker, other) = (town.worker(0, "w1"), town.worker(0, "w2"));
+    town.stall_disk(0);
+    tell(&mut town, worker, "carl", "5.0@c9");
+    let ann = town.register(0, "ann", "another");
+    tell(&mut town, worker, "ann", "6.0@c9");
+    town.free_disk(0);
+    assert!(town.answer(ann).starts_with("failed: "));
+    town.stall_disk(0);
+    tell(&mut town, worker, "dora", "7.0@c9");
+    let hash = super::fake_hash(&common::user::Secret::new("another"));
+    let hash = hash.text();
+    town.say(other, &format!(r#"{{"command":"LOCK_REQUEST","username":"bob","secret":"{hash}"}}"#));
+    tell(&mut town, worker, "bob", "8.0@c9");
+    town.free_disk(0);
+    // The worker that asked in vain is told of both registrations, as every worker is.
+    let heard = town.heard(other);
+    assert!(heard.iter().any(|message| message.command() == "LOCK_DENIED"), "{heard:?}");
+    let told = heard.iter().filter(|message| match message {
+        Message::UserRegisterResult(result) => result.username.as_str() == "bob",
+        _ => false,
+    });
+    assert_eq!(told.count(), 2, "{heard:?}");
 }
