@@ -71,12 +71,13 @@ impl Coordinator {
             let id = self.config.secret.equals(&theirs.secret).then(|| self.config.id.clone());
             return self.dismiss(turn, link, BackupAuthenticationFail { info, retry_after: None, id });
         }
+        // Also of one that is taken for a twin: it may be the peer that we are linked with, which was started again and has reigned.
+        self.hear_epoch(turn, epoch.as_ref());
         if let Some(fail) = self.objection_to_twin(&theirs.id, theirs.incarnation) {
             let whom = format!("{} at {}", theirs.id, theirs.address);
             self.complain(turn, &whom, &format!("refused a coordinator: {}", fail.info));
             return self.dismiss(turn, link, fail);
         }
-        self.hear_epoch(turn, epoch.as_ref());
         let now = turn.now.time;
         let number = self.peers.note(now, &theirs.address, Some(&theirs.id), false);
         self.peers.lives(now, number);
@@ -169,6 +170,7 @@ impl Coordinator {
                     return self.refused_for_good(turn, link, number, &info);
                 }
                 if let Some(fail) = self.objection_to_twin(&theirs.id, theirs.incarnation) {
+                    self.hear_epoch(turn, epoch.as_ref());
                     let whom = format!("{} at {}", theirs.id, theirs.address);
                     self.complain(turn, &whom, &format!("refused a coordinator: {}", fail.info));
                     return self.dismiss(turn, link, fail);

@@ -312,16 +312,19 @@ impl Coordinator {
 
     fn received(&mut self, turn: &mut Turn<'_>, link: LinkId, message: Message, epoch: Option<Epoch>) {
         let Some(known) = self.links.get(link) else { return };
-        if let Message::InvalidMessage(complaint) = &message {
-            warn!(peer = self.whom(known), info = complaint.info, "a peer took us for invalid");
-            return self.close(turn, link, None);
-        }
         let is_server =
             matches!(known.party, Party::Worker(_) | Party::Peer(_) | Party::Greeting(_) | Party::Asked(_));
         if is_server && let Some(absurdity) = self.absurdity(epoch.as_ref()) {
             let whom = self.whom(known);
             self.complain(turn, &whom, &format!("refused a message: {absurdity}"));
             return self.invalid(turn, link, absurdity);
+        }
+        if let Message::InvalidMessage(complaint) = &message {
+            warn!(peer = self.whom(known), info = complaint.info, "a peer took us for invalid");
+            if matches!(known.party, Party::Worker(_) | Party::Peer(_)) {
+                self.hear_epoch(turn, epoch.as_ref());
+            }
+            return self.close(turn, link, None);
         }
         match &known.party {
             Party::Worker(worker) => {

@@ -4,7 +4,8 @@
 //! refuses the other, whoever dialled (BACKUP_AUTHENTICATION_FAIL with `retry_after`). It may be the same one, started again before the end of
 //! its predecessor was noticed: then that link is given up within the failure time-out, and it gets in. Otherwise it ends.
 //!
-//! **Invariant.** A coordinator that was refused so does not reign before whoever refused it has let it in, or has been silent for long.
+//! **Invariants.** A coordinator that was refused so does not reign before whoever refused it has let it in, or has been silent for long. The
+//! epoch that it showed counts all the same: it may have reigned since the link to its predecessor fell silent.
 //!
 //! What is *not* here: two of one id that nobody else reaches both of. They cannot know of each other.
 

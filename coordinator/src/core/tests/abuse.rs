@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::Net;
+use super::town::Town;
 use crate::core::Limits;
 
 #[test]
@@ -117,4 +118,12 @@ fn nothing_is_woken_where_nothing_waits() {
     assert!(net.coordinator.deadline().is_some());
     net.vanish(link);
     assert_eq!(net.coordinator.deadline(), None);
+}
+
+#[test]
+fn the_epoch_of_a_worker_counts_also_where_it_takes_its_coordinator_for_invalid() {
+    let mut town = Town::in_step(1);
+    let worker = town.worker(0, "w1");
+    town.say(worker, r#"{"command":"INVALID_MESSAGE","epoch":"5@c7","info":"what was that?"}"#);
+    assert!(town.status(0).highest_epoch.unwrap().counter >= 5);
 }

@@ -66,6 +66,23 @@ fn a_copy_that_is_dialled_is_refused_too() {
 }
 
 #[test]
+fn the_epoch_of_a_copy_that_is_dialled_counts_although_it_is_refused() {
+    let mut town = with_a_copy();
+    town.nodes[2].backups.clear();
+    town.nodes[2].disk.group.members.clear();
+    town.nodes[2].disk.group.epoch = Some("7@c1".parse().unwrap());
+    town.kill(0);
+    town.nodes[0].backups = vec![address(1), address(2)];
+    town.start(0);
+    town.pass(seconds(3));
+    assert_eq!(town.status(0).highest_epoch.unwrap().to_string(), "2@c1");
+    town.start(2);
+    town.pass(seconds(3));
+    assert_eq!(town.role(2), "seeking");
+    assert!(town.status(0).highest_epoch.unwrap().counter >= 7);
+}
+
+#[test]
 fn a_copy_that_dials_its_original_ends_at_once() {
     let mut town = with_a_copy();
     town.nodes[2].backups = vec![address(1)];
@@ -87,6 +104,36 @@ fn one_that_comes_back_before_its_loss_is_noticed_waits_for_that_and_gets_in() {
     assert_eq!(town.roles(), ["main", "seeking"]);
     town.pass(seconds(3));
     assert_eq!(town.roles(), ["main", "backup"]);
+    assert_eq!(town.status(0).reasons, Vec::<String>::new());
+}
+
+#[test]
+fn a_main_coordinator_gives_way_to_a_higher_epoch_also_of_one_that_it_takes_for_a_twin() {
+    let mut town = Town::in_step(2);
+    town.stop(0);
+    // The other is heard until now, as far as this one will read. Then it loses power, starts again, and takes over.
+    town.pass(seconds(1));
+    town.cut(0, 1);
+    town.kill(1);
+    town.start(1);
+    town.pass(seconds(4));
+    assert_eq!(town.role(1), "main");
+    let first = town.register(1, "ann", "s");
+    town.heal();
+    town.pass(seconds(4));
+    assert_eq!(town.answer(first), "local");
+    let second = town.register(0, "ann", "another's");
+    town.resume(0);
+    assert_eq!(
+        town.role(0),
+        "seeking",
+        "the link to the start before seems to live; it gives way all the same"
+    );
+    assert_eq!(town.status(0).highest_epoch.unwrap().to_string(), "2@c1");
+    town.pass(seconds(5));
+    let answer = town.answer(second);
+    assert!(answer.starts_with("failed"), "{answer}");
+    town.assert_equal_stores();
     assert_eq!(town.status(0).reasons, Vec::<String>::new());
 }
 
