@@ -124,10 +124,12 @@ impl Worker {
         }
     }
 
-    /// Delivers a frame to all clients, each at its own pace.
+    /// Delivers a frame to all clients, each at its own pace. Nobody is counted for what was taken for past: those who have come since then
+    /// have had it elsewhere, or pass over it, but for classic ones; and how many were here before is not remembered.
     fn append(&mut self, now: Time, session: SessionId, seq: Seq, id: &ActivityId, frame: &[u8]) {
         self.log.append(id, frame);
-        let attached = self.attached - self.ahead.given(id);
+        let listening = self.attached - self.ahead.given(id);
+        let attached = if self.flood.was_past(id) { 0 } else { listening };
         self.deliveries.appended(now, (session, seq), id.incarnation, attached, self.log.end());
         self.flush_all = true;
     }

@@ -3,7 +3,8 @@
 //!
 //! **Invariant.** What is remembered is bounded. Beyond that, some are counted twice.
 //!
-//! Not here: what clients have been given here (`deliveries`).
+//! Not here: what clients have been given here (`deliveries`), and what this worker has taken for past, which every client that comes has a
+//! range of: when it comes after all, nobody is counted for it (`flood`).
 
 use std::collections::BTreeMap;
 

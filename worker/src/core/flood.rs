@@ -105,6 +105,12 @@ impl Flood {
         past
     }
 
+    /// Whether an activity that has come was taken for past before it came. Who has begun to listen meanwhile was told that it lies behind, and
+    /// may have had it elsewhere.
+    pub(super) fn was_past(&self, id: &ActivityId) -> bool {
+        self.before.contains(id)
+    }
+
     /// What somebody who has `has` has not got of all that there was, whether it is held here or not. What came under two ids is listed once.
     pub(super) fn owed(&self, has: &Position, waiting: &Position) -> Position {
         let mut owed = self.past(waiting).without(has);

@@ -293,28 +293,65 @@ fn who_has_got_it_at_another_worker_is_not_counted_again_where_it_goes() {
     let other = node.capable("another-session-key");
     node.hear(client);
     for n in 0..2 {
-        node.say(
-            worker,
-            &format!(
-                r#"{{"command":"ACTIVITY_BROADCAST","id":"w2/0000000000000022/{n}","session":"AAAAAAAAAAAAAAAAAAAAAA","activity_seq":{},"activity":{{}}}}"#,
-                n + 1
-            ),
-        );
+        node.say(worker, &broadcast(n));
     }
     for link in [client, other] {
         node.hear(link);
         node.acknowledge(link, 2);
     }
+    assert_eq!(counts(&mut node, worker), [(1, 1, 1), (2, 2, 2)]);
+}
+
+#[test]
+fn who_comes_after_an_activity_was_taken_for_past_is_not_counted_when_it_comes_after_all() {
+    // When the worker started, it waited for its turn at another one, which did not hold it yet: it seemed to be older than all. A client
+    // that had got it there came, and was counted here, too; so was one that began here, and passed it over.
+    let mut node = Node::starting("w1", Limits::default(), Remembered::default(), None);
+    let coordinator = node.answer_dial();
+    node.say(coordinator, &success("net", r#"{"id":"w2","hostname":"w2","port":1}"#));
+    let worker = stream::neighbour(&mut node, "w2", "w2/0000000000000022/1");
+    node.say(worker, &broadcast(1));
+    // It was asked for that one, and then for what is before it.
+    for request in [1, 2] {
+        let answer =
+            format!(r#"{{"command":"ACTIVITY_RETRIEVED","request":{request},"activities":[],"done":true}}"#);
+        node.say(worker, &answer);
+    }
+    node.wait(Duration::from_secs(1));
+    assert!(!node.worker.is_recovering());
+    let client = node.connect();
+    let login = format!(
+        r#"{{"command":"LOGIN","username":"anonymous","capabilities":["session"],"session":"{KEY}","resume":"w2/0000000000000022/0-1"}}"#
+    );
+    node.say(client, &login);
+    assert_eq!(node.hear(client)[1..], ["RESUMED true [] w2/0000000000000022/0-1"]);
+    let other = node.capable("another-session-key");
+    counts(&mut node, worker);
+    for n in [0, 2] {
+        node.say(worker, &broadcast(n));
+    }
+    for link in [client, other] {
+        assert_eq!(node.hear(link).len(), 2);
+        node.acknowledge(link, 2);
+    }
+    assert_eq!(counts(&mut node, worker), [(1, 0, 0), (3, 2, 2)]);
+}
+
+/// The neighbour `w2` passes on its activity `n`, the one after `n` others of a session.
+fn broadcast(n: u64) -> String {
+    format!(
+        r#"{{"command":"ACTIVITY_BROADCAST","id":"w2/0000000000000022/{n}","session":"AAAAAAAAAAAAAAAAAAAAAA","activity_seq":{},"activity":{{}}}}"#,
+        n + 1
+    )
+}
+
+/// What a neighbour is told soon: for how many each activity was, and how many have it.
+fn counts(node: &mut Node, worker: LinkId) -> Vec<(u64, u64, u64)> {
     node.wait(Duration::from_millis(100));
     let told = String::from_utf8(node.read_all(worker)).unwrap();
-    let counts: Vec<(u64, u64, u64)> = told
-        .lines()
-        .filter_map(|line| match Message::decode(line.as_bytes()).unwrap() {
-            Message::ActivitySuccInfo(info) => Some(info.counts),
-            _ => None,
-        })
-        .flatten()
-        .map(|count| (count.first.0, count.client_count, count.succ_count))
-        .collect();
-    assert_eq!(counts, [(1, 1, 1), (2, 2, 2)]);
+    let infos = told.lines().filter_map(|line| match Message::decode(line.as_bytes()).unwrap() {
+        Message::ActivitySuccInfo(info) => Some(info.counts),
+        _ => None,
+    });
+    infos.flatten().map(|count| (count.first.0, count.client_count, count.succ_count)).collect()
 }
