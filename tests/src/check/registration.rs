@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use common::user::{Secret, UserRecord, Username};
+use common::user::{Secret, Stamp, UserRecord, Username};
 use common::wire::{Message, Register};
 
 use super::ledger::Request;
@@ -18,8 +18,8 @@ use crate::sim::{ConnId, ProcessId, Seen};
 pub(super) struct Registration {
     /// The latest REGISTER on each connection.
     wanted: BTreeMap<ConnId, Register>,
-    /// Those of them that came to a coordinator that had given the name to somebody else.
-    hopeless: BTreeMap<ConnId, bool>,
+    /// Those of them that came to a coordinator that had given the name to somebody else, by that registration.
+    hopeless: BTreeMap<ConnId, Stamp>,
     /// Who got a name where there is only one coordinator.
     winners: BTreeMap<Username, (ConnId, Secret)>,
 }
@@ -29,7 +29,10 @@ impl Registration {
         self.wanted.insert(conn, register.clone());
         if let (true, Ok(name)) = (scene.is_coordinator(at), register.username.parse::<Username>()) {
             let owner = scene.disks.of(at).users().get(&name);
-            self.hopeless.insert(conn, owner.is_some_and(|owner| !matches(&register.secret, owner)));
+            match owner.filter(|owner| !matches(&register.secret, owner)) {
+                Some(owner) => self.hopeless.insert(conn, owner.registration.clone()),
+                None => self.hopeless.remove(&conn),
+            };
         }
     }
 
@@ -43,7 +46,12 @@ impl Registration {
                 "{by_name} told {conn:?} that {name} is registered, and has it not on its disk so"
             ));
         }
-        if self.hopeless.get(&conn).copied().unwrap_or(false) {
+        // It may have been removed while this one waited.
+        let stays = |owner: &Stamp| {
+            let owner = scene.disks.of(by).registration(&name, owner);
+            owner.is_none_or(|owner| !owner.is_removed())
+        };
+        if self.hopeless.get(&conn).is_some_and(stays) {
             return Err(format!(
                 "{by_name} gave {name} to {conn:?}, and had it on its disk as somebody else's"
             ));
