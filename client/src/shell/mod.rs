@@ -327,7 +327,10 @@ impl Session {
                 return;
             }
             match stream.try_write(output) {
-                Ok(bytes) => self.tell(Event::Wrote { link, bytes }),
+                Ok(bytes) => {
+                    common::net::acknowledge_at_once(stream);
+                    self.tell(Event::Wrote { link, bytes });
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.connection.as_mut().expect("it was there a moment ago").blocked = true;
                 }

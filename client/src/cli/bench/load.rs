@@ -462,7 +462,10 @@ impl Load {
         let Link { stream, unwritten, away, .. } = &mut self.links[index];
         while !unwritten.is_empty() && away.is_none() {
             match stream.write(unwritten) {
-                Ok(written) => drop(unwritten.drain(..written)),
+                Ok(written) => {
+                    unwritten.drain(..written);
+                    common::net::acknowledge_at_once(stream);
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return self.end(index, &error.to_string()),
             }
