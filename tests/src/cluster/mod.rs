@@ -96,11 +96,20 @@ impl Cluster {
         Peer::connect(self.network.workers[index].address())
     }
 
-    /// A session of `username` directly at the worker of that index; `anonymous` needs no secret.
+    /// A session of `username` directly at the worker of that index; `anonymous` needs no secret. A worker that has just started
+    /// takes nobody before it has caught up: it is asked again, as it asks to be.
     pub fn session(&self, index: usize, username: &str, secret: &str) -> Peer {
-        let mut peer = self.worker(index);
-        peer.log_in(username, secret);
-        peer
+        let mut session = None;
+        eventually("the worker takes the client", || {
+            let mut peer = self.worker(index);
+            peer.say(&serde_json::json!({"command": "LOGIN", "username": username, "secret": secret}));
+            let answer = peer.hear_any();
+            let later = answer["command"] == "LOGIN_FAILED" && !answer["retry_after"].is_null();
+            assert!(later || answer["command"] == "LOGIN_SUCCESS", "heard {answer}");
+            session = (!later).then_some(peer);
+            !later
+        });
+        session.expect("the worker took the client")
     }
 
     /// The addresses of all workers.
