@@ -126,12 +126,8 @@ impl FromStr for ActivityId {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, IdError> {
-        let mut parts = text.split('/');
-        let (Some(origin), Some(incarnation), Some(seq), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            return Err(IdError::Activity);
-        };
+        let (origin, rest) = text.split_once('/').ok_or(IdError::Activity)?;
+        let (incarnation, seq) = rest.split_once('/').ok_or(IdError::Activity)?;
         // One spelling per number: no sign, no leading zeros.
         let canonical = seq == "0" || (!seq.starts_with('0') && seq.bytes().all(|b| b.is_ascii_digit()));
         let seq =

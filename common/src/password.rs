@@ -5,11 +5,12 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use argon2::password_hash::{PasswordHasher, PasswordVerifier};
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::password_hash::PasswordVerifier;
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
 
 use crate::user::Secret;
 
@@ -82,21 +83,49 @@ pub fn decoy() -> PasswordHash {
     )
 }
 
+/// The 19 MiB that a hash is computed in, reused by the next one: an allocator that is given such blocks and asked for them by many
+/// threads keeps far more than are in use. Empty until it is used.
+#[derive(Default)]
+pub struct Memory(Vec<Block>);
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Memory(…)")
+    }
+}
+
+impl Memory {
+    /// What the secret and the salt give with our own parameters.
+    fn output(&mut self, secret: &Secret, salt: &[u8; 16]) -> [u8; 32] {
+        let hasher = hasher();
+        self.0.resize(hasher.params().block_count(), Block::new());
+        let mut output = [0; 32];
+        hasher
+            .hash_password_into_with_memory(secret.expose().as_bytes(), salt, &mut output, &mut self.0)
+            .expect("the parameters are valid, and a secret is shorter than 4 GiB");
+        output
+    }
+}
+
 /// Hashes a secret with a fresh random salt.
 ///
 /// # Panics
 /// When the operating system has no randomness to give.
-pub fn hash(secret: &Secret) -> PasswordHash {
-    let hash = hasher()
-        .hash_password(secret.expose().as_bytes())
-        .expect("the parameters are valid and the salt is random");
-    PasswordHash::new(&hash.to_string())
+pub fn hash(secret: &Secret, memory: &mut Memory) -> PasswordHash {
+    let mut salt = [0; 16];
+    getrandom::fill(&mut salt).expect("the operating system has randomness");
+    let output = memory.output(secret, &salt);
+    PasswordHash(Form::Ours { salt, output })
 }
 
 /// Whether `secret` is the one that was hashed. A malformed hash matches nothing.
-pub fn verify(secret: &Secret, hash: &PasswordHash) -> bool {
-    argon2::PasswordHash::new(&hash.text())
-        .is_ok_and(|parsed| hasher().verify_password(secret.expose().as_bytes(), &parsed).is_ok())
+pub fn verify(secret: &Secret, hash: &PasswordHash, memory: &mut Memory) -> bool {
+    match &hash.0 {
+        Form::Ours { salt, output } => memory.output(secret, salt).ct_eq(output).into(),
+        // With whatever parameters it names, so in memory of its own.
+        Form::Other(text) => argon2::PasswordHash::new(text)
+            .is_ok_and(|parsed| hasher().verify_password(secret.expose().as_bytes(), &parsed).is_ok()),
+    }
 }
 
 /// Whether this is the PHC string of an Argon2id hash, with salt and output, and of a sane length (256 bytes): what another
@@ -119,17 +148,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hash_matches_its_secret_alone() {
-        let hash = hash(&Secret::new("correct horse"));
-        assert!(hash.text().starts_with(OURS), "our own hashes are kept small");
-        assert!(matches!(hash.0, Form::Ours { .. }));
-        assert!(verify(&Secret::new("correct horse"), &hash));
-        assert!(!verify(&Secret::new("correct house"), &hash));
+    fn a_hash_matches_its_secret_alone_also_in_used_memory() {
+        let memory = &mut Memory::default();
+        let hash = hash(&Secret::new("correct horse"), memory);
+        assert!(matches!(hash.0, Form::Ours { .. }), "our own hashes are kept small");
+        assert!(verify(&Secret::new("correct horse"), &hash, memory));
+        assert!(!verify(&Secret::new("correct house"), &hash, memory));
+        assert!(verify(&Secret::new("correct horse"), &hash, &mut Memory::default()));
+    }
+
+    #[test]
+    fn a_hash_is_what_its_text_says() {
+        let hash = hash(&Secret::new("correct horse"), &mut Memory::default());
+        let text = hash.text();
+        let parsed = argon2::PasswordHash::new(&text).expect("a PHC string");
+        assert!(Argon2::default().verify_password(b"correct horse", &parsed).is_ok());
+        // The same, in a spelling that is not ours.
+        let other = PasswordHash::new(&text.replace("m=19456,t=2,p=1", "t=2,m=19456,p=1"));
+        assert!(matches!(other.0, Form::Other(_)));
+        assert!(is_well_formed(&other));
+        assert!(verify(&Secret::new("correct horse"), &other, &mut Memory::default()));
+        assert!(!verify(&Secret::new("correct house"), &other, &mut Memory::default()));
     }
 
     #[test]
     fn only_the_text_of_an_argon2id_hash_is_well_formed() {
-        assert!(is_well_formed(&hash(&Secret::new("correct horse"))));
+        assert!(is_well_formed(&hash(&Secret::new("correct horse"), &mut Memory::default())));
         let salt = "$v=19$m=19456,t=2,p=1$ZnJlc2hldC1kZWNveS1zYWx0";
         let output = "$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
         assert!(is_well_formed(&PasswordHash::new(&format!("$argon2id{salt}{output}"))));
@@ -146,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_hash_is_kept_letter_by_letter() {
-        let ours = hash(&Secret::new("s")).text().into_owned();
+        let ours = hash(&Secret::new("s"), &mut Memory::default()).text().into_owned();
         let padded = format!("{ours}=");
         let other_bits = format!("{}x", &ours[..ours.len() - 1]);
         for text in [&ours, &padded, &other_bits, "$argon2id$v=19$m=19456,t=2,p=1$", ""] {
@@ -157,6 +201,6 @@ mod tests {
     #[test]
     fn the_decoy_is_a_real_hash_that_nothing_matches() {
         assert!(argon2::PasswordHash::new(&decoy().text()).is_ok());
-        assert!(!verify(&Secret::new(""), &decoy()));
+        assert!(!verify(&Secret::new(""), &decoy(), &mut Memory::default()));
     }
 }

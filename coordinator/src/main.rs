@@ -6,11 +6,6 @@ use coordinator::args::{Command, CommandLine};
 use coordinator::config::{Config, StoreConfig};
 use coordinator::shell;
 
-// Each password hash takes 19 MiB for some 20 ms. The system's allocator keeps such blocks once it has met them, on every thread
-// that ever hashed: more than a gigabyte after a thousand log-ins. This one gives them back.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let CommandLine { command, run } = CommandLine::read();
     common::boot::run(async move {

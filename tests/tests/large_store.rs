@@ -11,6 +11,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use common::password::Memory;
 use common::user::Secret;
 use common::wire::Address;
 use playground::binaries;
@@ -141,7 +142,7 @@ fn name(number: usize) -> String {
 
 /// Writes a file of users, as `coordinator export` does; all have the same secret.
 fn write_users(path: &Path, count: usize) {
-    let hash = common::password::hash(&Secret::new(SECRET));
+    let hash = common::password::hash(&Secret::new(SECRET), &mut Memory::default());
     let mut file = BufWriter::new(File::create(path).expect("a file can be made"));
     let mut digest = Sha256::new();
     let mut write = |line: String, counts: bool| {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::hash_queue::Queue;
 use crate::machine::JobId;
-use crate::password;
+use crate::password::{self, Memory};
 use crate::user::{PasswordHash, Secret};
 
 /// A pool that runs as many Argon2id hashes at once as there are cores. What there is no time for is given up, and whoever asked is told so.
@@ -21,14 +21,15 @@ pub struct Hasher {
 
 #[derive(Debug)]
 struct State {
-    free_cores: usize,
+    /// The memory of each core that is free.
+    free: Vec<Memory>,
     waiting: Queue<Ticket>,
 }
 
 /// What a task waits with. It begins when it is its turn, and gives up when this is dropped.
 #[derive(Debug)]
 struct Ticket {
-    turn: oneshot::Sender<()>,
+    turn: oneshot::Sender<Memory>,
     task: AbortHandle,
 }
 
@@ -38,8 +39,9 @@ impl Hasher {
         Hasher::of_width(std::thread::available_parallelism().map_or(1, usize::from))
     }
 
-    fn of_width(free_cores: usize) -> Self {
-        Hasher { state: Rc::new(RefCell::new(State { free_cores, waiting: Queue::new() })) }
+    fn of_width(cores: usize) -> Self {
+        let free = std::iter::repeat_with(Memory::default).take(cores).collect();
+        Hasher { state: Rc::new(RefCell::new(State { free, waiting: Queue::new() })) }
     }
 
     /// Hashes `secret` for somebody at `from` and hands the result to `done`, or `None` where it is given up. Must be called inside a
@@ -51,7 +53,7 @@ impl Hasher {
         secret: Secret,
         done: impl FnOnce(Option<PasswordHash>) + 'static,
     ) {
-        self.run(job, from, move || password::hash(&secret), done);
+        self.run(job, from, move |memory| password::hash(&secret, memory), done);
     }
 
     /// Verifies `secret` against `hash` and hands the verdict to `done`, in the same way.
@@ -63,7 +65,7 @@ impl Hasher {
         hash: PasswordHash,
         done: impl FnOnce(Option<bool>) + 'static,
     ) {
-        self.run(job, from, move || password::verify(&secret, &hash), done);
+        self.run(job, from, move |memory| password::verify(&secret, &hash, memory), done);
     }
 
     /// Drops a job that has not begun, without a word. One that has goes on, and is answered.
@@ -83,18 +85,19 @@ impl Hasher {
         &self,
         job: JobId,
         from: IpAddr,
-        work: impl FnOnce() -> T + Send + 'static,
+        work: impl FnOnce(&mut Memory) -> T + Send + 'static,
         done: impl FnOnce(Option<T>) + 'static,
     ) {
         let (turn, my_turn) = oneshot::channel();
         let hasher = self.clone();
         let task = tokio::task::spawn_local(async move {
-            if my_turn.await.is_err() {
+            let Ok(mut memory) = my_turn.await else {
                 return done(None);
-            }
-            let result = tokio::task::spawn_blocking(work).await.expect("hashing does not panic");
+            };
+            let work = move || (work(&mut memory), memory);
+            let (result, memory) = tokio::task::spawn_blocking(work).await.expect("hashing does not panic");
             done(Some(result));
-            hasher.state.borrow_mut().free_cores += 1;
+            hasher.state.borrow_mut().free.push(memory);
             hasher.begin();
         });
         let ticket = Ticket { turn, task: task.abort_handle() };
@@ -108,11 +111,12 @@ impl Hasher {
         let mut state = self.state.borrow_mut();
         let now = Instant::now();
         drop(state.waiting.expired(now));
-        while state.free_cores > 0
-            && let Some(ticket) = state.waiting.next(now)
-        {
-            state.free_cores -= 1;
-            ticket.turn.send(()).expect("a task that waits is there");
+        while let Some(memory) = state.free.pop() {
+            let Some(ticket) = state.waiting.next(now) else {
+                state.free.push(memory);
+                break;
+            };
+            ticket.turn.send(memory).unwrap_or_else(|_| unreachable!("a task that waits is there"));
         }
     }
 }
@@ -149,19 +153,19 @@ mod tests {
         };
         let (begins, begun) = oneshot::channel();
         let (go_on, goes_on) = mpsc::channel();
-        let first = move || {
+        let first = move |_: &mut Memory| {
             begins.send(()).unwrap();
             goes_on.recv().unwrap();
         };
         hasher.run(JobId(1), FROM, first, note(1));
-        hasher.run(JobId(2), FROM, || (), note(2));
+        hasher.run(JobId(2), FROM, |_| (), note(2));
         let (last, all_done) = oneshot::channel();
         let third = note(3);
         let third = move |result| {
             third(result);
             last.send(()).unwrap();
         };
-        hasher.run(JobId(3), FROM, || (), third);
+        hasher.run(JobId(3), FROM, |_| (), third);
 
         begun.await.unwrap();
         hasher.cancel(JobId(2));
@@ -171,7 +175,7 @@ mod tests {
         go_on.send(()).unwrap();
         all_done.await.unwrap();
         assert_eq!(*done.borrow(), [(1, true), (3, true)]);
-        assert_eq!(hasher.state.borrow().free_cores, 1);
+        assert_eq!(hasher.state.borrow().free.len(), 1);
     }
 
     #[tokio::test]
@@ -185,7 +189,7 @@ mod tests {
         for job in 0..=limits::HASH_QUEUE as u64 {
             let answered = answered.clone();
             let done = move |result: Option<()>| answered.send((job, result.is_some())).unwrap();
-            hasher.run(JobId(job), FROM, || (), done);
+            hasher.run(JobId(job), FROM, |_| (), done);
         }
         assert_eq!(answers.recv().await, Some((0, false)));
     }

@@ -155,9 +155,7 @@ impl Message {
         }
 
         let line = std::str::from_utf8(line).map_err(|_| WireError::NotUtf8)?;
-        if let Some(message) =
-            plain_activity(line).map(Message::from).or_else(|| plain_ack(line).map(Message::from))
-        {
+        if let Some(message) = plain(line) {
             return Ok((message, None));
         }
         check_nesting(line)?;
@@ -228,24 +226,51 @@ impl Message {
     }
 }
 
-/// What clients say most, as ours spell it: a line that consists of a command, perhaps a number, and an activity, in which there can be
-/// nothing else. Whatever is not exactly so is for the parser to judge.
+/// What is said most, as we spell it: lines in which there can be nothing else than what is expected, no epoch either. Whatever is not
+/// exactly so is for the parser to judge.
+fn plain(line: &str) -> Option<Message> {
+    let rest = line.strip_prefix(r#"{"command":"ACTIVITY_"#)?;
+    match rest.as_bytes().first()? {
+        b'M' => plain_activity(rest).map(Message::from),
+        b'B' => plain_broadcast(rest).map(Message::from),
+        _ => plain_ack(rest).map(Message::from),
+    }
+}
+
 fn plain_activity(line: &str) -> Option<ActivityMessage> {
-    let mut rest = line.strip_prefix(r#"{"command":"ACTIVITY_MESSAGE","#)?;
+    let mut rest = line.strip_prefix(r#"MESSAGE","#)?;
     let mut activity_seq = None;
     if let Some(numbered) = rest.strip_prefix(r#""activity_seq":"#) {
-        let (number, others) = plain_number(numbered)?;
-        activity_seq = Some(Seq(number)).filter(|seq| *seq <= Seq::MAX);
-        rest = others.strip_prefix(',').filter(|_| activity_seq.is_some())?;
+        let (seq, others) = plain_seq(numbered)?;
+        activity_seq = Some(seq);
+        rest = others.strip_prefix(',')?;
     }
     let activity = Activity::plain(rest.strip_prefix(r#""activity":"#)?.strip_suffix('}')?)?;
     Some(ActivityMessage { username: None, secret: None, activity_seq, activity })
 }
 
-/// The same for what they say most besides.
+fn plain_broadcast(line: &str) -> Option<ActivityBroadcast> {
+    // Neither an id nor a session's name has a quotation mark or an escape in it.
+    let (id, rest) = line.strip_prefix(r#"BROADCAST","id":""#)?.split_once('"')?;
+    let (session, rest) = rest.strip_prefix(r#","session":""#)?.split_once('"')?;
+    let (activity_seq, rest) = plain_seq(rest.strip_prefix(r#","activity_seq":"#)?)?;
+    let activity = Activity::plain(rest.strip_prefix(r#","activity":"#)?.strip_suffix('}')?)?;
+    Some(ActivityBroadcast {
+        id: Some(id.parse().ok()?),
+        session: Some(session.parse().ok()?),
+        activity_seq: Some(activity_seq),
+        ..activity.into()
+    })
+}
+
 fn plain_ack(line: &str) -> Option<ActivityAck> {
-    let (received, rest) = plain_number(line.strip_prefix(r#"{"command":"ACTIVITY_ACK","received":"#)?)?;
+    let (received, rest) = plain_number(line.strip_prefix(r#"ACK","received":"#)?)?;
     (rest == "}").then_some(ActivityAck { received })
+}
+
+fn plain_seq(text: &str) -> Option<(Seq, &str)> {
+    let (number, rest) = plain_number(text)?;
+    Some(Seq(number)).filter(|seq| *seq <= Seq::MAX).map(|seq| (seq, rest))
 }
 
 /// A number that a text begins with, and what follows it.
@@ -278,6 +303,8 @@ mod tests {
             r#"{"command":"ACTIVITY_MESSAGE","activity_seq":9,"activity":{"a":[1,"b"]} }"#,
             r#"{"command":"ACTIVITY_MESSAGE","activity_seq":0,"activity":{"command":"LOGIN","epoch":"1@a"}}"#,
             r#"{"command":"ACTIVITY_ACK","received":17}"#,
+            r#"{"command":"ACTIVITY_BROADCAST","id":"w-1/00000000000000ff/7","session":"AAAAAAAAAAAAAAAAAAAABw","activity_seq":9,"activity":{"a":"\"}"}}"#,
+            r#"{"command":"ACTIVITY_BROADCAST","id":"w-1/00000000000000ff/7","session":"AAAAAAAAAAAAAAAAAAAABw","activity_seq":0,"activity":{"epoch":"1@a"}}"#,
         ] {
             let spaced = line.replacen(':', " : ", 1);
             let (plain, parsed) = (Message::decode(line.as_bytes()), Message::decode(spaced.as_bytes()));
@@ -292,6 +319,11 @@ mod tests {
             r#"{"command":"ACTIVITY_MESSAGE","activity":{}"#,
             r#"{"command":"ACTIVITY_MESSAGE","activity":[]}"#,
             r#"{"command":"ACTIVITY_ACK","received":-1}"#,
+            r#"{"command":"ACTIVITY_ACKS","received":1}"#,
+            r#"{"command":"ACTIVITY_BROADCAST","id":"w-1/00000000000000ff/07","session":"AAAAAAAAAAAAAAAAAAAABw","activity_seq":9,"activity":{}}"#,
+            r#"{"command":"ACTIVITY_BROADCAST","id":"w-1/00000000000000ff/7","session":"AAAAAAAAAAAAAAAAAAAABx","activity_seq":9,"activity":{}}"#,
+            r#"{"command":"ACTIVITY_BROADCAST","id":"w-1/00000000000000ff/7","session":"AAAAAAAAAAAAAAAAAAAABw","activity_seq":9,"activity":{}"#,
+            r#"{"command":"ACTIVITY_BROADCAST","id":"w-1/00000000000000ff/7","session":"AAAAAAAAAAAAAAAAAAAABw","activity_seq":9,"activity":{},"id":"w-1/00000000000000ff/8"}"#,
             r#"{"command":"ACTIVITY_ACK","received":1}}"#,
         ] {
             assert!(Message::decode(odd.as_bytes()).is_err(), "{odd}");

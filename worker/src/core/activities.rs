@@ -6,7 +6,7 @@ use common::limits::CATCH_UP_PATIENCE;
 use common::session::SessionId;
 use common::time::{Now, Time};
 use common::user::Username;
-use common::wire::{Activity, ActivityBroadcast, Message};
+use common::wire::{Activity, ActivityBroadcast};
 
 use super::encoding::noted;
 use super::ordering::{Ready, Turn};
@@ -33,7 +33,7 @@ impl Worker {
         }
         let id = self.flood.next_id();
         let mut frame = std::mem::take(&mut self.frame);
-        let place = self.encoder.encode(id.seq, (session, seq), author, activity, &mut frame);
+        let place = self.encoder.publish(&id, (session, seq), author, activity, &mut frame);
         let checksum = crc32fast::hash(&frame[place]);
         self.intake.took_from_client(now.time, frame.len());
         let full = self.neighbours.push_to_all(now.time, &frame);
@@ -49,22 +49,18 @@ impl Worker {
         &mut self,
         now: Now,
         link: LinkId,
-        mut broadcast: ActivityBroadcast,
+        broadcast: ActivityBroadcast,
         out: &mut Actions,
     ) {
-        let (Some(id), Some(session), Some(seq)) =
-            (broadcast.id.clone(), broadcast.session, broadcast.activity_seq)
-        else {
+        // What was missing or late elsewhere need not be so here.
+        let ActivityBroadcast { id, session, activity_seq, missing_from: _, late: _, activity } = broadcast;
+        let (Some(id), Some(session), Some(seq)) = (id, session, activity_seq) else {
             let info = "ACTIVITY_BROADCAST between workers needs an id, a session and an activity_seq";
             return self.refuse(now, link, info, out);
         };
-        // What was missing or late elsewhere need not be so here.
-        broadcast.missing_from = None;
-        broadcast.late = false;
-        let checksum = crc32fast::hash(broadcast.activity.get().as_bytes());
         let mut frame = std::mem::take(&mut self.frame);
-        frame.clear();
-        Message::from(broadcast).encode_into(&mut frame);
+        let place = self.encoder.pass_on(&id, (session, seq), &activity, &mut frame);
+        let checksum = crc32fast::hash(&frame[place]);
         self.intake.took_from_worker(now.time, link, frame.len());
         let mut full = Vec::new();
         if self.flood.offer(&id, self.log.holds()) {

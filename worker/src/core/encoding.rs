@@ -1,6 +1,8 @@
 //! Writing the frames of activities: ACTIVITY_BROADCAST as the codec would write it, from parts that are known to be good.
 
-use common::id::Seq;
+use std::ops::Range;
+
+use common::id::{ActivityId, Seq};
 use common::position::StreamId;
 use common::session::SessionId;
 use common::user::Username;
@@ -17,45 +19,64 @@ const LATE: &[u8] = br#","late":true"#;
 
 const TAKES_ALL: &str = "a Vec takes all that is written";
 
-/// Writes frames of what is published here.
-#[derive(Debug)]
+/// Writes frames. What comes one after the other mostly has the stream and the session in common.
+#[derive(Debug, Default)]
 pub(super) struct Encoder {
-    /// How all of them begin, up to the number of the activity's id.
-    beginning: Vec<u8>,
-    /// The text of a session's name. Who publishes mostly publishes several in a row.
-    latest: Option<(SessionId, String)>,
+    /// How the frames of a stream begin, up to the number of the activity's id.
+    stream: Option<(StreamId, Vec<u8>)>,
+    /// The text of a session's name.
+    session: Option<(SessionId, String)>,
 }
 
 impl Encoder {
-    /// For the worker that numbers `stream`.
-    pub(super) fn new(stream: &StreamId) -> Self {
-        let id = format!("{}/{}/", stream.origin, stream.incarnation);
-        Encoder { beginning: [BEGINNING, id.as_bytes()].concat(), latest: None }
-    }
-
-    /// Makes `frame` the one of `author`'s activity, which has the number `id` in our stream. Returns where in it the activity lies.
-    pub(super) fn encode(
+    /// Makes `frame` the one of `author`'s activity. Returns where in it the activity lies.
+    pub(super) fn publish(
         &mut self,
-        id: Seq,
-        (session, seq): (SessionId, Seq),
+        id: &ActivityId,
+        identity: (SessionId, Seq),
         author: &Username,
         activity: &Activity,
         frame: &mut Vec<u8>,
-    ) -> std::ops::Range<usize> {
-        if self.latest.as_ref().is_none_or(|(latest, _)| *latest != session) {
-            self.latest = Some((session, session.to_string()));
-        }
-        let (_, name) = self.latest.as_ref().expect("it was just set");
+    ) -> Range<usize> {
+        self.encode(id, identity, frame, |frame| activity.authenticate_into(author, frame))
+    }
+
+    /// Makes `frame` the one of an activity that has its author. Returns where in it the activity lies.
+    pub(super) fn pass_on(
+        &mut self,
+        id: &ActivityId,
+        identity: (SessionId, Seq),
+        activity: &Activity,
+        frame: &mut Vec<u8>,
+    ) -> Range<usize> {
+        self.encode(id, identity, frame, |frame| frame.extend_from_slice(activity.get().as_bytes()))
+    }
+
+    fn encode(
+        &mut self,
+        id: &ActivityId,
+        (session, seq): (SessionId, Seq),
+        frame: &mut Vec<u8>,
+        write_activity: impl FnOnce(&mut Vec<u8>),
+    ) -> Range<usize> {
+        let is_of = |stream: &StreamId| stream.origin == id.origin && stream.incarnation == id.incarnation;
+        self.stream.take_if(|(stream, _)| !is_of(stream));
+        let (_, beginning) = self.stream.get_or_insert_with(|| {
+            let rest = format!("{}/{}/", id.origin, id.incarnation);
+            (id.into(), [BEGINNING, rest.as_bytes()].concat())
+        });
         frame.clear();
-        frame.extend_from_slice(&self.beginning);
-        write_number(frame, id);
+        frame.extend_from_slice(beginning);
+        write_number(frame, id.seq);
         frame.extend_from_slice(b"\",\"session\":\"");
+        self.session.take_if(|(latest, _)| *latest != session);
+        let (_, name) = self.session.get_or_insert_with(|| (session, session.to_string()));
         frame.extend_from_slice(name.as_bytes());
         frame.extend_from_slice(b"\",\"activity_seq\":");
         write_number(frame, seq);
         frame.extend_from_slice(ACTIVITY);
         let begin = frame.len();
-        activity.authenticate_into(author, frame);
+        write_activity(frame);
         let end = frame.len();
         frame.extend_from_slice(b"}\n");
         begin..end
@@ -104,25 +125,33 @@ mod tests {
 
     #[test]
     fn a_clients_activity_is_encoded_as_the_codec_would() {
-        let stream =
-            StreamId { origin: "w".parse().unwrap(), incarnation: "00000000000000ff".parse().unwrap() };
         let author: Username = "ann\u{e9}".parse().unwrap();
-        let mut encoder = Encoder::new(&stream);
-        for text in ["{}", r#"{"a":[1, 2]}"#, r#"{"authenticated_user":"eve","b":"\u00e9"}"#] {
-            let activity = Activity::parse(text).unwrap();
-            let authenticated = activity.authenticated(&author);
-            let broadcast = ActivityBroadcast {
-                id: "w/00000000000000ff/1".parse().ok(),
-                session: Some(SessionId(7)),
-                activity_seq: Some(Seq(9)),
-                ..authenticated.clone().into()
-            };
-            let mut frame = b"of before".to_vec();
-            let place = encoder.encode(Seq(1), (SessionId(7), Seq(9)), &author, &activity, &mut frame);
-            assert_eq!(&frame[place], authenticated.get().as_bytes());
-            let checksum = crc32fast::hash(authenticated.get().as_bytes());
-            assert_eq!(checksum_of(&noted(&frame, Some(Seq(2)), true)), Some(checksum));
-            assert_eq!(frame, Message::from(broadcast).encode());
+        let mut encoder = Encoder::default();
+        let mut frame = b"of before".to_vec();
+        for (stream, session) in
+            [("w/00000000000000ff", 7), ("w/00000000000000fe", 7), ("v/00000000000000fe", 8)]
+        {
+            let id: ActivityId = format!("{stream}/1").parse().unwrap();
+            let identity = (SessionId(session), Seq(9));
+            for text in ["{}", r#"{"a":[1, 2]}"#, r#"{"authenticated_user":"eve","b":"\u00e9"}"#] {
+                let activity = Activity::parse(text).unwrap();
+                let authenticated = activity.authenticated(&author);
+                let broadcast = ActivityBroadcast {
+                    id: Some(id.clone()),
+                    session: Some(identity.0),
+                    activity_seq: Some(identity.1),
+                    ..authenticated.clone().into()
+                };
+                let place = encoder.publish(&id, identity, &author, &activity, &mut frame);
+                assert_eq!(&frame[place], authenticated.get().as_bytes());
+                let checksum = crc32fast::hash(authenticated.get().as_bytes());
+                assert_eq!(checksum_of(&noted(&frame, Some(Seq(2)), true)), Some(checksum));
+                let line = Message::from(broadcast).encode();
+                assert_eq!(frame, line);
+                let place = encoder.pass_on(&id, identity, &authenticated, &mut frame);
+                assert_eq!(&frame[place], authenticated.get().as_bytes());
+                assert_eq!(frame, line);
+            }
         }
     }
 

@@ -56,7 +56,7 @@ use std::net::IpAddr;
 use common::epoch::Epoch;
 use common::id::{LinkId, ServerId};
 use common::machine::{Action, DialError, DialId, Event, JobId, Machine};
-use common::position::{Position, StreamId};
+use common::position::Position;
 use common::session::SessionId;
 use common::time::{Now, Time};
 use common::user::Username;
@@ -236,7 +236,7 @@ impl Worker {
             counters: Counters::default(),
             answered: Vec::new(),
             flush_all: false,
-            encoder: Encoder::new(&StreamId { origin: config.id.clone(), incarnation: config.incarnation }),
+            encoder: Encoder::default(),
             frame: Vec::new(),
             next_sweep: now.time + limits.sweep,
             next_heartbeat: now.time + limits.heartbeat,
