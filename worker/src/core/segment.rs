@@ -95,8 +95,13 @@ pub struct Summary {
 impl Summary {
     /// Adds `frames`, whole lines, if each of them begins as a frame does. Says whether they do.
     pub fn add(&mut self, frames: &[u8]) -> bool {
-        let ids: Option<Vec<_>> = frames.split_inclusive(|byte| *byte == b'\n').map(id_of).collect();
-        let Some(ids) = ids else { return false };
+        let (mut ids, mut rest) = (Vec::new(), frames);
+        while !rest.is_empty() {
+            let end = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
+            let Some(id) = id_of(&rest[..end]) else { return false };
+            ids.push(id);
+            rest = &rest[end..];
+        }
         for id in &ids {
             self.ids.insert(id);
         }
