@@ -95,8 +95,12 @@ pub const TOKEN_LIFE: Duration = Duration::from_secs(60);
 /// wrong clock must not spread.
 pub const STAMP_AHEAD: Duration = Duration::from_secs(60);
 
-/// How often a worker tells the coordinator its absolute load, and servers tell each other that they live.
+/// How often workers and capable clients are told where to go when a server fails (BACKUP_LIST).
 pub const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// For how long a worker, which tells its load every second, may say nothing before new clients are sent to others, where there are
+/// others, and another process may take its id.
+pub const WORKER_DOUBT: Duration = Duration::from_secs(3);
 
 /// How long a server may be silent before it is taken for gone (seed `001`: 20 seconds).
 pub const SERVER_SILENCE: Duration = Duration::from_secs(20);

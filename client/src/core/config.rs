@@ -103,6 +103,8 @@ pub struct Limits {
     /// How long a worker may say nothing that tells us every [`limits::HEARTBEAT`] where else to go. Longer: it is gone or cut off, and
     /// another one is asked.
     pub silence: Duration,
+    /// The same while it owes us a report, which takes [`limits::REPORT_TIMEOUT`] at the most.
+    pub report_silence: Duration,
     /// Activities that may be published ahead of their reports. Beyond: [`Client::has_room`](super::Client::has_room) says no.
     pub unreported_activities: usize,
     /// Bytes of such activities; the last one may exceed it by its own length. At five seconds for the slowest report, it is what
@@ -128,7 +130,8 @@ impl Default for Limits {
             redirects: 4,
             longest_retry: Duration::from_secs(60),
             write_stall: limits::WRITE_STALL,
-            silence: limits::HEARTBEAT * 3,
+            silence: limits::HEARTBEAT * 2 + Duration::from_secs(1),
+            report_silence: limits::REPORT_TIMEOUT + Duration::from_secs(1),
             unreported_activities: limits::UNREPORTED,
             unreported_bytes: 8 << 20,
             ack_every: 4_096,

@@ -125,12 +125,16 @@ impl Client {
         }
     }
 
-    /// Whether to leave this one soon for another: a coordinator among several, in the first round since the last session; or a worker
-    /// that is one of many.
+    /// Whether to leave this one soon for another. A worker that is one of many; and in the first round since the last session a coordinator
+    /// among several, or a worker that one sent us to, which may have fallen silent since that last heard of it.
     fn may_pass(&self, target: &Target) -> bool {
-        let first_of_several =
-            target.is_coordinator() && self.route.has_a_choice() && self.backoff.attempts() == 0;
-        first_of_several || matches!(target, Target::Elsewhere(_))
+        let is_first_round = self.backoff.attempts() == 0;
+        match target {
+            Target::Coordinator(_) => is_first_round && self.route.has_a_choice(),
+            Target::Redirected(_) => is_first_round,
+            Target::Elsewhere(_) => true,
+            Target::LastWorker(_) => false,
+        }
     }
 
     pub(super) fn received(&mut self, now: Time, message: Message, actions: &mut Vec<Action>) {

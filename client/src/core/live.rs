@@ -34,8 +34,10 @@ pub(super) struct Live {
     midway: bool,
     /// When to leave although not everything is reported; `None` where nobody wants to leave.
     leaving: Option<Time>,
-    /// When something was heard last from a server that tells us every few seconds where else to go, and so is never silent for long.
+    /// When something was heard last from a server that knows sessions, and so tells us every few seconds where else to go.
     heard: Option<Time>,
+    /// Since when a report is due that has not come, nor anything else.
+    asked: Option<Time>,
 }
 
 impl Live {
@@ -47,7 +49,8 @@ impl Live {
 
     /// When the server has been silent for too long.
     fn silent_at(&self, limits: &Limits) -> Option<Time> {
-        self.heard.map(|heard| heard + limits.silence)
+        let unanswered = self.asked.map(|asked| asked + limits.report_silence);
+        [self.heard.map(|heard| heard + limits.silence), unanswered].into_iter().flatten().min()
     }
 
     /// When the server has taken nothing for too long.
@@ -93,7 +96,8 @@ impl Client {
             acks: Acks::default(),
             midway: false,
             leaving,
-            heard: None,
+            heard: knows_sessions.then_some(now),
+            asked: None,
         });
         actions.push(Action::Effect(Effect::LoggedIn { server, address, after }));
         if knows_sessions {
@@ -104,12 +108,14 @@ impl Client {
 
     pub(super) fn heard(&mut self, now: Time, link: LinkId, message: Message, actions: &mut Vec<Action>) {
         let knows_sessions = matches!(&self.state, State::Live(live) if live.knows_sessions);
+        if let State::Live(live) = &mut self.state
+            && knows_sessions
+        {
+            (live.heard, live.asked) = (Some(now), None);
+        }
         match message {
             Message::ActivityBroadcast(broadcast) => self.broadcast(now, broadcast, actions),
             Message::BackupList(list) => {
-                if let State::Live(live) = &mut self.state {
-                    live.heard = Some(now);
-                }
                 if let Some(servers) = self.route.learn(now, list) {
                     actions.push(Action::Effect(Effect::Servers(servers.to_vec())));
                 }
@@ -233,6 +239,9 @@ impl Client {
                 .expect("there is room for an acknowledgement");
         }
         self.outgoing.hand_over(now, &mut live.outbox);
+        if live.knows_sessions && !self.outgoing.is_empty() {
+            live.asked.get_or_insert(now);
+        }
         let link = live.link;
         match live.leaving {
             // Where there are no reports, everything is in the last words.

@@ -159,7 +159,9 @@ pub struct Limits {
     pub asked_workers: usize,
     /// Clients whose request waits for a takeover to be over.
     pub parked: usize,
-    /// How long a worker may be silent.
+    /// How long a worker may be silent before others are preferred.
+    pub worker_doubt: Duration,
+    /// How long a worker may be silent before it is removed.
     pub server_silence: Duration,
     /// Workers at once.
     pub workers: usize,
@@ -195,6 +197,7 @@ impl Default for Limits {
             sync_window: limits::SYNC_WINDOW,
             asked_workers: limits::ASKED_WORKERS,
             parked: limits::PARKED,
+            worker_doubt: limits::WORKER_DOUBT,
             server_silence: limits::SERVER_SILENCE,
             workers: limits::WORKERS,
             sync_users: limits::SYNC_USERS,

@@ -87,7 +87,7 @@ impl Coordinator {
             self.overdue(turn, link, overdue);
         }
         self.expire_holds(turn);
-        self.placement.expire(now);
+        self.placement.look(now);
         if self.is_main() {
             self.remove_silent(turn);
             self.even_out(turn);

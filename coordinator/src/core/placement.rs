@@ -130,7 +130,7 @@ impl Placement {
     /// Something came from this worker.
     pub(super) fn heard(&mut self, now: Time, id: &ServerId) {
         if let Some(worker) = self.workers.get_mut(id) {
-            worker.heard = now;
+            worker.heard(now);
         }
     }
 
@@ -200,7 +200,7 @@ impl Placement {
     /// The workers are to come back from now on. Who was sent to one of them by somebody else is there, or will not be, when a reservation
     /// would have ended.
     pub(super) fn restart(&mut self, now: Time) {
-        self.workers.values_mut().for_each(|worker| worker.heard = now);
+        self.workers.values_mut().for_each(|worker| worker.heard(now));
         self.settled = now + self.limits.reservation;
     }
 
@@ -216,17 +216,22 @@ impl Placement {
         self.workers.values().any(Worker::is_open)
     }
 
+    /// The connected workers that have gone silent.
+    pub(super) fn silent(&self) -> impl Iterator<Item = &ServerId> {
+        self.workers.iter().filter(|(_, worker)| worker.silent).map(|(id, _)| id)
+    }
+
     /// The connected workers that still catch up.
     pub(super) fn recovering(&self) -> impl Iterator<Item = &ServerId> {
         self.workers.iter().filter(|(_, worker)| worker.is_recovering()).map(|(id, _)| id)
     }
 
-    /// Picks the least-loaded worker for `username` and expects it there. `None`: none takes clients.
+    /// Picks the least-loaded worker for `username` and expects it there; a silent one only where all are. `None`: none takes clients.
     pub(super) fn choose(&mut self, now: Time, username: &Username) -> Option<Address> {
-        self.expire(now);
+        self.look(now);
         let open = self.workers.values_mut().filter(|worker| worker.is_open());
         // `min_by_key` keeps the first of equals, which is the one with the smaller id.
-        let worker = open.min_by_key(|worker| (worker.effective_load(), worker.chosen))?;
+        let worker = open.min_by_key(|worker| (worker.silent, worker.effective_load(), worker.chosen))?;
         self.choices += 1;
         worker.chosen = self.choices;
         worker.reservations.add(username, now + self.limits.reservation);
@@ -238,8 +243,9 @@ impl Placement {
         if now < self.settled {
             return Vec::new();
         }
-        self.expire(now);
-        let mut open: Vec<_> = self.workers.iter_mut().filter(|(_, worker)| worker.is_open()).collect();
+        self.look(now);
+        let lives = |worker: &Worker| worker.is_open() && !worker.silent;
+        let mut open: Vec<_> = self.workers.iter_mut().filter(|(_, worker)| lives(worker)).collect();
         let shares: Vec<Share> = open.iter().map(|(_, worker)| worker.share()).collect();
         let until = now + self.limits.reservation;
         let mut moves = Vec::new();
@@ -255,9 +261,9 @@ impl Placement {
         moves
     }
 
-    /// Forgets the clients that are no longer waited for.
-    pub(super) fn expire(&mut self, now: Time) {
-        self.workers.values_mut().for_each(|worker| worker.expire(now));
+    /// Forgets the clients that are no longer waited for, and sees which workers have gone silent.
+    pub(super) fn look(&mut self, now: Time) {
+        self.workers.values_mut().for_each(|worker| worker.look(now, &self.limits));
     }
 
     /// Gives up the workers that have been silent for too long.

@@ -89,6 +89,7 @@ impl Coordinator {
         if self.is_main() {
             let gone = self.placement.status().into_iter().filter(|worker| !worker.connected);
             reasons.extend(gone.map(|worker| format!("worker {} is not connected", worker.server.id)));
+            reasons.extend(self.placement.silent().map(|id| format!("worker {id} has gone silent")));
             let recovering = self.placement.recovering();
             reasons.extend(recovering.map(|id| format!("worker {id} is catching up with what it missed")));
         }

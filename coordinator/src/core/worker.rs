@@ -1,7 +1,5 @@
 //! What is known of one worker.
 
-use std::time::Duration;
-
 use common::id::{Incarnation, LinkId};
 use common::time::Time;
 use common::user::Username;
@@ -10,9 +8,6 @@ use common::wire::{Address, ServerLoad};
 use super::balancing::{OnTheWay, Share};
 use super::config::Limits;
 use super::reservations::Reservations;
-
-/// By how much the sign of life of a worker may be late.
-const LATE: Duration = Duration::from_secs(1);
 
 /// A worker: where it is, how it is, and who is on the way to it.
 #[derive(Debug)]
@@ -30,6 +25,8 @@ pub(super) struct Worker {
     pub(super) coming: OnTheWay,
     pub(super) going: OnTheWay,
     pub(super) heard: Time,
+    /// Whether it has said nothing for longer than it should, as far as that was looked at.
+    pub(super) silent: bool,
     /// The number of the choice that fell on it last.
     pub(super) chosen: u64,
 }
@@ -59,6 +56,7 @@ impl Worker {
             coming: OnTheWay::default(),
             going: OnTheWay::default(),
             heard: now,
+            silent: false,
             chosen: 0,
         }
     }
@@ -73,14 +71,19 @@ impl Worker {
         self.link.is_some() && self.phase == Phase::Recovering
     }
 
-    /// Whether its link stands, and has not been silent for longer than a worker ever is.
+    /// Something came from it.
+    pub(super) fn heard(&mut self, now: Time) {
+        (self.heard, self.silent) = (now, false);
+    }
+
+    /// Whether its link stands, and something came over it lately.
     pub(super) fn lives(&self, now: Time, limits: &Limits) -> bool {
-        self.link.is_some() && now.since(self.heard) < limits.heartbeat + LATE
+        self.link.is_some() && now.since(self.heard) < limits.worker_doubt
     }
 
     /// Its link is gone: nobody is on the way to it, or from it, that we could count on.
     pub(super) fn disconnect(&mut self) {
-        self.link = None;
+        (self.link, self.silent) = (None, false);
         self.reservations.clear();
         (self.coming, self.going) = (OnTheWay::default(), OnTheWay::default());
     }
@@ -109,8 +112,9 @@ impl Worker {
         }
     }
 
-    /// Forgets the clients that are no longer waited for.
-    pub(super) fn expire(&mut self, now: Time) {
+    /// Forgets the clients that are no longer waited for, and sees whether it has gone silent.
+    pub(super) fn look(&mut self, now: Time, limits: &Limits) {
+        self.silent = self.link.is_some() && !self.lives(now, limits);
         self.reservations.expire(now);
         self.coming.expire(now);
         self.going.expire(now);

@@ -78,7 +78,7 @@ pub struct Limits {
     pub registration_hold: Duration,
     /// What a client is told to wait before it tries again, at the least; at the most twice as long.
     pub retry_after: Duration,
-    /// How often servers hear of each other.
+    /// How often clients hear where else to go.
     pub heartbeat: Duration,
     /// After which silence a coordinator's question about the main one is taken to be its last.
     pub server_silence: Duration,

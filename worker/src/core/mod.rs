@@ -148,7 +148,6 @@ pub struct Worker {
     /// The frame being built; kept for its memory.
     frame: Vec<u8>,
     next_sweep: Time,
-    next_heartbeat: Time,
     drain: Option<Drain>,
 }
 
@@ -239,7 +238,6 @@ impl Worker {
             encoder: Encoder::default(),
             frame: Vec::new(),
             next_sweep: now.time + limits.sweep,
-            next_heartbeat: now.time + limits.heartbeat,
             drain: None,
             rng,
             config,

@@ -120,9 +120,6 @@ impl Worker {
         self.sweep_presence(now, out);
         let digest = self.digest(now);
         self.tell_all_neighbours(now, &digest, out);
-        if now.time >= self.next_heartbeat {
-            self.next_heartbeat = now.time + self.config.limits.heartbeat;
-            self.tell_load(now, out);
-        }
+        self.tell_load(now, out);
     }
 }

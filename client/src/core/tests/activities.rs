@@ -160,7 +160,8 @@ fn what_has_arrived_is_acknowledged_by_count_and_by_time() {
     assert_eq!(world.hear(), "");
     world.broadcast("a", 1, 4_096);
     assert_eq!(world.hear_numbers().1, [ack(4_096)]);
-    assert_eq!(world.client.deadline(), None, "nothing is owed");
+    let silence = Limits::default().silence;
+    assert_eq!(world.client.deadline(), Some(world.time + silence), "nothing is owed");
     world.broadcast("a", 1, 4_097);
     let start = world.time;
     world.wait_for_deadline();
@@ -191,12 +192,33 @@ fn an_acknowledgement_waits_for_little_where_much_is_to_be_sent() {
         world.publish(&format!("{{\"a\":\"{}\"}}", "x".repeat(20_000)));
     }
     world.broadcast("a", 1, 7);
-    assert_eq!(world.client.deadline(), Some(world.time + limits::WRITE_STALL), "there is no room for it");
+    let silence = Limits::default().silence;
+    assert_eq!(world.client.deadline(), Some(world.time + silence), "there is no room for it");
     world.time = world.time + Duration::from_millis(100);
     let (numbers, others) = world.hear_numbers();
     assert_eq!((numbers, others), (vec![1, 2, 3, 4], vec![]));
     let (numbers, others) = world.hear_numbers();
     assert_eq!((numbers, others), (vec![5, 6, 7, 8], vec![ack(1)]));
+}
+
+#[test]
+fn a_worker_that_owes_a_report_and_says_nothing_is_left_for_another_where_it_is_sent_again() {
+    let mut world = world();
+    world.publish("{}");
+    let sent = world.hear();
+    let start = world.time;
+    world.broadcast("a", 1, 7);
+    world.hear();
+    world.time = world.time + limits::REPORT_TIMEOUT;
+    world.broadcast("a", 1, 8);
+    assert!(world.link.is_some(), "it lives");
+    while world.link.is_some() {
+        world.hear();
+        world.wait_for_deadline();
+    }
+    assert_eq!(world.time - start, limits::REPORT_TIMEOUT + Limits::default().report_silence);
+    world.return_to_worker();
+    assert_eq!(world.hear(), sent);
 }
 
 #[test]

@@ -295,6 +295,21 @@ fn a_silent_server_is_given_up() {
 }
 
 #[test]
+fn a_worker_that_a_coordinator_sent_us_to_and_that_is_silent_is_left_soon_in_the_first_round() {
+    let mut world = World::new(|_| {});
+    for patience in [limits::FAILURE_TIMEOUT + limits::PULSE, limits::LOGIN_DEADLINE] {
+        world.answer_dial(COORDINATOR);
+        world.hear();
+        world.say(REDIRECT);
+        world.answer_dial(WORKER);
+        assert_eq!(world.client.deadline(), Some(world.time + patience));
+        world.wait_for_deadline();
+        assert_eq!(world.link, None);
+        world.wait_for_deadline();
+    }
+}
+
+#[test]
 fn without_any_coordinator_the_session_returns_to_its_last_worker() {
     let mut world = World::new(|config| config.coordinators.push(SECOND.parse().unwrap()));
     world.log_in();

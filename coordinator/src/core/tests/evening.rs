@@ -96,7 +96,7 @@ impl World {
             }
             for worker in 0..self.workers.len() {
                 self.obey(worker);
-                if self.step.is_multiple_of(50) {
+                if self.step.is_multiple_of(10) {
                     self.tell_load(worker);
                 }
             }
@@ -215,6 +215,8 @@ fn no_more_are_asked_for_than_a_worker_says_that_it_can_move() {
             Message::MoveClients(order) => Some(order.count),
             _ => None,
         }));
+        let movable = 30 - counts.iter().sum::<u64>();
+        world.town.say(full, &format!(r#"{{"command":"SERVER_LOAD","load":1000,"movable":{movable}}}"#));
     }
     // What does not come to pass is forgotten after ten seconds.
     assert_eq!(counts, [25, 5]);
@@ -243,8 +245,8 @@ fn nobody_is_sent_away_from_a_worker_that_leaves_nor_to_one_that_is_not_ready() 
     let [not_ready, leaving] = [2, 3].map(|worker: usize| world.workers[worker].link);
     world.town.say(not_ready, r#"{"command":"SERVER_LOAD","load":0,"recovering":true}"#);
     world.town.say(leaving, r#"{"command":"QUIT"}"#);
-    // They say how they are every five seconds.
-    world.go_on(Duration::from_secs(2));
+    // They say how they are every second.
+    world.go_on(Duration::from_millis(900));
     assert_eq!(world.moved, 0, "{:?}", world.loads());
     world.tell_load(2);
     world.go_on(Duration::from_secs(30));

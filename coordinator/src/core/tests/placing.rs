@@ -44,6 +44,32 @@ fn clients_on_their_way_count_like_those_who_have_arrived() {
 }
 
 #[test]
+fn a_worker_that_has_gone_silent_gets_nobody_while_another_one_speaks() {
+    let mut net = Net::new();
+    let (frozen, alive) = (net.worker("w1"), net.worker("w2"));
+    net.say(alive, r#"{"command":"SERVER_LOAD","load":1000}"#);
+    assert_eq!(net.coordinator.status(false).reasons, [] as [&str; 0]);
+    for _ in 0..4 {
+        net.pass(Duration::from_secs(1));
+        net.say(alive, r#"{"command":"SERVER_LOAD","load":1000}"#);
+    }
+    assert_eq!(net.coordinator.status(false).reasons, ["worker w1 has gone silent"]);
+    for _ in 0..9 {
+        place(&mut net);
+    }
+    assert_eq!(net.workers(), [(0, 0, true), (1000, 9, true)]);
+    // It was only very busy.
+    net.say(frozen, r#"{"command":"SERVER_LOAD","load":0}"#);
+    assert_eq!(net.coordinator.status(false).reasons, [] as [&str; 0]);
+    place(&mut net);
+    assert_eq!(net.workers(), [(0, 1, true), (1000, 9, true)]);
+    // Where all are silent, one of them is better than none.
+    net.pass(Duration::from_secs(4));
+    place(&mut net);
+    assert_eq!(net.workers(), [(0, 2, true), (1000, 9, true)]);
+}
+
+#[test]
 fn who_arrives_is_counted_once() {
     let mut net = Net::new();
     let (w1, w2) = (net.worker("w1"), net.worker("w2"));

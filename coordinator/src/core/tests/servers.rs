@@ -256,10 +256,10 @@ fn a_second_worker_of_an_id_is_refused_while_the_first_one_lives() {
     assert_eq!(fail.info, reason);
     assert!(fail.retry_after.is_some(), "the first one may go");
     assert_eq!(net.workers(), [(0, 0, true)], "what the second one says is not the first one's");
-    // A worker says something every five seconds.
-    net.pass(Duration::from_secs(5));
+    // A worker says something every second.
+    net.pass(Duration::from_secs(1));
     net.say(first, r#"{"command":"SERVER_LOAD","load":0}"#);
-    net.pass(Duration::from_millis(5_900));
+    net.pass(Duration::from_millis(2_900));
     let still = start(&mut net, "00000000000000bb");
     assert_eq!(net.commands(still), ["AUTHENTICATION_FAIL"]);
     net.pass(Duration::from_millis(200));
