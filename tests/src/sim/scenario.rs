@@ -330,7 +330,7 @@ impl Scenario {
     }
 
     /// Whether every coordinator has a client's account on its disk, and knows of no other of that name.
-    fn everybody_knows(&self, id: ProcessId) -> bool {
+    pub(super) fn everybody_knows(&self, id: ProcessId) -> bool {
         let user = &self.cast.users[&id];
         let secret = Secret::new(user.secret.as_str());
         let known = self.disks.iter().all(|(_, disk)| disk.holds(&user.username, &secret));

@@ -7,7 +7,7 @@ use common::wire::Activity;
 use serde_json::json;
 
 use super::ProcessId;
-use super::cast::{NETWORK_SECRET, TOKEN_LIFE};
+use super::cast::{NETWORK_SECRET, TOKEN_LIFE, User};
 use super::errand::{Outcome, Wish};
 use super::mischief;
 use super::node::{Input, Node};
@@ -218,13 +218,9 @@ impl Scenario {
     /// Somebody misbehaves.
     pub(super) fn misbehave(&mut self) {
         let kind = mischief::KINDS[self.rng.usize(..mischief::KINDS.len())];
-        let registered: Vec<_> = self
-            .cast
-            .users
-            .values()
-            .filter(|user| self.disks.hold(&user.username, &Secret::new(user.secret.as_str())))
-            .cloned()
-            .collect();
+        // Who is only being registered, and on some disks already, may be refused; and then nothing of what is to be published ever is.
+        let users = self.cast.users.iter().filter(|(id, _)| self.everybody_knows(**id));
+        let registered: Vec<User> = users.map(|(_, user)| user.clone()).collect();
         let (Some(user), Some(victim)) = (self.rng.choice(&registered), self.rng.choice(&registered)) else {
             return;
         };
