@@ -93,8 +93,13 @@ impl Check for Refusals {
                 {
                     return Ok(());
                 }
-                // Where a slow client stands in a frame is forgotten with the frame: there is no place for a reason then.
-                let slow = !self.calm && matches!(heard, "ACTIVITY_BROADCAST" | "LOGIN_SUCCESS");
+                // Where a slow client stands in a frame is forgotten with the frame: there is no place for a reason then. What came before
+                // that frame was another one, or what is told between two.
+                let slow = matches!(
+                    heard,
+                    "ACTIVITY_BROADCAST" | "LOGIN_SUCCESS" | "RESUMED" | "ACTIVITY_SENDING_REPORT"
+                );
+                let slow = !self.calm && slow;
                 if slow && !mischief {
                     return Ok(());
                 }
