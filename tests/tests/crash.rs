@@ -116,6 +116,21 @@ fn a_killed_worker_gets_no_more_clients_and_takes_nobody_with_it() {
     reaches(first, third, 500..600);
 }
 
+#[test]
+fn a_stopped_worker_gets_no_more_clients_until_it_goes_on() {
+    let cluster = cluster::start(2);
+    let stopped = &cluster.network.workers[1];
+    let reasons = || cluster.status()["reasons"].to_string();
+    let goes_to_stopped = || redirected(&cluster)["port"] == stopped.address().port;
+    stopped.signal("STOP").expect("kill runs");
+    // Its connections stand, and the system goes on taking new ones.
+    eventually("the coordinator misses it", || reasons().contains("worker-2 has gone silent"));
+    assert!(!(0..20).any(|_| goes_to_stopped()), "a client was sent to a stopped worker");
+    stopped.signal("CONT").expect("kill runs");
+    eventually("it is heard again", || cluster.status()["state"] == "NORMAL");
+    eventually("it gets clients again", goes_to_stopped);
+}
+
 /// Publishes at one session until the other hears it; links between workers come up one by one.
 fn reaches(sender: &mut Peer, receiver: &mut Peer, numbers: impl IntoIterator<Item = u64>) {
     numbers
