@@ -99,8 +99,8 @@ pub const STAMP_AHEAD: Duration = Duration::from_secs(60);
 pub const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// For how long a worker, which tells its load every second, may say nothing before new clients are sent to others, where there are
-/// others, and another process may take its id.
-pub const WORKER_DOUBT: Duration = Duration::from_secs(3);
+/// others, and another process may take its id. Not longer than a client waits there before it asks the coordinator again.
+pub const WORKER_DOUBT: Duration = Duration::from_millis(2_500);
 
 /// How long a server may be silent before it is taken for gone (seed `001`: 20 seconds).
 pub const SERVER_SILENCE: Duration = Duration::from_secs(20);

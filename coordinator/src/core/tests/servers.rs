@@ -259,7 +259,7 @@ fn a_second_worker_of_an_id_is_refused_while_the_first_one_lives() {
     // A worker says something every second.
     net.pass(Duration::from_secs(1));
     net.say(first, r#"{"command":"SERVER_LOAD","load":0}"#);
-    net.pass(Duration::from_millis(2_900));
+    net.pass(Duration::from_millis(2_400));
     let still = start(&mut net, "00000000000000bb");
     assert_eq!(net.commands(still), ["AUTHENTICATION_FAIL"]);
     net.pass(Duration::from_millis(200));
