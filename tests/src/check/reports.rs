@@ -39,7 +39,7 @@ pub(super) struct Reports {
     told: BTreeMap<ConnId, Seq>,
     /// The last number that each session was told of.
     handed: BTreeMap<Life, Seq>,
-    /// To which sessions of clients of ours each activity came.
+    /// To which sessions of clients of ours each activity was handed up: what came and was passed over does not count.
     received: BTreeMap<Tag, BTreeSet<Life>>,
     workers: usize,
 }
@@ -184,9 +184,7 @@ impl Check for Reports {
         coverage: &mut Coverage,
     ) -> Verdict {
         match seen {
-            Seen::Received { at, message: Message::ActivityBroadcast(broadcast), .. }
-                if scene.role(*at) == Role::Client =>
-            {
+            Seen::Effect { at, effect: Effect::Client(client::core::Effect::Activity(broadcast)) } => {
                 if let Some(tag) = Tag::of(&broadcast.activity) {
                     self.received.entry(tag).or_default().insert((*at, scene.world[*at].run));
                 }
