@@ -187,6 +187,7 @@ impl Coordinator {
                     epoch,
                 };
                 self.peer_established(turn, number, server, up);
+                self.greet_again(turn, number, link);
             }
             Message::BackupAuthenticationFail(fail) => self.refused(turn, link, number, &fail),
             Message::LoginFailed(_) => self.close(turn, link, None),
@@ -197,6 +198,15 @@ impl Coordinator {
                     format!("{} before BACKUP_AUTHENTICATE was answered", other.command()),
                 );
             }
+        }
+    }
+
+    /// What we have become since we greeted was said to nobody on this link: a peer that was told that we seek would wait no longer for us, and
+    /// take over from us.
+    fn greet_again(&mut self, turn: &mut Turn<'_>, number: PeerId, link: LinkId) {
+        if self.peers.link(number) == Some(link) {
+            let heartbeat = Heartbeat { standing: self.standing() };
+            self.say(turn, link, heartbeat);
         }
     }
 

@@ -145,6 +145,28 @@ fn a_silent_main_coordinator_is_given_the_failure_timeout_and_gives_way_when_it_
 }
 
 #[test]
+fn who_greeted_before_it_took_over_says_so_as_soon_as_it_is_answered() {
+    // It had said that it seeks, and then nothing more before the next sign of life: the other, which had waited for long enough, took over
+    // from it meanwhile (seed 800800).
+    let mut town = Town::in_step(2);
+    town.worker(0, "w1");
+    town.pass(seconds(1));
+    town.workers_hear = Some(0);
+    town.cut(0, 1);
+    town.kill(0);
+    town.start(0);
+    town.stall_disk(0);
+    town.pass(seconds(3));
+    town.stop(1);
+    town.heal();
+    town.pass(seconds(1));
+    assert_eq!(town.roles(), ["seeking", "seeking"], "the one writes its epoch, and has greeted the other");
+    town.free_disk(0);
+    town.resume(1);
+    assert_eq!(town.roles(), ["main", "backup"]);
+}
+
+#[test]
 fn nobody_is_sent_to_a_main_coordinator_that_has_gone_quiet() {
     let mut town = Town::in_step(2);
     town.stop(0);
