@@ -212,6 +212,10 @@ fn describe(event: &Event) -> Option<String> {
         }
         Event::Disconnected { reason, retry_in: None } => Some(format!("not connected: {}", escape(reason))),
         Event::Registered { existing: false } => Some("registered".to_owned()),
+        Event::Resumed { recovered: false, gaps, .. } if gaps.is_empty() => Some(
+            "what was missed may be lost: the servers have started again without what they knew of it"
+                .to_owned(),
+        ),
         Event::Resumed { recovered: false, gaps, .. } => {
             Some(format!("some of what was missed is lost, because no server has it any more: {gaps}"))
         }

@@ -29,7 +29,7 @@ impl Gaps {
         resumed: &Resumed,
     ) -> Verdict {
         let name = scene.name(at);
-        if resumed.recovered != resumed.gaps.is_empty() {
+        if resumed.recovered && !resumed.gaps.is_empty() {
             return Err(format!(
                 "{name} is told both that there is a gap and that there is none: {resumed:?}"
             ));
@@ -45,6 +45,12 @@ impl Gaps {
             let clear = worker == from && scene.ways.is_well(scene.world, from, WELL)
                 || scene.ways.are_clear(scene.world, worker, from, WELL);
             let Some(machine) = machine.filter(|_| clear) else { continue };
+            // What it has is in its position, and the worker's is besides.
+            let unsure = !resumed.recovered && resumed.gaps.is_empty();
+            let has = listener.map(|listener| &listener.ids).into_iter().flatten();
+            if unsure && has.clone().any(|id| machine.holds().contains(id)) {
+                return Err(format!("{name} is told that nobody can tell, and {} can", scene.name(worker)));
+            }
             let mut common: Position = machine.holds().common(&resumed.gaps);
             let young = ledger.stream.holdings.values().filter(|holding| holding.since + KNOWN > scene.now);
             young.flat_map(|holding| &holding.ids).for_each(|id| common.subtract(&Position::single(id)));

@@ -118,6 +118,12 @@ impl Flood {
         owed
     }
 
+    /// Whether somebody who has `has` and whom nothing here is new to can be sure to have everything: not where we know nothing of all that,
+    /// because everybody who did has started again without a log.
+    pub(super) fn can_tell(&self, has: &Position) -> bool {
+        has.is_empty() || has.streams().any(|(stream, _)| self.seen.of(stream).is_some())
+    }
+
     /// Keeps what is remembered small. To be called now and then.
     pub(super) fn tidy(&mut self) {
         for memory in [&mut self.seen, &mut self.dropped, &mut self.before] {

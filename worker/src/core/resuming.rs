@@ -27,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub(super) struct Replay {
     /// What the client had, and what it was sent since.
     has: Position,
+    /// Whether we knew anything of that.
+    can_tell: bool,
     /// Whether it is to get everything that it lacks, and is told what it does not get.
     all: bool,
     /// What other workers are to be asked for.
@@ -48,12 +50,13 @@ pub(super) struct Replay {
 impl Replay {
     /// Of everything in the log from `at` on.
     pub(super) fn latest(now: Time, at: Offset) -> Self {
-        Replay { all: false, ..Replay::after(now, Position::default(), Position::default(), at) }
+        Replay { all: false, ..Replay::after(now, Position::default(), true, Position::default(), at) }
     }
 
-    fn after(now: Time, has: Position, elsewhere: Position, at: Offset) -> Self {
+    fn after(now: Time, has: Position, can_tell: bool, elsewhere: Position, at: Offset) -> Self {
         Replay {
             has,
+            can_tell,
             all: true,
             elsewhere,
             lost: Position::default(),
@@ -71,7 +74,8 @@ impl Worker {
     pub(super) fn replay_after(&self, now: Time, has: Position) -> Replay {
         let owed = self.flood.owed(&has, &self.ordering.waiting());
         let elsewhere = owed.without(self.log.holds());
-        Replay::after(now, has, elsewhere, self.log.first())
+        let can_tell = self.flood.can_tell(&has);
+        Replay::after(now, has, can_tell, elsewhere, self.log.first())
     }
 
     /// Goes on with the replay of the client on `link`, if there is one, as far as it is to go for now.
@@ -238,7 +242,7 @@ impl Worker {
         let mut position = self.flood.past(&waiting);
         self.ahead.joined(link, &replay.has.without(&position));
         position.extend(&replay.has);
-        let resumed = Resumed { recovered: gaps.is_empty(), gaps, position };
+        let resumed = Resumed { recovered: gaps.is_empty() && replay.can_tell, gaps, position };
         self.reply(now, link, resumed, out);
     }
 }
