@@ -1,15 +1,16 @@
 //! Gaps are true: a client that resumes is told that something is lost only where no worker that could be asked still has it, never of
 //! what it has received, and whether there is a gap and which one it is agree.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use common::position::Position;
-use common::wire::{Message, Resumed};
+use common::wire::{Login, Message, Resumed};
 
 use super::{Check, Ledger, Scene, Verdict};
 use crate::sim::coverage::Coverage;
 use crate::sim::node::{Effect, Node};
-use crate::sim::{ProcessId, Seen};
+use crate::sim::{ConnId, ProcessId, Seen};
 
 /// What is younger may be in nobody's digest yet.
 const KNOWN: Duration = Duration::from_secs(3);
@@ -18,14 +19,17 @@ const KNOWN: Duration = Duration::from_secs(3);
 const WELL: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Default)]
-pub(super) struct Gaps;
+pub(super) struct Gaps {
+    /// The positions with which clients ask to resume.
+    asked: BTreeMap<ConnId, Position>,
+}
 
 impl Gaps {
     fn resumed(
         scene: &Scene<'_>,
         ledger: &Ledger,
-        at: ProcessId,
-        from: ProcessId,
+        (at, from): (ProcessId, ProcessId),
+        asked: &Position,
         resumed: &Resumed,
     ) -> Verdict {
         let name = scene.name(at);
@@ -45,10 +49,8 @@ impl Gaps {
             let clear = worker == from && scene.ways.is_well(scene.world, from, WELL)
                 || scene.ways.are_clear(scene.world, worker, from, WELL);
             let Some(machine) = machine.filter(|_| clear) else { continue };
-            // What it has is in its position, and the worker's is besides.
             let unsure = !resumed.recovered && resumed.gaps.is_empty();
-            let has = listener.map(|listener| &listener.ids).into_iter().flatten();
-            if unsure && has.clone().any(|id| machine.holds().contains(id)) {
+            if unsure && !machine.holds().common(asked).is_empty() {
                 return Err(format!("{name} is told that nobody can tell, and {} can", scene.name(worker)));
             }
             let mut common: Position = machine.holds().common(&resumed.gaps);
@@ -74,8 +76,15 @@ impl Check for Gaps {
         _: &mut Coverage,
     ) -> Verdict {
         match seen {
-            Seen::Received { at, from, message: Message::Resumed(resumed), .. } => {
-                Self::resumed(scene, ledger, *at, *from, resumed)
+            Seen::Received {
+                conn, message: Message::Login(Login { resume: Some(position), .. }), ..
+            } => {
+                self.asked.insert(*conn, position.clone());
+                Ok(())
+            }
+            Seen::Received { at, from, conn, message: Message::Resumed(resumed), .. } => {
+                let asked = self.asked.remove(conn).unwrap_or_default();
+                Self::resumed(scene, ledger, (*at, *from), &asked, resumed)
             }
             _ => Ok(()),
         }
