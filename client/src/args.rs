@@ -36,8 +36,9 @@ Examples:
   client --coordinator 10.0.0.1:3780 --coordinator 10.0.0.2:3780 tail
 
 Coordinators:
-  They are tried in turn. What a network tells of its coordinators is remembered, in freshet/servers in your data directory \
-(~/.local/share on Linux), so that the next run finds it although the coordinator named here is gone.
+  They are tried in turn. What a network tells of its servers is remembered, in freshet/servers in your data directory \
+(~/.local/share on Linux), so that the next run finds it although the coordinator named here is gone. Where no coordinator answers, a \
+worker that is remembered lets in whom it knows.
 
 Secrets:
   A user's secret comes from the file named by --secret-file, from the environment variable FRESHET_USER_SECRET, or \

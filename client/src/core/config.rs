@@ -17,6 +17,9 @@ use super::presence::Presence;
 pub struct Config {
     /// The coordinators, at least one, in the order in which to try them. BACKUP_LIST teaches the rest.
     pub coordinators: Vec<Address>,
+    /// The servers that an earlier run was told of with [`Effect::Servers`]: its coordinators are tried before those, and where none
+    /// answers, one of its workers may let us in.
+    pub remembered: Vec<BackupEntry>,
     /// Whose session it is.
     pub username: Username,
     /// The secret; `anonymous` needs none.
@@ -192,8 +195,8 @@ pub enum Effect {
         /// The number of the last.
         last: Seq,
     },
-    /// The network has told which servers it has, and they are not those of before: the other workers, then the coordinators in the
-    /// order in which to try them. Whoever remembers them finds the network although the coordinator that it was told of is gone.
+    /// The network has told which servers it has, and they are not those of before: the workers, then the coordinators in the
+    /// order in which to try them. Whoever remembers them finds the network although the coordinators that it was told of are gone.
     Servers(Vec<BackupEntry>),
     /// Somebody, perhaps we, published this.
     Activity(ActivityBroadcast),

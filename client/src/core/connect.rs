@@ -126,14 +126,13 @@ impl Client {
     }
 
     /// Whether to leave this one soon for another. A worker that is one of many; and in the first round since the last session a coordinator
-    /// among several, or a worker that one sent us to, which may have fallen silent since that last heard of it.
+    /// among several, or a worker that one sent us to, or told us of, and that may have fallen silent since.
     fn may_pass(&self, target: &Target) -> bool {
         let is_first_round = self.backoff.attempts() == 0;
         match target {
             Target::Coordinator(_) => is_first_round && self.route.has_a_choice(),
-            Target::Redirected(_) => is_first_round,
+            Target::Redirected(_) | Target::LastResort(_) => is_first_round,
             Target::Elsewhere(_) => true,
-            Target::LastWorker(_) => false,
         }
     }
 

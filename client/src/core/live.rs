@@ -85,7 +85,7 @@ impl Client {
             }
         };
         let address = target.address().clone();
-        self.route.arrived(address.clone());
+        self.route.arrived(server.clone(), address.clone());
         self.backoff.reset();
         self.not_registered = None;
         let leaving = self.leaving.then(|| now + self.config.limits.farewell);

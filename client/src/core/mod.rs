@@ -93,7 +93,11 @@ impl Client {
         let session = config.session.clone().unwrap_or_else(|| Session::new(rng.u128(..)));
         Client {
             state: State::Pausing { until: now.time },
-            route: Route::new(config.coordinators.clone(), config.limits.redirects),
+            route: Route::new(
+                config.coordinators.clone(),
+                config.remembered.clone(),
+                config.limits.redirects,
+            ),
             key: session.key,
             outgoing: Outgoing::new(session.next, &config.limits),
             receipt: Receipt::new(config.start.clone(), config.resume),
@@ -234,7 +238,9 @@ impl Client {
         match &self.state {
             State::Dialling { target, .. } | State::LoggingIn { target, .. } => {
                 let reason = format!("{}: {reason}", target.address());
-                match self.route.unreachable(now, &target.clone()) {
+                let next = self.route.unreachable(now, &target.clone(), &mut self.rng);
+                // A worker registers nobody while no coordinator answers.
+                match next.filter(|next| next.is_coordinator() || self.register != RegisterMode::Only) {
                     Some(next) => self.dial(now, next, actions),
                     None => self.pause(now, reason, Duration::ZERO, actions),
                 }

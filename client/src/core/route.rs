@@ -1,8 +1,11 @@
 //! Whom to dial next: where servers redirect us; after a worker was lost another one, chosen at random, which lets us in by the token that
-//! the lost one had renewed; the coordinators in turn; and, when no coordinator can be reached, the worker that we were last at.
+//! the lost one had renewed; the coordinators in turn; and, when no coordinator can be reached, the worker that we were last at, or where
+//! that is gone or there was none, any that we know.
 //!
-//! Which workers and coordinators there are, the network says (BACKUP_LIST), and, before and beside that, whoever opened the session.
+//! Which workers and coordinators there are, the network says (BACKUP_LIST), to us or to an earlier run; before and beside that, whoever
+//! opened the session.
 
+use common::id::ServerId;
 use common::limits;
 use common::time::Time;
 use common::wire::{Address, BackupEntry, BackupList, Redirect, Role};
@@ -16,15 +19,15 @@ pub(super) enum Target {
     Redirected(Redirect),
     /// A worker of the list, other than the one that was lost.
     Elsewhere(Redirect),
-    /// The worker of the last session: workers let known users in by themselves while no coordinator answers.
-    LastWorker(Redirect),
+    /// The last worker, or another one that we know: workers let known users in by themselves while no coordinator answers.
+    LastResort(Redirect),
 }
 
 impl Target {
     pub(super) fn address(&self) -> &Address {
         match self {
             Target::Coordinator(address) => address,
-            Target::Redirected(redirect) | Target::Elsewhere(redirect) | Target::LastWorker(redirect) => {
+            Target::Redirected(redirect) | Target::Elsewhere(redirect) | Target::LastResort(redirect) => {
                 &redirect.address
             }
         }
@@ -37,7 +40,7 @@ impl Target {
     pub(super) fn token(&self) -> Option<&str> {
         match self {
             Target::Coordinator(_) => None,
-            Target::Redirected(redirect) | Target::Elsewhere(redirect) | Target::LastWorker(redirect) => {
+            Target::Redirected(redirect) | Target::Elsewhere(redirect) | Target::LastResort(redirect) => {
                 redirect.token.as_deref()
             }
         }
@@ -66,7 +69,8 @@ pub fn coordinators(listed: &[BackupEntry], given: &[Address]) -> Vec<Address> {
 pub(super) struct Route {
     /// The coordinators that the session was opened with.
     given: Vec<Address>,
-    /// The last BACKUP_LIST: the other workers by address, then the coordinators in their order.
+    /// The last BACKUP_LIST, of this run or an earlier one: the workers by address, that it came from among them, then the coordinators
+    /// in their order.
     listed: Vec<BackupEntry>,
     order: Vec<Address>,
     /// Whom a server has named last as the main coordinator.
@@ -75,20 +79,23 @@ pub(super) struct Route {
     /// REDIRECTs followed since the last pause or log-in.
     redirects: usize,
     max_redirects: usize,
-    last_worker: Option<Address>,
+    /// Where the last session was, unless we have looked for it there in vain.
+    last_worker: Option<BackupEntry>,
     /// What the last worker gave us to log in with elsewhere, and until when.
     token: Option<(String, Time)>,
 }
 
 impl Route {
+    /// From the coordinators that are given, and the servers that an earlier run was told of.
+    ///
     /// # Panics
     /// Without a coordinator.
-    pub(super) fn new(given: Vec<Address>, max_redirects: usize) -> Self {
+    pub(super) fn new(given: Vec<Address>, remembered: Vec<BackupEntry>, max_redirects: usize) -> Self {
         assert!(!given.is_empty(), "a client needs at least one coordinator");
-        let order = coordinators(&[], &given);
+        let order = coordinators(&remembered, &given);
         Route {
             given,
-            listed: Vec::new(),
+            listed: remembered,
             order,
             main: None,
             passed: 0,
@@ -109,12 +116,23 @@ impl Route {
     /// Another worker than the last one, where we have what lets us in without a coordinator.
     fn elsewhere(&self, now: Time, rng: &mut fastrand::Rng) -> Option<Target> {
         let token = Some(self.token(now)?);
-        let other = |entry: &&BackupEntry| {
-            entry.role == Role::Worker && Some(&entry.address) != self.last_worker.as_ref()
-        };
-        let workers: Vec<&BackupEntry> = self.listed.iter().filter(other).collect();
-        let address = rng.choice(workers)?.address.clone();
+        let last = self.last_worker.as_ref().map(|last| &last.address);
+        let others: Vec<&Address> = self.workers().filter(|worker| Some(*worker) != last).collect();
+        let address = rng.choice(others)?.clone();
         Some(Target::Elsewhere(Redirect { address, token }))
+    }
+
+    /// A worker to ask when no coordinator can be reached.
+    fn last_resort(&self, now: Time, rng: &mut fastrand::Rng) -> Option<Target> {
+        let address = match &self.last_worker {
+            Some(last) => last.address.clone(),
+            None => rng.choice(self.workers().collect::<Vec<_>>())?.clone(),
+        };
+        Some(Target::LastResort(Redirect { address, token: self.token(now) }))
+    }
+
+    fn workers(&self) -> impl Iterator<Item = &Address> {
+        self.listed.iter().filter(|entry| entry.role == Role::Worker).map(|entry| &entry.address)
     }
 
     fn token(&self, now: Time) -> Option<String> {
@@ -150,16 +168,25 @@ impl Route {
     }
 
     /// `target` cannot be reached, or fell silent. Who is next without a pause?
-    pub(super) fn unreachable(&mut self, now: Time, target: &Target) -> Option<Target> {
-        if let Target::Redirected(_) | Target::LastWorker(_) = target {
-            return None;
+    pub(super) fn unreachable(
+        &mut self,
+        now: Time,
+        target: &Target,
+        rng: &mut fastrand::Rng,
+    ) -> Option<Target> {
+        match target {
+            Target::Redirected(_) => return None,
+            Target::LastResort(_) => {
+                // Perhaps for good: the next round asks any.
+                self.last_worker = None;
+                return None;
+            }
+            Target::Coordinator(_) | Target::Elsewhere(_) => self.pass(target),
         }
-        self.pass(target);
         if self.passed < self.order.len() {
             return Some(Target::Coordinator(self.order[0].clone()));
         }
-        let address = self.last_worker.clone()?;
-        Some(Target::LastWorker(Redirect { address, token: self.token(now) }))
+        self.last_resort(now, rng)
     }
 
     /// We are sent to a worker. `None`: once too often.
@@ -177,10 +204,10 @@ impl Route {
     }
 
     /// The session is live at this worker.
-    pub(super) fn arrived(&mut self, worker: Address) {
+    pub(super) fn arrived(&mut self, id: Option<ServerId>, address: Address) {
         self.passed = 0;
         self.redirects = 0;
-        self.last_worker = Some(worker);
+        self.last_worker = Some(BackupEntry { id, address, role: Role::Worker });
     }
 
     /// While the session is live: the network's servers are these. Returns them in our order, where that is news.
@@ -193,6 +220,11 @@ impl Route {
         if others.is_empty() {
             // A worker that knows of no coordinator knows less than we do.
             return None;
+        }
+        // A worker tells of others, and we are to find this one, too, when all coordinators are gone.
+        let known = |last: &&BackupEntry| listed.iter().all(|entry| entry.address != last.address);
+        if let Some(last) = self.last_worker.as_ref().filter(known) {
+            listed.insert(0, last.clone());
         }
         listed.truncate(limits::WORKERS);
         others.truncate(limits::MEMBERS);

@@ -111,7 +111,7 @@ impl Options {
     }
 
     /// Remembers the network's servers in this file, which is made where it is missing and belongs to this user alone. With it, the
-    /// network is found although the coordinators named here are gone. It counts for these coordinators only; sessions may share it.
+    /// network is found although the coordinators named here are gone; where all are, a worker may let a known user in. It counts for these coordinators only; sessions may share it.
     pub fn remember(mut self, file: impl Into<PathBuf>) -> Self {
         self.remember = Some(file.into());
         self
@@ -127,7 +127,8 @@ impl Options {
         let memory = self.remember.map(|path| Memory::new(path, &self.coordinators));
         let remembered = memory.as_ref().map_or_else(Vec::new, Memory::recall);
         let config = core::Config {
-            coordinators: core::coordinators(&remembered, &self.coordinators),
+            coordinators: self.coordinators,
+            remembered,
             username: self.username,
             secret: self.secret,
             register: self.register,

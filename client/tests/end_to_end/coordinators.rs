@@ -42,7 +42,8 @@ async fn a_session_learns_the_coordinators_and_returns_by_the_one_that_is_left()
     let mut client = Client::connect(options()).await.unwrap();
     let learned = eventually(&mut client, |event| matches!(event, Event::Servers(_))).await;
     let Event::Servers(servers) = learned else { unreachable!("that was waited for") };
-    assert_eq!(servers.iter().map(|server| server.role).collect::<Vec<_>>(), [Role::Main, Role::Backup]);
+    let roles: Vec<Role> = servers.iter().map(|server| server.role).collect();
+    assert_eq!(roles, [Role::Worker, Role::Main, Role::Backup]);
     fake.lose_main(None);
     eventually(&mut client, |event| matches!(event, Event::LoggedIn { .. })).await;
     client.close().await.unwrap();

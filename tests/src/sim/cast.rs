@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use common::id::ServerId;
 use common::user::{Secret, Username};
-use common::wire::Address;
+use common::wire::{Address, BackupEntry};
 use worker::core::Remembered;
 
 use super::classic::{self, Classic};
@@ -77,8 +77,8 @@ pub struct Cast {
     pub segments: BTreeMap<ServerId, Segments>,
     /// What each worker that runs, or ran last, is called.
     pub worker_names: BTreeMap<ProcessId, ServerId>,
-    /// The coordinators that clients have learnt of, in the order in which to try them.
-    pub learnt: BTreeMap<ProcessId, Vec<Address>>,
+    /// The servers that clients have learnt of.
+    pub learnt: BTreeMap<ProcessId, Vec<BackupEntry>>,
     roles: Vec<Role>,
     pub(super) plan: Plan,
     pub(super) rng: fastrand::Rng,
@@ -172,17 +172,6 @@ impl Cast {
         let config = errand::Config { servers, wish, seed: self.rng.u64(..) };
         world.start(id, |now| Node::Errand(Box::new(Errand::new(now, config))));
         id
-    }
-
-    /// The coordinators that a client has learnt of, then those that it was told of.
-    pub(super) fn known_coordinators(&self, id: ProcessId) -> Vec<Address> {
-        let mut known = self.learnt.get(&id).cloned().unwrap_or_default();
-        for address in &self.users[&id].coordinators {
-            if !known.contains(address) {
-                known.push(address.clone());
-            }
-        }
-        known
     }
 
     /// Where all coordinators listen.

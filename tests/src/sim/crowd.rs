@@ -190,6 +190,7 @@ fn coordinator_at(now: Now, address: Address) -> Node {
 fn client_of(now: Now, coordinator: Address, number: u64) -> Node {
     let config = client::core::Config {
         coordinators: vec![coordinator],
+        remembered: Vec::new(),
         username: "anonymous".parse().expect("it is a name"),
         secret: None,
         register: RegisterMode::No,

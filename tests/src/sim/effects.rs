@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use common::machine::JobId;
 use common::user::{PasswordHash, Secret};
-use common::wire::{BackupEntry, Role};
 use coordinator::core::Change;
 
 use super::faults::Kind;
@@ -20,10 +19,7 @@ impl Scenario {
         use worker::core::{Effect as OfWorker, Input as ToWorker};
         let input = match effect {
             Effect::Client(client::core::Effect::Servers(servers)) => {
-                let is = |role| move |entry: &&BackupEntry| entry.role == role;
-                let mains = servers.iter().filter(is(Role::Main));
-                let known = mains.chain(servers.iter().filter(is(Role::Backup)));
-                self.cast.learnt.insert(at, known.map(|entry| entry.address.clone()).collect());
+                self.cast.learnt.insert(at, servers);
                 return;
             }
             Effect::Client(_) | Effect::Numbered(..) => return,

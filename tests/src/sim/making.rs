@@ -50,7 +50,8 @@ impl Cast {
             }
             Role::Client => {
                 let config = client::core::Config {
-                    coordinators: self.known_coordinators(id),
+                    coordinators: self.users[&id].coordinators.clone(),
+                    remembered: self.learnt.get(&id).cloned().unwrap_or_default(),
                     username: self.users[&id].username.clone(),
                     secret: Some(Secret::new(self.users[&id].secret.as_str())),
                     register: if self.users[&id].username.is_anonymous() {

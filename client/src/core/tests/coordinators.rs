@@ -157,7 +157,7 @@ fn a_live_session_learns_the_servers_once_and_returns_by_their_order_without_a_p
     world.say(LIST);
     let [Effect::Servers(servers)] = &world.effects[..] else { panic!("{:?}", world.effects) };
     let roles: Vec<Role> = servers.iter().map(|server| server.role).collect();
-    assert_eq!(roles, [Role::Worker, Role::Main, Role::Backup]);
+    assert_eq!(roles, [Role::Worker, Role::Worker, Role::Main, Role::Backup], "ours among them");
     world.say(LIST);
     assert_eq!(world.effects.len(), 1, "the same is no news");
     assert!(world.client.is_live());

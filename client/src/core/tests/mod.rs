@@ -5,7 +5,7 @@ use common::limits;
 use common::machine::DialError;
 use common::time::WallMillis;
 use common::user::Secret;
-use common::wire::{ActivityBroadcast, Address, Login, Message};
+use common::wire::{ActivityBroadcast, Address, BackupEntry, Login, Message, Role};
 use slotmap::SlotMap;
 
 use super::*;
@@ -40,6 +40,7 @@ impl World {
     fn new(change: impl FnOnce(&mut Config)) -> World {
         let mut config = Config {
             coordinators: vec![COORDINATOR.parse().unwrap()],
+            remembered: Vec::new(),
             username: "ann".parse().unwrap(),
             secret: Some(Secret::new("hush")),
             register: RegisterMode::No,
@@ -323,6 +324,29 @@ fn without_any_coordinator_the_session_returns_to_its_last_worker() {
     assert_eq!((login.secret, login.token), (Some(Secret::new("hush")), None));
     world.say(SUCCESS);
     assert!(world.client.is_live());
+}
+
+#[test]
+fn without_any_coordinator_a_new_session_begins_at_a_worker_that_is_remembered() {
+    let remembered = |config: &mut Config, register| {
+        let address = WORKER.parse().unwrap();
+        config.remembered = vec![BackupEntry { id: None, address, role: Role::Worker }];
+        config.register = register;
+    };
+    for register in [RegisterMode::No, RegisterMode::IfMissing] {
+        let mut world = World::new(|config| remembered(config, register));
+        world.refuse_dial(COORDINATOR);
+        world.answer_dial(WORKER);
+        let login = world.hear_login();
+        assert_eq!((login.secret, login.token), (Some(Secret::new("hush")), None));
+        world.say(WELCOME);
+        assert!(world.client.is_live());
+    }
+    // Where the name is only to be registered, a worker is no help.
+    let mut world = World::new(|config| remembered(config, RegisterMode::Only));
+    world.refuse_dial(COORDINATOR);
+    assert!(world.dialling.is_none());
+    assert!(matches!(&world.effects[..], [Effect::Disconnected { .. }]));
 }
 
 #[test]
