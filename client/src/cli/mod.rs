@@ -2,6 +2,7 @@
 //!
 //! Standard output is for results, standard error for what happens meanwhile. An error is a sentence that says what to do next.
 
+mod attempt;
 pub mod bench;
 mod forget_coordinator;
 mod input;
@@ -25,6 +26,8 @@ use common::boot::{self, LogArgs};
 use common::user::Secret;
 use common::wire::Address;
 use tokio::time::{Instant, timeout_at};
+
+use attempt::Attempt;
 
 use crate::args::{Args, Command, Connection};
 use crate::display::escape;
@@ -145,14 +148,13 @@ async fn log_in_within(
     coordinators: &[Address],
 ) -> Result<Client, String> {
     let deadline = Instant::now() + patience;
-    let mut last = String::from("no answer yet");
+    let mut last = Attempt::default();
     loop {
         match timeout_at(deadline, client.event()).await {
             Ok(Some(Event::LoggedIn { .. })) => return Ok(client),
-            Ok(Some(Event::Disconnected { reason, .. })) => last = reason,
-            Ok(Some(_)) => {}
+            Ok(Some(event)) => last.note(event),
             Ok(None) => return Err(ended(client).await),
-            Err(_) => return Err(unreachable(&last, patience, coordinators)),
+            Err(_) => return Err(last.failure(patience, coordinators)),
         }
     }
 }
@@ -166,16 +168,6 @@ async fn ended(client: Client) -> String {
             escape(&error.to_string())
         ),
     }
-}
-
-fn unreachable(reason: &str, patience: Duration, coordinators: &[Address]) -> String {
-    let tried: Vec<String> = coordinators.iter().map(Address::to_string).collect();
-    format!(
-        "not connected within {} (tried {}; last: {}); see that a coordinator and a worker run, or name another with --coordinator",
-        humantime::format_duration(patience),
-        tried.join(", "),
-        escape(reason)
-    )
 }
 
 /// Tells the user how a session fares, on standard error.
@@ -207,10 +199,12 @@ fn describe(event: &Event) -> Option<String> {
             Some(server) => format!("connected to {server} at {}", escape(&address.to_string())),
             None => format!("connected to {}", escape(&address.to_string())),
         }),
-        Event::Disconnected { reason, retry_in: Some(wait) } => {
-            Some(format!("not connected: {}; trying again in {:.1} s", escape(reason), wait.as_secs_f64()))
+        Event::Disconnected { reason, put_off_by, retry_in } => {
+            let server = put_off_by.as_ref().map_or_else(String::new, |server| format!("{server}: "));
+            let again = retry_in
+                .map_or_else(String::new, |wait| format!("; trying again in {:.1} s", wait.as_secs_f64()));
+            Some(format!("not connected: {}{again}", escape(&format!("{server}{reason}"))))
         }
-        Event::Disconnected { reason, retry_in: None } => Some(format!("not connected: {}", escape(reason))),
         Event::Registered { existing: false } => Some("registered".to_owned()),
         Event::Resumed { recovered: false, gaps, .. } if gaps.is_empty() => Some(
             "what was missed may be lost: the servers have started again without what they knew of it"

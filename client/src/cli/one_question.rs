@@ -9,7 +9,8 @@ use common::user::Secret;
 use common::wire::{Address, Message, Millis};
 use tokio::time::timeout;
 
-use super::{known_coordinators, unreachable};
+use super::attempt::Attempt;
+use super::known_coordinators;
 use crate::args::Connection;
 use crate::ask::{AskError, ask};
 use crate::core::Limits;
@@ -81,9 +82,7 @@ pub(super) async fn walk<T>(
     };
     match timeout(patience, rounds).await {
         Ok(outcome) => outcome,
-        Err(_) => {
-            Err(unreachable(state.answer.as_ref().unwrap_or(&state.last), patience, &state.coordinators))
-        }
+        Err(_) => Err(state.last.failure(patience, &state.coordinators)),
     }
 }
 
@@ -95,10 +94,8 @@ pub(super) struct Round {
     pause: Duration,
     /// How long each may say nothing.
     silence: Duration,
-    /// What came of the last attempt.
-    last: String,
-    /// Why somebody had no time for us: it says more than that others could not be reached.
-    answer: Option<String>,
+    /// What came of the last attempt; of the last one that was answered, if any was.
+    last: Attempt,
 }
 
 impl Round {
@@ -107,26 +104,33 @@ impl Round {
         // As in a session: with a choice, the next one is asked when one of them says nothing, and only then waited for.
         let limits = Limits::default();
         let silence = if coordinators.len() > 1 { limits.first_silence } else { limits.login_silence };
-        Round { coordinators, pause: PAUSE, silence, last: "no answer yet".to_owned(), answer: None }
+        Round { coordinators, pause: PAUSE, silence, last: Attempt::default() }
     }
 
     /// Asks this one.
     pub(super) async fn ask(&mut self, at: &Address, question: &Message) -> Result<Message, AskError> {
-        self.last = format!("{at}: no answer yet");
+        self.unanswered(format!("{at}: no answer yet"));
         let answer = timeout(self.silence, ask(at, question)).await.unwrap_or_else(|_| {
             Err(AskError::Unanswered(format!("no answer in {}", humantime::format_duration(self.silence))))
         });
         if let Err(AskError::Unanswered(reason) | AskError::Unreachable(reason)) = &answer {
-            self.last = format!("{at}: {reason}");
+            self.unanswered(format!("{at}: {reason}"));
         }
         answer
+    }
+
+    /// That somebody has no time for us says more than that others could not be reached.
+    fn unanswered(&mut self, reason: String) {
+        if let Attempt::Unanswered(last) = &mut self.last {
+            *last = reason;
+        }
     }
 
     /// This one has no time for us now.
     pub(super) fn busy(&mut self, at: &Address, info: &str, retry_after: Option<Millis>) {
         let wait = retry_after.map_or(PAUSE, Duration::from).min(Limits::default().longest_retry);
         self.pause = self.pause.max(wait);
-        self.answer = Some(format!("{at}: {info}"));
+        self.last = Attempt::PutOff(at.clone(), info.to_owned());
     }
 
     /// Asks this one, or whom it sends us to; says who was asked in the end.
@@ -141,9 +145,9 @@ impl Round {
                 answer => return (at, answer),
             }
         }
-        self.last = format!("{at}: we are sent round in circles");
-        let circles = AskError::Unreachable(self.last.clone());
-        (at, Err(circles))
+        let circles = "we are sent round in circles";
+        self.unanswered(format!("{at}: {circles}"));
+        (at, Err(AskError::Unreachable(circles.to_owned())))
     }
 }
 

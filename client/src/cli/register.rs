@@ -2,8 +2,9 @@
 
 use tokio::time::{Instant, timeout_at};
 
+use super::attempt::Attempt;
 use super::output::print;
-use super::{chosen_secret, given_secret, unreachable};
+use super::{chosen_secret, given_secret};
 use crate::args::{Connection, Register};
 use crate::display::escape;
 use crate::{Client, Event, RegisterMode};
@@ -22,7 +23,7 @@ pub(super) async fn run(connection: Connection, command: Register) -> Result<(),
     let mut client = Client::open(options);
 
     let deadline = Instant::now() + command.timeout;
-    let mut last = String::from("no answer yet");
+    let mut last = Attempt::default();
     loop {
         match timeout_at(deadline, client.event()).await {
             Ok(Some(Event::Registered { existing })) => {
@@ -32,10 +33,9 @@ pub(super) async fn run(connection: Connection, command: Register) -> Result<(),
             Ok(Some(Event::Refused { info })) => {
                 return Err(format!("{username} was not registered: {}", escape(&info)));
             }
-            Ok(Some(Event::Disconnected { reason, .. })) => last = reason,
-            Ok(Some(_)) => {}
+            Ok(Some(event)) => last.note(event),
             Ok(None) => return Err(format!("{username} was not registered: the session ended")),
-            Err(_) => return Err(unreachable(&last, command.timeout, &connection.coordinators)),
+            Err(_) => return Err(last.failure(command.timeout, &connection.coordinators)),
         }
     }
 }

@@ -5,9 +5,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
+use super::attempt::Attempt;
 use super::output::print;
 use super::status::columns;
-use super::{ended, options, unreachable};
+use super::{ended, options};
 use crate::args::{Connection, Who};
 use crate::core::{Person, Presence};
 use crate::display::escape;
@@ -20,14 +21,13 @@ pub(super) async fn run(connection: Connection, command: Who) -> Result<(), Stri
     let options = options(&connection)?.receive(Receive::Nothing).presence();
     let mut client = Client::open(options);
     let deadline = Instant::now() + command.timeout;
-    let mut last = String::from("no answer yet");
+    let mut last = Attempt::default();
     let people = loop {
         match timeout_at(deadline, client.event()).await {
             Ok(Some(Event::Presence(Presence::Online(people)))) => break people,
-            Ok(Some(Event::Disconnected { reason, .. })) => last = reason,
-            Ok(Some(_)) => {}
+            Ok(Some(event)) => last.note(event),
             Ok(None) => return Err(ended(client).await),
-            Err(_) => return Err(unreachable(&last, command.timeout, &connection.coordinators)),
+            Err(_) => return Err(last.failure(command.timeout, &connection.coordinators)),
         }
     };
     // What was learned is learned, whether or not the worker hears the goodbye.

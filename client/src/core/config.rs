@@ -204,8 +204,10 @@ pub enum Effect {
     Repeated(ActivityId),
     /// The session is not live: an attempt failed, or the connection was lost.
     Disconnected {
-        /// Why, in words.
+        /// Why, in words; those of the server, where one has put us off.
         reason: String,
+        /// The server that was reached, and told us to come again later.
+        put_off_by: Option<Address>,
         /// When the next attempt begins; `None` where there will be none.
         retry_in: Option<Duration>,
     },

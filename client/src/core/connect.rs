@@ -188,7 +188,7 @@ impl Client {
             Verdict::Later(info, wait) => {
                 actions.push(Action::Close { link, farewell: Vec::new() });
                 self.route.pass(&target);
-                self.pause(now, info, wait, actions);
+                self.pause(now, info, Some((target.address().clone(), wait)), actions);
             }
             Verdict::Refused(info) | Verdict::NotRegistered(info) if target.is_coordinator() => {
                 actions.push(Action::Close { link, farewell: Vec::new() });
@@ -228,7 +228,7 @@ impl Client {
     fn go_on(&mut self, now: Time, next: Option<Target>, actions: &mut Vec<Action>) {
         match next {
             Some(target) => self.dial(now, target, actions),
-            None => self.pause(now, "we are sent round in circles".to_owned(), Duration::ZERO, actions),
+            None => self.pause(now, "we are sent round in circles".to_owned(), None, actions),
         }
     }
 }

@@ -37,7 +37,7 @@ use common::machine::{self, DialId, Event, Machine};
 use common::outbox::Outbox;
 use common::session::SessionKey;
 use common::time::{Now, Time};
-use common::wire::Activity;
+use common::wire::{Activity, Address};
 
 pub use config::{Config, Effect, Input, Limits, RegisterMode, Report, Session, Start};
 use live::Live;
@@ -242,26 +242,35 @@ impl Client {
                 // A worker registers nobody while no coordinator answers.
                 match next.filter(|next| next.is_coordinator() || self.register != RegisterMode::Only) {
                     Some(next) => self.dial(now, next, actions),
-                    None => self.pause(now, reason, Duration::ZERO, actions),
+                    None => self.pause(now, reason, None, actions),
                 }
             }
             State::Live(_) => {
                 self.drop_connection(actions);
-                self.pause(now, reason, Duration::ZERO, actions);
+                self.pause(now, reason, None, actions);
             }
             State::Pausing { .. } | State::Done => {}
         }
     }
 
-    /// Starts again after at least so long, where that is wanted.
-    fn pause(&mut self, now: Time, reason: String, at_least: Duration, actions: &mut Vec<Action>) {
+    /// Starts again, where that is wanted, after a moment: a longer one where a server has put us off for so long.
+    fn pause(
+        &mut self,
+        now: Time,
+        reason: String,
+        put_off: Option<(Address, Duration)>,
+        actions: &mut Vec<Action>,
+    ) {
+        let (put_off_by, at_least) = put_off.unzip();
         if !self.config.reconnect {
-            actions.push(Action::Effect(Effect::Disconnected { reason: reason.clone(), retry_in: None }));
+            let told = Effect::Disconnected { reason: reason.clone(), put_off_by, retry_in: None };
+            actions.push(Action::Effect(told));
             return self.exit(Err(reason), actions);
         }
-        let wait = at_least.min(self.config.limits.longest_retry) + self.backoff.next(&mut self.rng);
+        let at_least = at_least.unwrap_or_default().min(self.config.limits.longest_retry);
+        let wait = at_least + self.backoff.next(&mut self.rng);
         self.state = State::Pausing { until: now + wait };
-        actions.push(Action::Effect(Effect::Disconnected { reason, retry_in: Some(wait) }));
+        actions.push(Action::Effect(Effect::Disconnected { reason, put_off_by, retry_in: Some(wait) }));
     }
 
     fn refused(&mut self, info: String, actions: &mut Vec<Action>) {

@@ -88,7 +88,7 @@ fn coordinators_that_send_us_to_each_other_are_left_for_a_while() {
     }
     assert!(world.dialling.is_none());
     assert!(
-        matches!(&world.effects[..], [Effect::Disconnected { reason, retry_in: Some(_) }] if reason.contains("circles"))
+        matches!(&world.effects[..], [Effect::Disconnected { reason, retry_in: Some(_), .. }] if reason.contains("circles"))
     );
     world.wait_for_deadline();
     assert!(world.dialling.is_some());
@@ -101,6 +101,10 @@ fn being_told_to_come_later_means_at_the_next_coordinator() {
     world.hear();
     world.say(r#"{"command":"REGISTER_FAILED","info":"busy","retry_after":1000}"#);
     assert!(world.client.deadline().unwrap() - world.time >= Duration::from_secs(1));
+    let [Effect::Disconnected { reason, put_off_by, .. }] = &world.effects[..] else {
+        panic!("{:?}", world.effects)
+    };
+    assert_eq!((reason.as_str(), put_off_by), ("busy", &COORDINATOR.parse().ok()));
     world.wait_for_deadline();
     world.answer_dial(SECOND);
 }

@@ -268,7 +268,7 @@ fn a_coordinators_refusal_is_final_and_a_workers_is_not() {
         world.say(&line);
         assert_eq!(world.exit, None, "{refusal}");
         assert!(
-            matches!(&world.effects[..], [Effect::Disconnected { reason, retry_in: Some(_) }] if reason == "10.0.1.1:4000: no")
+            matches!(&world.effects[..], [Effect::Disconnected { reason, retry_in: Some(_), .. }] if reason == "10.0.1.1:4000: no")
         );
     }
 }
@@ -377,7 +377,10 @@ fn a_session_that_must_not_reconnect_ends_with_the_reason() {
     let mut world = World::new(|config| config.reconnect = false);
     world.refuse_dial(COORDINATOR);
     let reason = "10.0.0.1:3780: connection refused: nobody listens there".to_owned();
-    assert_eq!(world.effects, [Effect::Disconnected { reason: reason.clone(), retry_in: None }]);
+    assert_eq!(
+        world.effects,
+        [Effect::Disconnected { reason: reason.clone(), put_off_by: None, retry_in: None }]
+    );
     assert_eq!(world.exit, Some(Err(reason)));
 }
 
