@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args as ClapArgs, CommandFactory, Parser, Subcommand};
 use common::id::ServerId;
 use common::user::Username;
 use common::wire::{Address, DEFAULT_COORDINATOR};
@@ -24,6 +25,27 @@ pub struct Args {
     /// Whom to connect as, and where to.
     #[command(flatten)]
     pub connection: Connection,
+}
+
+impl Args {
+    /// Reads this process's command line. Where it makes no sense, says so and exits with code 2.
+    pub fn read() -> Self {
+        let args = Args::parse();
+        match args.check() {
+            Ok(()) => args,
+            Err(sentence) => Args::command().error(ErrorKind::ValueValidation, sentence).exit(),
+        }
+    }
+
+    /// What no single argument shows.
+    fn check(&self) -> Result<(), String> {
+        match &self.command {
+            Some(Command::Bench(bench)) if bench.publishers > bench.subscribers => {
+                Err("whoever publishes receives as well: --publishers is at most --subscribers".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 const EXAMPLES: &str = "\
@@ -401,8 +423,6 @@ fn positive(text: &str) -> Result<f64, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
@@ -422,6 +442,16 @@ mod tests {
                 args.connection.coordinators.iter().map(Address::to_string).collect();
             assert_eq!(coordinators, ["a:1", "b:2"]);
         }
+    }
+
+    #[test]
+    fn more_publishers_than_subscribers_are_a_mistake_on_the_command_line() {
+        let check = |publishers, subscribers| {
+            let line = ["client", "bench", "--publishers", publishers, "--subscribers", subscribers];
+            Args::try_parse_from(line).unwrap().check()
+        };
+        assert_eq!(check("10", "10"), Ok(()));
+        assert!(check("10", "2").unwrap_err().contains("at most --subscribers"));
     }
 
     #[test]

@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    common::boot::run(client::cli::run(client::args::Args::parse()))
+    common::boot::run(client::cli::run(client::args::Args::read()))
 }
