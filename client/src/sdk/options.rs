@@ -88,7 +88,7 @@ impl Options {
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let kept = "f00d@worker-1c9e04d7/8d3f61c2a90e57b4/0-41+43";
+    /// let kept = "net-9f1c2e7ad04b6358@worker-1c9e04d7/8d3f61c2a90e57b4/0-41+43";
     /// let options = client::Options::new("127.0.0.1:3780".parse()?).resume(kept.parse()?);
     /// # let _ = options; Ok(()) }
     /// ```
