@@ -213,6 +213,9 @@ Examples:
 The main coordinator is asked, and where it does not answer, any other. NORMAL: everything is as it should be. RECOVERING: a server \
 was lost and has not been replaced; the reasons follow. Service goes on.
 
+A registration that lost its name to one with the same secret, the same person's perhaps, or a repetition, counts as a conflict like \
+any other: the hashes do not show it.
+
 A standby is listed when it holds all that was acknowledged, and is so many updates behind while it confirms the latest.
 
 It needs the network's secret, from --secret-file, the environment variable FRESHET_SECRET, or the file that the first \
