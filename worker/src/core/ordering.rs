@@ -50,15 +50,15 @@ struct Numbers {
     delivered: Ranges,
     /// Those that came early. All are above `delivered`, and not the next.
     waiting: BTreeMap<u64, Waiting>,
-    /// What came first under the latest of those that came.
+    /// What came first under the highest of those that came, and under those next below it.
     contents: Option<Box<Contents>>,
 }
 
-/// Numbers of a session whose contents are remembered: the latest. At some 150 bytes a session, nobody notices; and a sender that repeats
+/// Numbers of a session whose contents are remembered: the highest that came and those next below it, whether they came or not. At some 150 bytes a session, nobody notices; and a sender that repeats
 /// itself by mistake does so soon.
 const CONTENTS: u64 = 32;
 
-/// The checksums of what came under a session's latest numbers.
+/// The checksums of what came under a session's highest number and those next below it.
 #[derive(Debug, Default)]
 struct Contents {
     /// The highest number.
