@@ -135,6 +135,11 @@ impl Seeking {
     pub(super) fn deadline(&self) -> Option<Time> {
         self.next
     }
+
+    /// Whether this coordinator has just started, and has done nothing yet.
+    pub(super) fn is_first(&self) -> bool {
+        self.lost.why == Why::Started && self.rising.is_none()
+    }
 }
 
 impl Coordinator {

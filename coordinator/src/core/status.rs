@@ -77,6 +77,9 @@ impl Coordinator {
         if self.writing.is_failing() {
             reasons.push(format!("the disk of {} takes nothing", self.config.id));
         }
+        for (_, peer) in self.peers.iter().filter(|(_, peer)| peer.configured && peer.foreign) {
+            reasons.push(format!("{}, named by --backup, is of another network", peer.address));
+        }
         for member in self.group.members.iter().filter(|member| member.id != self.config.id) {
             match self.peers.named(&member.id).and_then(|(_, peer)| peer.up()) {
                 None => reasons.push(format!("coordinator {} is not connected", member.id)),

@@ -445,6 +445,51 @@ fn who_has_another_secret_or_network_or_our_name_is_refused() {
     assert_eq!(town.status(0).highest_epoch.unwrap().to_string(), "1@c0");
 }
 
+/// Two coordinators, each of which has registered somebody in a network of its own, and is down. The second names the first.
+fn strangers() -> Town {
+    let mut town = Town::new(2);
+    let backups = std::mem::take(&mut town.nodes[1].backups);
+    for node in [0, 1] {
+        town.start(node);
+        let somebody = town.register(node, &format!("of-{node}"), "s");
+        assert_eq!(town.answer(somebody), "local");
+        town.kill(node);
+    }
+    town.nodes[1].backups = backups;
+    town
+}
+
+/// A usual mistake on the first day: somebody has registered at the second coordinator before it was told of the first.
+#[test]
+fn a_coordinator_that_starts_and_whose_backup_is_of_another_network_ends_and_has_changed_nothing() {
+    let mut town = strangers();
+    town.start(0);
+    town.pass(seconds(3));
+    town.start(1);
+    town.pass(seconds(3));
+    let Some(Err(reason)) = &town.nodes[1].exited else { panic!("it goes on as {}", town.role(1)) };
+    assert!(reason.contains("another network (net-0; this one has users of net-1)"), "{reason}");
+    assert!(reason.contains("start without that --backup"), "{reason}");
+    assert_eq!(town.nodes[1].disk.group.epoch.as_ref().unwrap().to_string(), "1@c1");
+    assert_eq!(town.role(0), "main");
+}
+
+#[test]
+fn a_coordinator_that_meets_another_network_later_goes_on_and_says_so_while_it_is_there() {
+    let mut town = strangers();
+    town.start(1);
+    town.pass(seconds(3));
+    assert_eq!(town.troubles(1), [""; 0]);
+    town.start(0);
+    town.pass(seconds(3));
+    assert_eq!(town.roles(), ["main", "main"]);
+    assert_eq!(town.troubles(1), ["town:3000, named by --backup, is of another network"]);
+    assert_eq!(town.troubles(0), [""; 0], "nobody has named the other one there");
+    town.kill(0);
+    town.pass(seconds(3));
+    assert_eq!(town.troubles(1), [""; 0]);
+}
+
 #[test]
 fn an_absurd_epoch_is_refused_whoever_says_it_and_changes_nothing() {
     let absurd = format!("{}@evil", common::epoch::Epoch::MAX);

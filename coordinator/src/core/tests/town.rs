@@ -274,6 +274,11 @@ impl Town {
         self.nodes[node].coordinator.as_ref().expect("it runs").status(true)
     }
 
+    /// Why a coordinator says that not all is well.
+    pub(super) fn troubles(&self, node: usize) -> Vec<String> {
+        self.status(node).reasons
+    }
+
     pub(super) fn role(&self, node: usize) -> &'static str {
         use common::wire::Role;
         match self.nodes[node].coordinator.as_ref().map(|_| self.status(node).role) {
