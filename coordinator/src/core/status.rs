@@ -6,6 +6,9 @@ use common::wire::{Conflict, CoordinatorStatus, Role, State, StatusReport};
 use super::Coordinator;
 use super::reign::Reigning;
 
+/// Why clients are refused where there is no worker, or none that takes them.
+pub(super) const NO_WORKER: &str = "no worker takes clients";
+
 impl Coordinator {
     /// How it is; the conflicts are listed where they are asked for.
     pub fn status(&self, conflicts: bool) -> StatusReport {
@@ -90,6 +93,9 @@ impl Coordinator {
             }
         }
         if self.is_main() {
+            if !self.placement.is_open() {
+                reasons.push(NO_WORKER.to_owned());
+            }
             let gone = self.placement.status().into_iter().filter(|worker| !worker.connected);
             reasons.extend(gone.map(|worker| format!("worker {} is not connected", worker.server.id)));
             reasons.extend(self.placement.silent().map(|id| format!("worker {id} has gone silent")));

@@ -242,7 +242,7 @@ fn two_sides_of_a_cut_go_on_and_merge() {
     town.assert_equal_stores();
     let report = town.status(1);
     assert_eq!((report.users, report.conflict_count), (3, 1));
-    assert_eq!(report.reasons, Vec::<String>::new());
+    assert_eq!(town.troubles(1), [""; 0]);
     assert_eq!(report.conflicts[0].registration.coordinator.as_str(), "c1", "the later one is kept aside");
     let worker = town.worker(1, "w1");
     town.heard(worker);
@@ -275,7 +275,7 @@ fn of_three_the_first_on_the_list_takes_over_and_the_other_follows() {
     town.start(0);
     town.pass(seconds(3));
     town.assert_equal_stores();
-    assert_eq!(town.status(first).reasons, Vec::<String>::new());
+    assert_eq!(town.troubles(first), [""; 0]);
 }
 
 #[test]
@@ -560,7 +560,7 @@ fn a_member_that_is_forgotten_is_missed_no_longer_and_may_come_back_by_itself() 
     let mut town = Town::in_step(3);
     town.kill(2);
     town.pass(seconds(2));
-    assert_eq!(town.status(0).reasons, ["coordinator c2 is not connected"]);
+    assert_eq!(town.troubles(0), ["coordinator c2 is not connected"]);
     let operator = town.connect(0);
     for (id, answer) in [("c0", "FAILED"), ("c1", "FAILED"), ("c9", "FAILED"), ("c2", "SUCCESS")] {
         town.say(
@@ -570,10 +570,10 @@ fn a_member_that_is_forgotten_is_missed_no_longer_and_may_come_back_by_itself() 
         let heard = town.heard(operator);
         assert!(heard[0].command().ends_with(answer), "{id}: {heard:?}");
     }
-    assert_eq!(town.status(0).reasons, Vec::<String>::new());
+    assert_eq!(town.troubles(0), [""; 0]);
     town.kill(0);
     town.pass(seconds(2));
-    assert_eq!(town.status(1).reasons, ["coordinator c0 is not connected"], "the next one knows it too");
+    assert_eq!(town.troubles(1), ["coordinator c0 is not connected"], "the next one knows it too");
     town.start(2);
     town.pass(seconds(3));
     assert_eq!(town.status(1).coordinators.len(), 3, "it has come back");
