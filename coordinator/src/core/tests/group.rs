@@ -386,6 +386,32 @@ fn who_waits_for_a_group_that_has_grown_by_members_that_nobody_has_heard_is_told
     assert!(failed.info.contains("--require-backups") && failed.retry_after.is_some(), "{}", failed.info);
 }
 
+/// Workers that have been without any coordinator for long try one every few seconds. Status said NORMAL before they were back.
+#[test]
+fn a_main_coordinator_that_was_started_anew_does_not_say_that_all_is_well_before_workers_can_be_back() {
+    let mut town = Town::in_step(2);
+    town.worker(0, "w1");
+    town.worker(0, "w2");
+    town.pass(seconds(1));
+    town.kill(0);
+    town.pass(seconds(1));
+    town.worker(1, "w1");
+    town.worker(1, "w2");
+    assert_eq!(town.troubles(1), ["coordinator c0 is not connected"], "who takes over knows the workers");
+    town.kill(1);
+    town.start(1);
+    town.pass(seconds(3));
+    let w1 = town.worker(1, "w1");
+    let awaits = "the main coordinator has just started: workers may still be on their way back";
+    assert_eq!(town.troubles(1), ["coordinator c0 is not connected", awaits]);
+    let w2 = town.worker(1, "w2");
+    town.pass(seconds(5));
+    for worker in [w1, w2] {
+        town.say(worker, r#"{"command":"SERVER_LOAD","load":0}"#);
+    }
+    assert_eq!(town.troubles(1), ["coordinator c0 is not connected"]);
+}
+
 #[test]
 fn all_start_again_with_the_stalest_first() {
     let mut town = Town::in_step(3);
@@ -478,10 +504,10 @@ fn a_coordinator_that_starts_and_whose_backup_is_of_another_network_ends_and_has
 fn a_coordinator_that_meets_another_network_later_goes_on_and_says_so_while_it_is_there() {
     let mut town = strangers();
     town.start(1);
-    town.pass(seconds(3));
+    town.pass(seconds(8));
     assert_eq!(town.troubles(1), [""; 0]);
     town.start(0);
-    town.pass(seconds(3));
+    town.pass(seconds(8));
     assert_eq!(town.roles(), ["main", "main"]);
     assert_eq!(town.troubles(1), ["town:3000, named by --backup, is of another network"]);
     assert_eq!(town.troubles(0), [""; 0], "nobody has named the other one there");
