@@ -304,10 +304,7 @@ impl Worker {
                 self.upstream.shut_out();
                 self.upstream.complained(now.time);
             }
-            None => {
-                tracing::warn!(%coordinator, "the coordinator does not let us in: {info}");
-                self.upstream.complained(now.time);
-            }
+            None => self.upstream.refused(now.time, info),
         }
         self.close(now, link, None, out);
     }

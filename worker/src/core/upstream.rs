@@ -22,7 +22,7 @@ use common::wire::{Address, BackupEntry, Message, Role};
 
 use super::config::Limits;
 
-/// How often it is said that no coordinator can be reached.
+/// How often it is said that no coordinator can be reached, and why one does not let us in.
 const COMPLAINT: Duration = Duration::from_secs(10);
 
 /// Attempts that are made without a pause where a coordinator has sent us on, however long none worked. One leads from a backup to the main
@@ -56,6 +56,8 @@ pub(super) struct Upstream {
     /// Somebody has let us in since we started.
     was_let_in: bool,
     complained: Option<Time>,
+    /// Why somebody did not let us in, and when that was said.
+    refusal: Option<(Time, String)>,
     limits: Limits,
 }
 
@@ -95,6 +97,7 @@ impl Upstream {
             outbox: Outbox::new(limits.server_outbox_bytes),
             was_let_in: false,
             complained: None,
+            refusal: None,
             limits: limits.clone(),
         };
         upstream.learn(remembered);
@@ -327,6 +330,17 @@ impl Upstream {
     /// Somebody has been told what is wrong with this coordinator: that it will be gone in a moment needs no second sentence.
     pub(super) fn complained(&mut self, now: Time) {
         self.complained = Some(now);
+    }
+
+    /// The coordinator does not let us in. The same is not said at every attempt.
+    pub(super) fn refused(&mut self, now: Time, info: &str) {
+        let known = |(at, said): &(Time, String)| said == info && now.since(*at) < COMPLAINT;
+        if !self.refusal.as_ref().is_some_and(known) {
+            let coordinator = self.address();
+            tracing::warn!(%coordinator, "the coordinator does not let us in: {info}");
+            self.refusal = Some((now, info.to_owned()));
+        }
+        self.complained(now);
     }
 
     fn complain(&mut self, now: Time, reason: &str) {
