@@ -211,7 +211,7 @@ Examples:
     /// Show how the network is: coordinators, workers, loads, who took over from whom
     #[command(after_help = "\
 The main coordinator is asked, and where it does not answer, any other. NORMAL: everything is as it should be. RECOVERING: a server \
-was lost and has not been replaced; the reasons follow. Service goes on.
+was lost and has not been replaced, or no worker takes clients; the reasons follow. While there is a worker, service goes on.
 
 A registration that lost its name to one with the same secret, the same person's perhaps, or a repetition, counts as a conflict like \
 any other: the hashes do not show it.

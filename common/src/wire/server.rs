@@ -331,6 +331,9 @@ pub struct BackupAuthenticationFail {
     /// The answering coordinator's name, where the secret was right.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<ServerId>,
+    /// The network whose users it keeps, where the secret was right and it keeps any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
 }
 
 /// Coordinator → coordinators, main coordinator → workers: I live, and this is what I am.

@@ -286,9 +286,10 @@ fn among_coordinators() -> Vec<BoxedStrategy<Message>> {
         kind((id(), address(), any::<u64>(), standing()), |(id, address, incarnation, standing)| {
             BackupAuthenticationSuccess { id, address, incarnation: Incarnation(incarnation), standing }
         }),
-        kind((text(), option::of(millis()), option::of(id())), |(info, retry_after, id)| {
-            BackupAuthenticationFail { info, retry_after, id }
-        }),
+        kind(
+            (text(), option::of(millis()), option::of(id()), option::of(text())),
+            |(info, retry_after, id, network)| BackupAuthenticationFail { info, retry_after, id, network },
+        ),
         kind(standing(), |standing| Heartbeat { standing }),
         kind(
             (

@@ -175,7 +175,13 @@ fn among_coordinators() -> Vec<Message> {
             standing: standing(),
         }
         .into(),
-        BackupAuthenticationFail { info: "no".into(), retry_after: Some(Millis(1)), id: Some(id()) }.into(),
+        BackupAuthenticationFail {
+            info: "no".into(),
+            retry_after: Some(Millis(1)),
+            id: Some(id()),
+            network: Some("n".into()),
+        }
+        .into(),
         Heartbeat { standing: standing() }.into(),
         SynchroniseServerAddresses {
             update: 1,

@@ -1,15 +1,15 @@
-//! What is said of other coordinators that do not belong here: once, when it changes, and now and then while it lasts. They come back every
-//! second, and a log that says so every second hides the rest.
+//! What is said of other servers that do not belong here, and of a disk that fails: once, when it changes, and now and then while it lasts.
+//! They come back every second, and a log that says so every second hides the rest.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use common::time::Time;
 
-/// How often the same is said of the same coordinator.
+/// How often the same is said of the same server.
 const EVERY: Duration = Duration::from_secs(60);
 
-/// Of how many coordinators it is remembered what was said. Of those beyond, the one of whom something was said first is forgotten.
+/// Of how many servers it is remembered what was said. Of those beyond, the one of whom something was said first is forgotten.
 const REMEMBERED: usize = 64;
 
 /// What was said, and when.

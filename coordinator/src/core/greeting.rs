@@ -48,8 +48,10 @@ impl Coordinator {
     }
 
     pub(super) fn peer_unreachable(&mut self, turn: &mut Turn<'_>, number: PeerId, error: DialError) {
-        let dialling = self.peers.get(number).is_some_and(|peer| matches!(peer.contact, Contact::Dialling));
-        if dialling {
+        let peer = self.peers.get_mut(number).filter(|peer| matches!(peer.contact, Contact::Dialling));
+        if let Some(peer) = peer {
+            // Whoever comes to that address next may be one of ours.
+            peer.foreign = false;
             let crashed = error == DialError::Refused;
             self.peers.lost(turn.now.time, number, crashed, &mut self.rng);
             self.peer_lost(turn, number, crashed);
@@ -68,8 +70,14 @@ impl Coordinator {
         if let Some(info) = objection.or_else(|| self.absurdity(epoch.as_ref())) {
             let whom = format!("{} at {}", theirs.id, theirs.address);
             self.complain(turn, &whom, &format!("refused a coordinator: {info}"));
-            let id = self.config.secret.equals(&theirs.secret).then(|| self.config.id.clone());
-            return self.dismiss(turn, link, BackupAuthenticationFail { info, retry_after: None, id });
+            let knows_secret = self.config.secret.equals(&theirs.secret);
+            let id = knows_secret.then(|| self.config.id.clone());
+            let network = self.standing().network.filter(|_| knows_secret);
+            return self.dismiss(
+                turn,
+                link,
+                BackupAuthenticationFail { info, retry_after: None, id, network },
+            );
         }
         // Also of one that is taken for a twin: it may be the peer that we are linked with, which was started again and has reigned.
         self.hear_epoch(turn, epoch.as_ref());
@@ -143,8 +151,7 @@ impl Coordinator {
                 "{id} is the id of this coordinator too: each needs a data directory of its own, or another --id"
             ));
         }
-        let other = network.filter(|network| !self.registry.is_blank() && **network != self.group.network);
-        if let Some(other) = other {
+        if let Some(other) = self.foreign(network) {
             return Some(format!(
                 "it keeps users of network {other}, and this coordinator of {}: export the users of one and import them into the other",
                 self.group.network
@@ -153,6 +160,11 @@ impl Coordinator {
         let known = self.group.members.iter().any(|member| member.id == *id);
         let full = !known && self.group.members.len() >= self.config.limits.members;
         full.then(|| format!("this group has {} coordinators already", self.config.limits.members))
+    }
+
+    /// The network of another coordinator, where both keep users, and not of the same one.
+    fn foreign<'a>(&self, network: Option<&'a String>) -> Option<&'a String> {
+        network.filter(|network| !self.registry.is_blank() && **network != self.group.network)
     }
 
     /// What came back on our BACKUP_AUTHENTICATE.
@@ -166,8 +178,9 @@ impl Coordinator {
     ) {
         match message {
             Message::BackupAuthenticationSuccess(theirs) => {
-                if let Some(info) = self.objection_to_known(&theirs.id, theirs.standing.network.as_ref()) {
-                    return self.refused_for_good(turn, link, number, &info);
+                let network = theirs.standing.network.as_ref();
+                if let Some(info) = self.objection_to_known(&theirs.id, network) {
+                    return self.refused_for_good(turn, link, number, &info, network);
                 }
                 if let Some(fail) = self.objection_to_twin(&theirs.id, theirs.incarnation) {
                     self.hear_epoch(turn, epoch.as_ref());
@@ -227,18 +240,36 @@ impl Coordinator {
             let address = self.address_of(number);
             return self.fail(turn, format!("the coordinator at {address} refused this one: {}", fail.info));
         }
-        self.refused_for_good(turn, link, number, &fail.info);
+        self.refused_for_good(turn, link, number, &fail.info, fail.network.as_ref());
     }
 
-    /// The other side will not have us. At the start that ends this process, where the operator named it; later, others may do.
-    fn refused_for_good(&mut self, turn: &mut Turn<'_>, link: LinkId, number: PeerId, info: &str) {
+    /// The other side, which is of `network`, will not have us. At the start that ends this process, where the operator named it; later,
+    /// others may do.
+    fn refused_for_good(
+        &mut self,
+        turn: &mut Turn<'_>,
+        link: LinkId,
+        number: PeerId,
+        info: &str,
+        network: Option<&String>,
+    ) {
+        let foreign = self.foreign(network);
         let Some(peer) = self.peers.get_mut(number) else { return };
-        peer.hostile = true;
-        let configured = peer.configured;
+        (peer.hostile, peer.foreign) = (true, foreign.is_some());
+        let starts = matches!(&self.reigning, Reigning::Seeking(seeking) if seeking.is_first());
+        let ends = peer.configured && starts;
         let address = self.address_of(number);
         self.complain(turn, &address, &format!("a coordinator refused this one: {info}"));
         self.close(turn, link, None);
-        if configured && self.epoch.is_none() && matches!(self.reigning, Reigning::Seeking(_)) {
+        if let Some(theirs) = foreign.filter(|_| ends) {
+            let reason = format!(
+                "the coordinator at {address} keeps users of another network ({theirs}; this one has users of {}); nothing was changed. \
+                 To keep this network by itself, start without that --backup. To join the other one, export the users where they are \
+                 wanted there, move the data directory away, start anew, and import them",
+                self.group.network
+            );
+            self.fail(turn, reason);
+        } else if ends && self.epoch.is_none() {
             let reason = format!(
                 "the coordinator at {address} refused this one: {info}. If it is the network secret, give both the same one, with \
                  --secret-file or {}",

@@ -44,6 +44,8 @@ pub(super) struct Peer {
     pub(super) crashed: bool,
     /// It has refused us, for good.
     pub(super) hostile: bool,
+    /// What it said last is that it belongs to another network.
+    pub(super) foreign: bool,
     backoff: Backoff,
 }
 
@@ -104,6 +106,7 @@ impl Peers {
             heard: None,
             crashed: false,
             hostile: false,
+            foreign: false,
             backoff: Backoff::within(self.redial),
         };
         self.table.insert(number, peer);
@@ -209,7 +212,7 @@ impl Peers {
         let doubles: Vec<PeerId> = self.table.iter().filter_map(double).collect();
         if let Some(peer) = self.table.get_mut(&number) {
             peer.heard = Some(up.heard);
-            (peer.crashed, peer.hostile) = (false, false);
+            (peer.crashed, peer.hostile, peer.foreign) = (false, false, false);
             peer.id = Some(server.id);
             peer.address = server.address;
             peer.contact = Contact::Up(up);

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use common::epoch::{Epoch, Reign};
 use common::id::ServerId;
+use common::limits;
 use common::time::Time;
 use common::users::Seen;
 use common::wire::{Address, AuthenticationFail, Heartbeat, Role, Standing};
@@ -90,6 +91,8 @@ pub(super) struct Main {
     pub(super) claimed: Seen,
     /// Workers that are still to come back: those that can be reached, as far as is known.
     pub(super) expected: BTreeSet<ServerId>,
+    /// Until when workers may come back of whom this one knows nothing: it has reigned or followed before, and has started anew.
+    pub(super) awaited: Option<Time>,
     /// The members whose users have been taken over in this reign.
     pub(super) merged: BTreeSet<ServerId>,
     pub(super) handover: Option<Handover>,
@@ -134,6 +137,11 @@ impl Seeking {
 
     pub(super) fn deadline(&self) -> Option<Time> {
         self.next
+    }
+
+    /// Whether this coordinator has just started, and has done nothing yet.
+    pub(super) fn is_first(&self) -> bool {
+        self.lost.why == Why::Started && self.rising.is_none()
     }
 }
 
@@ -314,6 +322,8 @@ impl Coordinator {
         let was_told_everything = seeking.lost.is_certain() && self.rank.is_some();
         let mut expected = if was_told_everything { BTreeSet::new() } else { self.placement.ids() };
         expected.retain(|id| !seeking.inquiry.asked_in_vain(id));
+        let started_anew = seeking.lost.why == Why::Started && self.group.history.len() > 1;
+        let awaited = started_anew.then(|| now + limits::RECONNECT.1);
         self.end_inquiry(turn);
         self.epoch = Some(epoch.clone());
         self.rank = Some(0);
@@ -332,6 +342,7 @@ impl Coordinator {
             unadopted: adopted,
             claimed: Seen::default(),
             expected,
+            awaited,
             merged,
             handover: None,
         });

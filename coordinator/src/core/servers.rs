@@ -67,7 +67,8 @@ impl Coordinator {
                     "a worker called {id} lives already, at {address}: if this one has a copy of its data directory, \
                      give it an id of its own"
                 );
-                warn!(worker = %id, "refused a second worker with the id of one that lives at {address}");
+                let what = format!("refused a second worker with the id of one that lives at {address}");
+                self.complain(turn, id.as_str(), &what);
                 let retry_after = Some(self.retry_after());
                 self.dismiss(turn, link, AuthenticationFail { info, retry_after, taken: true });
             }

@@ -6,6 +6,13 @@ use common::wire::{Conflict, CoordinatorStatus, Role, State, StatusReport};
 use super::Coordinator;
 use super::reign::Reigning;
 
+/// Why clients are refused where there is no worker, or none that takes them.
+pub(super) const NO_WORKER: &str = "no worker takes clients";
+
+/// What is said of a main coordinator that has heard from nobody which workers there are.
+pub(super) const AWAITED: &str =
+    "the main coordinator has just started: workers may still be on their way back";
+
 impl Coordinator {
     /// How it is; the conflicts are listed where they are asked for.
     pub fn status(&self, conflicts: bool) -> StatusReport {
@@ -64,6 +71,11 @@ impl Coordinator {
         coordinators
     }
 
+    /// Whether there may be workers that it has not heard of yet: they pause between their attempts.
+    fn is_awaiting_workers(&self) -> bool {
+        matches!(&self.reigning, Reigning::Main(main) if main.awaited.is_some_and(|until| self.attended < until))
+    }
+
     /// Why the network is not as it should be.
     fn reasons(&self) -> Vec<String> {
         let mut reasons = Vec::new();
@@ -77,6 +89,9 @@ impl Coordinator {
         if self.writing.is_failing() {
             reasons.push(format!("the disk of {} takes nothing", self.config.id));
         }
+        for (_, peer) in self.peers.iter().filter(|(_, peer)| peer.configured && peer.foreign) {
+            reasons.push(format!("{}, named by --backup, is of another network", peer.address));
+        }
         for member in self.group.members.iter().filter(|member| member.id != self.config.id) {
             match self.peers.named(&member.id).and_then(|(_, peer)| peer.up()) {
                 None => reasons.push(format!("coordinator {} is not connected", member.id)),
@@ -87,6 +102,12 @@ impl Coordinator {
             }
         }
         if self.is_main() {
+            if !self.placement.is_open() {
+                reasons.push(NO_WORKER.to_owned());
+            }
+            if self.is_awaiting_workers() {
+                reasons.push(AWAITED.to_owned());
+            }
             let gone = self.placement.status().into_iter().filter(|worker| !worker.connected);
             reasons.extend(gone.map(|worker| format!("worker {} is not connected", worker.server.id)));
             reasons.extend(self.placement.silent().map(|id| format!("worker {id} has gone silent")));

@@ -56,7 +56,12 @@ impl Coordinator {
             twin.address
         );
         let retry_after = Some(self.config.limits.pulse.into());
-        Some(BackupAuthenticationFail { info, retry_after, id: Some(self.config.id.clone()) })
+        Some(BackupAuthenticationFail {
+            info,
+            retry_after,
+            id: Some(self.config.id.clone()),
+            network: self.standing().network,
+        })
     }
 
     /// Another coordinator is linked with one of our id.

@@ -166,7 +166,10 @@ impl Coordinator {
     }
 
     pub(super) fn persist_failed(&mut self, turn: &mut Turn<'_>, job: JobId, reason: &str) {
-        error!(reason, "the disk takes nothing; it is tried again, and who asked is told so");
+        let is_news = self.complaints.is_news(turn.now.time, "our own disk", reason);
+        if is_news || !self.writing.is_failing() {
+            error!(reason, "the disk takes nothing; it is tried again, and who asked is told so");
+        }
         let mut writes = self.take_outstanding(job);
         writes.append(&mut self.writing.waiting);
         self.writing.waiting = writes;

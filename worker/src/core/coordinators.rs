@@ -168,6 +168,7 @@ impl Worker {
             id, network: Some(network), token_key: Some(token_key), servers, seen, ..
         } = success
         else {
+            self.upstream.refused(now.time, "it is a worker itself; name a coordinator with --coordinator");
             return self.refuse(now, link, "only a coordinator can let a worker in", out);
         };
         if self.users.join(network, token_key) {
@@ -304,10 +305,7 @@ impl Worker {
                 self.upstream.shut_out();
                 self.upstream.complained(now.time);
             }
-            None => {
-                tracing::warn!(%coordinator, "the coordinator does not let us in: {info}");
-                self.upstream.complained(now.time);
-            }
+            None => self.upstream.refused(now.time, info),
         }
         self.close(now, link, None, out);
     }

@@ -5,6 +5,8 @@
 //! pause precedes each attempt, so that a network without a coordinator is not hammered. In the first round nobody is waited for who does not
 //! even accept the connection: the host may be cut off, and others are there.
 //!
+//! Whoever a coordinator names as the main one is tried at once, also then.
+//!
 //! **Invariants.** At most one attempt or link at a time. While none works, another attempt is always ahead. However coordinators send us
 //! to and fro, the attempts that are made without a pause are few until a link has stood for the failure time-out.
 
@@ -20,10 +22,10 @@ use common::wire::{Address, BackupEntry, Message, Role};
 
 use super::config::Limits;
 
-/// How often it is said that no coordinator can be reached.
+/// How often it is said that no coordinator can be reached, and why one does not let us in.
 const COMPLAINT: Duration = Duration::from_secs(10);
 
-/// Attempts beyond the first round that are made without a pause where a coordinator has sent us on. One leads from a backup to the main
+/// Attempts that are made without a pause where a coordinator has sent us on, however long none worked. One leads from a backup to the main
 /// coordinator; a second and a third may be needed while it changes.
 const SENT_ON: usize = 4;
 
@@ -46,12 +48,16 @@ pub(super) struct Upstream {
     shut_out: bool,
     /// Attempts since a link last stood for the failure time-out.
     attempts: usize,
+    /// How many of them a coordinator has sent us on.
+    detours: usize,
     backoff: Backoff,
     state: State,
     outbox: Outbox,
     /// Somebody has let us in since we started.
     was_let_in: bool,
     complained: Option<Time>,
+    /// Why somebody did not let us in, and when that was said.
+    refusal: Option<(Time, String)>,
     limits: Limits,
 }
 
@@ -85,11 +91,13 @@ impl Upstream {
             sent_on: None,
             shut_out: false,
             attempts: 0,
+            detours: 0,
             backoff: Backoff::default(),
             state: State::Resting(now),
             outbox: Outbox::new(limits.server_outbox_bytes),
             was_let_in: false,
             complained: None,
+            refusal: None,
             limits: limits.clone(),
         };
         upstream.learn(remembered);
@@ -187,7 +195,7 @@ impl Upstream {
         if let State::Established { heard, since, .. } = &mut self.state {
             *heard = now;
             if now.since(*since) >= self.limits.failure_timeout {
-                self.attempts = 0;
+                (self.attempts, self.detours) = (0, 0);
                 self.backoff.reset();
                 self.complained = None;
             }
@@ -197,10 +205,11 @@ impl Upstream {
     /// The attempt failed or the link is gone: the next coordinator is tried, or the one that this one has sent us to. Returns what had not
     /// been written.
     pub(super) fn lost(&mut self, now: Time, rng: &mut fastrand::Rng, reason: &str) -> Vec<u8> {
-        let mut without_pause = self.order.len();
+        let mut at_once = self.attempts < self.order.len();
         match self.sent_on.take() {
             Some(address) => {
-                without_pause += SENT_ON;
+                self.detours += 1;
+                at_once |= self.detours <= SENT_ON;
                 self.go_to(address);
             }
             None => {
@@ -210,7 +219,7 @@ impl Upstream {
         }
         let pause = match () {
             () if std::mem::take(&mut self.shut_out) => limits::RECONNECT.1.mul_f64((1.0 + rng.f64()) / 2.0),
-            () if self.attempts < without_pause => Duration::ZERO,
+            () if at_once => Duration::ZERO,
             () => self.backoff.next(rng),
         };
         self.state = State::Resting(now + pause);
@@ -321,6 +330,17 @@ impl Upstream {
     /// Somebody has been told what is wrong with this coordinator: that it will be gone in a moment needs no second sentence.
     pub(super) fn complained(&mut self, now: Time) {
         self.complained = Some(now);
+    }
+
+    /// The coordinator does not let us in. The same is not said at every attempt.
+    pub(super) fn refused(&mut self, now: Time, info: &str) {
+        let known = |(at, said): &(Time, String)| said == info && now.since(*at) < COMPLAINT;
+        if !self.refusal.as_ref().is_some_and(known) {
+            let coordinator = self.address();
+            tracing::warn!(%coordinator, "the coordinator does not let us in: {info}");
+            self.refusal = Some((now, info.to_owned()));
+        }
+        self.complained(now);
     }
 
     fn complain(&mut self, now: Time, reason: &str) {

@@ -102,6 +102,24 @@ fn who_sends_us_on_is_followed_at_once_but_not_for_ever() {
     assert!(tried.iter().skip(SENT_ON + 1).all(|(_, at_once)| !at_once), "{tried:?}");
 }
 
+/// All coordinators were gone for long, and are back: the one that is found first has followed another, and says so.
+#[test]
+fn who_sends_us_on_is_followed_at_once_also_after_a_long_time_without_any() {
+    let mut walk = Walk::new(&[1, 2], &[]);
+    walk.dial();
+    walk.join(10);
+    for _ in 0..9 {
+        walk.lose();
+        walk.dial();
+    }
+    let here = walk.upstream.address().clone();
+    let there = address(3 - here.port);
+    walk.upstream.dialled(walk.now, walk.links.insert(()));
+    walk.upstream.send_on(there.clone());
+    walk.lose();
+    assert_eq!(walk.dial(), (there.port, true));
+}
+
 #[test]
 fn where_a_detour_leads_nowhere_the_order_is_walked_from_its_start() {
     let mut walk = Walk::new(&[1, 2], &[]);

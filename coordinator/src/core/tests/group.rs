@@ -264,7 +264,7 @@ fn two_sides_of_a_cut_go_on_and_merge() {
     town.assert_equal_stores();
     let report = town.status(1);
     assert_eq!((report.users, report.conflict_count), (3, 1));
-    assert_eq!(report.reasons, Vec::<String>::new());
+    assert_eq!(town.troubles(1), [""; 0]);
     assert_eq!(report.conflicts[0].registration.coordinator.as_str(), "c1", "the later one is kept aside");
     let worker = town.worker(1, "w1");
     town.heard(worker);
@@ -297,7 +297,7 @@ fn of_three_the_first_on_the_list_takes_over_and_the_other_follows() {
     town.start(0);
     town.pass(seconds(3));
     town.assert_equal_stores();
-    assert_eq!(town.status(first).reasons, Vec::<String>::new());
+    assert_eq!(town.troubles(first), [""; 0]);
 }
 
 #[test]
@@ -408,6 +408,32 @@ fn who_waits_for_a_group_that_has_grown_by_members_that_nobody_has_heard_is_told
     assert!(failed.info.contains("--require-backups") && failed.retry_after.is_some(), "{}", failed.info);
 }
 
+/// Workers that have been without any coordinator for long try one every few seconds. Status said NORMAL before they were back.
+#[test]
+fn a_main_coordinator_that_was_started_anew_does_not_say_that_all_is_well_before_workers_can_be_back() {
+    let mut town = Town::in_step(2);
+    town.worker(0, "w1");
+    town.worker(0, "w2");
+    town.pass(seconds(1));
+    town.kill(0);
+    town.pass(seconds(1));
+    town.worker(1, "w1");
+    town.worker(1, "w2");
+    assert_eq!(town.troubles(1), ["coordinator c0 is not connected"], "who takes over knows the workers");
+    town.kill(1);
+    town.start(1);
+    town.pass(seconds(3));
+    let w1 = town.worker(1, "w1");
+    let awaits = "the main coordinator has just started: workers may still be on their way back";
+    assert_eq!(town.troubles(1), ["coordinator c0 is not connected", awaits]);
+    let w2 = town.worker(1, "w2");
+    town.pass(seconds(5));
+    for worker in [w1, w2] {
+        town.say(worker, r#"{"command":"SERVER_LOAD","load":0}"#);
+    }
+    assert_eq!(town.troubles(1), ["coordinator c0 is not connected"]);
+}
+
 #[test]
 fn all_start_again_with_the_stalest_first() {
     let mut town = Town::in_step(3);
@@ -465,6 +491,51 @@ fn who_has_another_secret_or_network_or_our_name_is_refused() {
     }
     assert_eq!(town.role(0), "main");
     assert_eq!(town.status(0).highest_epoch.unwrap().to_string(), "1@c0");
+}
+
+/// Two coordinators, each of which has registered somebody in a network of its own, and is down. The second names the first.
+fn strangers() -> Town {
+    let mut town = Town::new(2);
+    let backups = std::mem::take(&mut town.nodes[1].backups);
+    for node in [0, 1] {
+        town.start(node);
+        let somebody = town.register(node, &format!("of-{node}"), "s");
+        assert_eq!(town.answer(somebody), "local");
+        town.kill(node);
+    }
+    town.nodes[1].backups = backups;
+    town
+}
+
+/// A usual mistake on the first day: somebody has registered at the second coordinator before it was told of the first.
+#[test]
+fn a_coordinator_that_starts_and_whose_backup_is_of_another_network_ends_and_has_changed_nothing() {
+    let mut town = strangers();
+    town.start(0);
+    town.pass(seconds(3));
+    town.start(1);
+    town.pass(seconds(3));
+    let Some(Err(reason)) = &town.nodes[1].exited else { panic!("it goes on as {}", town.role(1)) };
+    assert!(reason.contains("another network (net-0; this one has users of net-1)"), "{reason}");
+    assert!(reason.contains("start without that --backup"), "{reason}");
+    assert_eq!(town.nodes[1].disk.group.epoch.as_ref().unwrap().to_string(), "1@c1");
+    assert_eq!(town.role(0), "main");
+}
+
+#[test]
+fn a_coordinator_that_meets_another_network_later_goes_on_and_says_so_while_it_is_there() {
+    let mut town = strangers();
+    town.start(1);
+    town.pass(seconds(8));
+    assert_eq!(town.troubles(1), [""; 0]);
+    town.start(0);
+    town.pass(seconds(8));
+    assert_eq!(town.roles(), ["main", "main"]);
+    assert_eq!(town.troubles(1), ["town:3000, named by --backup, is of another network"]);
+    assert_eq!(town.troubles(0), [""; 0], "nobody has named the other one there");
+    town.kill(0);
+    town.pass(seconds(3));
+    assert_eq!(town.troubles(1), [""; 0]);
 }
 
 #[test]
@@ -537,7 +608,7 @@ fn a_member_that_is_forgotten_is_missed_no_longer_and_may_come_back_by_itself() 
     let mut town = Town::in_step(3);
     town.kill(2);
     town.pass(seconds(2));
-    assert_eq!(town.status(0).reasons, ["coordinator c2 is not connected"]);
+    assert_eq!(town.troubles(0), ["coordinator c2 is not connected"]);
     let operator = town.connect(0);
     for (id, answer) in [("c0", "FAILED"), ("c1", "FAILED"), ("c9", "FAILED"), ("c2", "SUCCESS")] {
         town.say(
@@ -547,10 +618,10 @@ fn a_member_that_is_forgotten_is_missed_no_longer_and_may_come_back_by_itself() 
         let heard = town.heard(operator);
         assert!(heard[0].command().ends_with(answer), "{id}: {heard:?}");
     }
-    assert_eq!(town.status(0).reasons, Vec::<String>::new());
+    assert_eq!(town.troubles(0), [""; 0]);
     town.kill(0);
     town.pass(seconds(2));
-    assert_eq!(town.status(1).reasons, ["coordinator c0 is not connected"], "the next one knows it too");
+    assert_eq!(town.troubles(1), ["coordinator c0 is not connected"], "the next one knows it too");
     town.start(2);
     town.pass(seconds(3));
     assert_eq!(town.status(1).coordinators.len(), 3, "it has come back");

@@ -296,6 +296,14 @@ fn a_worker_that_catches_up_is_known_to_the_others_and_gets_no_clients() {
     assert!(info.contains("catching up"), "{info}");
     net.say(w2, r#"{"command":"SERVER_LOAD","load":0,"recovering":true}"#);
     assert_eq!(client(&mut net).0, "LOGIN_FAILED");
+    assert_eq!(
+        reasons(&net),
+        [
+            "no worker takes clients",
+            "worker w1 is not connected",
+            "worker w2 is catching up with what it missed"
+        ]
+    );
     net.say(w2, r#"{"command":"SERVER_LOAD","load":0}"#);
     assert_eq!(client(&mut net).0, "REDIRECT");
     assert_eq!(reasons(&net), ["worker w1 is not connected"]);
@@ -324,6 +332,19 @@ fn a_worker_that_leaves_on_purpose_gets_nobody_and_is_no_loss() {
     assert_eq!(net.commands(w2), ["SYNCHRONISED_NEW_SERVER"]);
     client(&mut net);
     assert_eq!(net.workers(), [(1, 1, true), (0, 3, true)]);
+}
+
+#[test]
+fn a_network_without_a_worker_that_takes_clients_is_not_as_it_should_be() {
+    let mut net = Net::new();
+    assert_eq!(reasons(&net), ["no worker takes clients"]);
+    let w1 = net.worker("w1");
+    assert_eq!(reasons(&net), [""; 0]);
+    net.say(w1, r#"{"command":"QUIT"}"#);
+    assert_eq!(reasons(&net), ["no worker takes clients"]);
+    net.vanish(w1);
+    assert_eq!(reasons(&net), ["no worker takes clients"]);
+    assert!(client(&mut net).1.contains("no worker"));
 }
 
 fn reasons(net: &Net) -> Vec<String> {

@@ -129,7 +129,7 @@ impl Town {
             assert_eq!(town.role(node), "backup", "{:?}", town.nodes[node].coordinator);
         }
         assert_eq!(town.role(0), "main");
-        assert_eq!(town.status(0).reasons, Vec::<String>::new());
+        assert_eq!(town.troubles(0), [""; 0]);
         town
     }
 
@@ -272,6 +272,12 @@ impl Town {
 
     pub(super) fn status(&self, node: usize) -> common::wire::StatusReport {
         self.nodes[node].coordinator.as_ref().expect("it runs").status(true)
+    }
+
+    /// Why a coordinator says that not all is well, but for the workers that most towns lack.
+    pub(super) fn troubles(&self, node: usize) -> Vec<String> {
+        let reasons = self.status(node).reasons.into_iter();
+        reasons.filter(|reason| reason != super::super::status::NO_WORKER).collect()
     }
 
     pub(super) fn role(&self, node: usize) -> &'static str {

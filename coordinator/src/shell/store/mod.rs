@@ -70,7 +70,10 @@ pub(super) enum StoreError {
     #[error("another coordinator uses {0}: stop it, or choose another directory with --data-dir")]
     Busy(PathBuf),
     /// It makes no sense.
-    #[error("{path} is damaged ({detail}): put back a copy of it, or move it away to start without users")]
+    #[error(
+        "{path} is damaged ({detail}): move it away, then join the group anew with --backup and the empty directory, or, where there is no \
+         other coordinator, take in a file of `coordinator export` with `coordinator import`. Do not put back an older copy of it"
+    )]
     Damaged {
         /// Which file.
         path: PathBuf,

@@ -284,6 +284,10 @@ fn a_damaged_file_is_refused_with_a_sentence() {
         fs::write(path, damage).unwrap();
         let error = Store::open(directory.path(), None).unwrap_err();
         assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+        // It says what docs/high-availability.md says.
+        for advice in ["move it away", "--backup", "coordinator import", "Do not put back an older copy"] {
+            assert!(error.to_string().contains(advice), "{error}");
+        }
     }
 }
 
