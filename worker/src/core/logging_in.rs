@@ -368,10 +368,10 @@ impl Worker {
         let number = self.comes(now, username, session, out);
         let mut attachment = Attachment::capable(session, number, now.time);
         attachment.replay = match (wish.resume, wish.last) {
-            (Some(position), _) => Some(Box::new(self.replay_after(now.time, position))),
+            (Some(position), _) => Some(Box::new(self.replay_after(position))),
             (None, Some(last)) => {
                 let last = usize::try_from(last).unwrap_or(usize::MAX);
-                Some(Box::new(Replay::latest(now.time, self.log.last(last))))
+                Some(Box::new(Replay::latest(self.log.last(last))))
             }
             (None, None) => None,
         };

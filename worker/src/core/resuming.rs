@@ -19,7 +19,7 @@ use super::{Actions, Link, Worker};
 /// How far a replay is ahead of what its client has taken, in bytes.
 pub(super) const AHEAD: usize = 64 << 10;
 
-/// How long other workers are asked for what one client missed. Then it is told of a gap.
+/// How long another worker's answer is waited for. Then the next one is asked, and when there is none the client is told of a gap.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A replay that is under way.
@@ -39,7 +39,7 @@ pub(super) struct Replay {
     asked: BTreeSet<LinkId>,
     /// Whose answer is waited for, and to which request.
     waits_for: Option<(LinkId, u64)>,
-    /// When others are asked no longer.
+    /// Until when.
     until: Time,
     /// How far our log has been replayed.
     at: Offset,
@@ -49,11 +49,11 @@ pub(super) struct Replay {
 
 impl Replay {
     /// Of everything in the log from `at` on.
-    pub(super) fn latest(now: Time, at: Offset) -> Self {
-        Replay { all: false, ..Replay::after(now, Position::default(), true, Position::default(), at) }
+    pub(super) fn latest(at: Offset) -> Self {
+        Replay { all: false, ..Replay::after(Position::default(), true, Position::default(), at) }
     }
 
-    fn after(now: Time, has: Position, can_tell: bool, elsewhere: Position, at: Offset) -> Self {
+    fn after(has: Position, can_tell: bool, elsewhere: Position, at: Offset) -> Self {
         Replay {
             has,
             can_tell,
@@ -62,7 +62,7 @@ impl Replay {
             lost: Position::default(),
             asked: BTreeSet::new(),
             waits_for: None,
-            until: now + PATIENCE,
+            until: Time::ZERO,
             at,
             count: 0,
         }
@@ -71,11 +71,11 @@ impl Replay {
 
 impl Worker {
     /// The replay for a client that has `has`.
-    pub(super) fn replay_after(&self, now: Time, has: Position) -> Replay {
+    pub(super) fn replay_after(&self, has: Position) -> Replay {
         let owed = self.flood.owed(&has, &self.ordering.waiting());
         let elsewhere = owed.without(self.log.holds());
         let can_tell = self.flood.can_tell(&has);
-        Replay::after(now, has, can_tell, elsewhere, self.log.first())
+        Replay::after(has, can_tell, elsewhere, self.log.first())
     }
 
     /// Goes on with the replay of the client on `link`, if there is one, as far as it is to go for now.
@@ -132,8 +132,8 @@ impl Worker {
         let overdue = |(link, party): (LinkId, &mut Link)| {
             let Link::Client(session) = party else { return None };
             let (replay, _) = session.replay()?;
-            replay.waits_for.filter(|_| replay.until <= now.time)?;
-            replay.waits_for = None;
+            let (asked, _) = replay.waits_for.take_if(|_| replay.until <= now.time)?;
+            replay.asked.insert(asked);
             Some(link)
         };
         let overdue: Vec<_> = self.links.iter_mut().filter_map(overdue).collect();
@@ -217,9 +217,6 @@ impl Worker {
         if replay.waits_for.is_some() || outbox.len() >= AHEAD {
             return true;
         }
-        if replay.elsewhere.is_empty() || now.time >= replay.until {
-            return false;
-        }
         let holder = self.neighbours.all().into_iter().find_map(|holder| {
             let common = self.catch_up.holds(holder)?.common(&replay.elsewhere);
             (!replay.asked.contains(&holder) && !common.is_empty()).then_some((holder, common))
@@ -227,7 +224,7 @@ impl Worker {
         let Some((holder, within)) = holder else { return false };
         let request = self.catch_up.number();
         replay.waits_for = Some((holder, request));
-        replay.until = replay.until.max(now.time + PATIENCE);
+        replay.until = now.time + PATIENCE;
         let after = After::Position(Position::default());
         let ask = self.encode(ActivityRetrieve { after, request, within, need_reply: false });
         self.tell_neighbour(now, holder, &ask, out);

@@ -50,29 +50,35 @@ fn a_client_that_resumes_is_told_that_sessions_are_known_also_where_no_coordinat
     assert_eq!((success.network, success.position), (None, Some(Default::default())));
 }
 
+const FROM_THE_BEGINNING: &str = r#"{"command":"LOGIN","username":"anonymous","capabilities":["session"],"session":"0123456789abcdef","resume":""}"#;
+
+/// A worker whose log has room for some sixty activities, and a client.
+fn with_a_small_log() -> (Node, LinkId) {
+    let mut node = Node::with("w1", Limits { log_bytes: 128 << 10, ..Limits::default() });
+    let sender = node.client();
+    (node, sender)
+}
+
+fn publish(node: &mut Node, sender: LinkId, numbers: std::ops::Range<u64>) {
+    for number in numbers {
+        let padding = "x".repeat(2_000);
+        node.say(
+            sender,
+            &format!(r#"{{"command":"ACTIVITY_MESSAGE","activity":{{"n":{number},"x":"{padding}"}}}}"#),
+        );
+        node.read_all(sender);
+    }
+}
+
 #[test]
 fn what_leaves_the_log_while_a_client_is_replayed_what_it_missed_is_no_silent_gap() {
     // What was appended during the replay and had gone before the replay came there was neither sent nor told of: only what had been
     // missing when it began was.
-    let mut node = Node::with("w1", Limits { log_bytes: 128 << 10, ..Limits::default() });
-    let sender = node.client();
-    let publish = |node: &mut Node, numbers: std::ops::Range<u64>| {
-        for number in numbers {
-            let padding = "x".repeat(2_000);
-            node.say(
-                sender,
-                &format!(r#"{{"command":"ACTIVITY_MESSAGE","activity":{{"n":{number},"x":"{padding}"}}}}"#),
-            );
-            node.read_all(sender);
-        }
-    };
-    publish(&mut node, 0..50);
+    let (mut node, sender) = with_a_small_log();
+    publish(&mut node, sender, 0..50);
     let client = node.connect();
-    node.say(
-        client,
-        r#"{"command":"LOGIN","username":"anonymous","capabilities":["session"],"session":"0123456789abcdef","resume":""}"#,
-    );
-    publish(&mut node, 50..150);
+    node.say(client, FROM_THE_BEGINNING);
+    publish(&mut node, sender, 50..150);
     let heard = String::from_utf8(node.read_all(client)).unwrap();
     let mut sent = Position::default();
     let mut resumed = None;
@@ -87,4 +93,22 @@ fn what_leaves_the_log_while_a_client_is_replayed_what_it_missed_is_no_silent_ga
     assert!(!resumed.recovered);
     assert_eq!(resumed.gaps, resumed.position.without(&sent));
     assert!(sent.common(&resumed.gaps).is_empty() && !sent.is_empty());
+}
+
+#[test]
+fn what_leaves_the_log_during_a_long_replay_is_asked_of_who_holds_it() {
+    // The time for asking counted from the beginning of the replay. A client that took seconds over it was told of a gap, and nobody had been
+    // asked.
+    let (mut node, sender) = with_a_small_log();
+    let other = neighbour(&mut node, "w2", "w1/0000000000000001/0-149");
+    publish(&mut node, sender, 0..50);
+    let client = node.connect();
+    node.say(client, FROM_THE_BEGINNING);
+    publish(&mut node, sender, 50..150);
+    node.read_all(other);
+    node.wait(Duration::from_secs(5));
+    let heard = String::from_utf8(node.read_all(client)).unwrap();
+    assert!(!heard.contains("RESUMED"), "it has not been asked for everything");
+    let asked = String::from_utf8(node.read_all(other)).unwrap();
+    assert!(asked.contains(r#""ACTIVITY_RETRIEVE""#), "{asked}");
 }
