@@ -49,6 +49,7 @@ pub(crate) fn all() -> Vec<(&'static str, String)> {
         ("STAMP_AHEAD", time(limits::STAMP_AHEAD)),
         ("HEARTBEAT", time(limits::HEARTBEAT)),
         ("SERVER_SILENCE", time(limits::SERVER_SILENCE)),
+        ("WORKER_DOUBT", time(limits::WORKER_DOUBT)),
         ("WORKER_SILENCE", time(limits::WORKER_SILENCE)),
         ("WORKERS", limits::WORKERS.to_string()),
         ("PULSE", time(limits::PULSE)),
