@@ -11,6 +11,7 @@ mod placing;
 mod quorum;
 mod registering;
 mod servers;
+mod strangers;
 mod town;
 mod transferring;
 
