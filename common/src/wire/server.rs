@@ -433,6 +433,9 @@ pub struct Neighbours {
     /// The activities that the sender holds, and sends to who asks with ACTIVITY_RETRIEVE. Every second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holds: Option<Position>,
+    /// What is behind all who begin to listen, and the sender cannot give: it has held it, or knows that nobody does. First on a link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub past: Option<Position>,
     /// Of which workers the sender knows who their clients are, and how far; itself among them. Every second.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub presence: Vec<PresenceKnown>,

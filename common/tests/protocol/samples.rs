@@ -209,6 +209,7 @@ fn among_workers() -> Vec<Message> {
             links: vec![id()],
             next: Seq(1),
             holds: Some(position()),
+            past: Some(position()),
             presence: vec![PresenceKnown {
                 worker: id(),
                 incarnation: Incarnation(7),

@@ -1,5 +1,5 @@
 //! Gaps are true: a client that resumes is told that something is lost only where no worker that could be asked still has it, never of
-//! what it has received, and whether there is a gap and which one it is agree.
+//! what it has received, never of what was gone before its session began, and whether there is a gap and which one it is agree.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,7 +7,9 @@ use std::time::Duration;
 use common::position::Position;
 use common::wire::{Login, Message, Resumed};
 
+use super::stream::Life;
 use super::{Check, Ledger, Scene, Verdict};
+use crate::sim::cast::Role;
 use crate::sim::coverage::Coverage;
 use crate::sim::node::{Effect, Node};
 use crate::sim::{ConnId, ProcessId, Seen};
@@ -22,10 +24,28 @@ const WELL: Duration = Duration::from_secs(15);
 pub(super) struct Gaps {
     /// The positions with which clients ask to resume.
     asked: BTreeMap<ConnId, Position>,
+    /// What was gone already when each session of a client of ours began.
+    gone: BTreeMap<Life, Position>,
 }
 
 impl Gaps {
+    /// A client asks `worker` to let it in, to begin there: what others that the worker has been linked to for long know of, and nobody holds
+    /// any more, is not for it.
+    fn begins(&mut self, scene: &Scene<'_>, ledger: &Ledger, life: Life, worker: ProcessId) {
+        let machines = scene.cast.workers.iter().filter_map(|&other| {
+            let machine = scene.world[other].machine.as_ref().and_then(Node::worker)?;
+            Some((machine, other == worker || scene.ways.are_clear(scene.world, other, worker, WELL)))
+        });
+        let mut gone = Position::default();
+        machines.clone().filter(|(_, clear)| *clear).for_each(|(machine, _)| gone.extend(machine.seen()));
+        machines.for_each(|(machine, _)| gone.subtract(machine.holds()));
+        let young = ledger.stream.holdings.values().filter(|holding| holding.since + WELL > scene.now);
+        young.flat_map(|holding| &holding.ids).for_each(|id| gone.subtract(&Position::single(id)));
+        self.gone.insert(life, gone);
+    }
+
     fn resumed(
+        &self,
         scene: &Scene<'_>,
         ledger: &Ledger,
         (at, from): (ProcessId, ProcessId),
@@ -38,11 +58,16 @@ impl Gaps {
                 "{name} is told both that there is a gap and that there is none: {resumed:?}"
             ));
         }
-        let listener = ledger.stream.listeners.get(&(at, scene.world[at].run));
+        let life = (at, scene.world[at].run);
+        let listener = ledger.stream.listeners.get(&life);
         if let Some(id) =
             listener.and_then(|listener| listener.ids.iter().find(|id| resumed.gaps.contains(id)))
         {
             return Err(format!("{name} is told that it lacks {id}, which it has"));
+        }
+        let before = self.gone.get(&life).map(|gone| gone.common(&resumed.gaps));
+        if let Some(before) = before.filter(|before| !before.is_empty()) {
+            return Err(format!("{name} is told that it lacks {before}, which was gone before it came"));
         }
         for &worker in &scene.cast.workers {
             let machine = scene.world[worker].machine.as_ref().and_then(Node::worker);
@@ -82,9 +107,15 @@ impl Check for Gaps {
                 self.asked.insert(*conn, position.clone());
                 Ok(())
             }
+            Seen::Received { at, from, run, message: Message::Login(Login { resume: None, .. }), .. }
+                if scene.role(*at) == Role::Worker && scene.role(*from) == Role::Client =>
+            {
+                self.begins(scene, ledger, (*from, *run), *at);
+                Ok(())
+            }
             Seen::Received { at, from, conn, message: Message::Resumed(resumed), .. } => {
                 let asked = self.asked.remove(conn).unwrap_or_default();
-                Self::resumed(scene, ledger, (*at, *from), &asked, resumed)
+                self.resumed(scene, ledger, (*at, *from), &asked, resumed)
             }
             _ => Ok(()),
         }

@@ -26,7 +26,7 @@ pub(super) struct Flood {
     known: VecDeque<StreamId>,
     /// What was dropped because the same activity had come under another id.
     dropped: Position,
-    /// What was published before we began, or while we could not hear of it, and nobody holds any more.
+    /// What was published before we began, or while we could not hear of it, and nobody holds any more, as far as we know.
     before: Position,
 }
 
@@ -69,11 +69,17 @@ impl Flood {
             // Nobody but us numbers these.
             return false;
         }
-        if self.seen.of(&stream).is_none() {
-            self.make_room(held);
-            self.known.push_back(stream);
-        }
+        self.know(&stream, held);
         self.seen.insert(id)
+    }
+
+    /// Another worker says that this is past, and that it does not hold it. Where somebody else does, it will come.
+    pub(super) fn learn(&mut self, past: &Position, held: &Position) {
+        let mut past = past.without(&self.seen);
+        past.retain(|stream| *stream != self.own);
+        past.streams().for_each(|(stream, _)| self.know(stream, held));
+        self.before.extend(&past);
+        self.tidy();
     }
 
     /// The activity is known by another id.
@@ -83,7 +89,8 @@ impl Flood {
 
     /// Nobody who could be asked holds more: what is missing now was before our time.
     pub(super) fn caught_up(&mut self) {
-        self.before = self.published().without(&self.seen);
+        self.before.extend(&self.published());
+        self.before.subtract(&self.seen);
     }
 
     /// What has not come, although something after it has, and may still.
@@ -121,7 +128,8 @@ impl Flood {
     /// Whether somebody who has `has` and whom nothing here is new to can be sure to have everything: not where we know nothing of all that,
     /// because everybody who did has started again without a log.
     pub(super) fn can_tell(&self, has: &Position) -> bool {
-        has.is_empty() || has.streams().any(|(stream, _)| self.seen.of(stream).is_some())
+        let knows = |stream| self.seen.of(stream).is_some() || self.before.of(stream).is_some();
+        has.is_empty() || has.streams().any(|(stream, _)| knows(stream))
     }
 
     /// Keeps what is remembered small. To be called now and then.
@@ -133,8 +141,10 @@ impl Flood {
 
     /// Asserts that no more is remembered than may be.
     pub(super) fn assert_bounds(&self) {
-        let streams = self.seen.streams().count();
-        assert!(streams <= STREAMS + 1, "{streams} incarnations are remembered");
+        for memory in [&self.seen, &self.dropped, &self.before] {
+            let streams = memory.streams().count();
+            assert!(streams <= STREAMS + 1, "{streams} incarnations are remembered");
+        }
     }
 
     /// All that must have been published, because something after it was.
@@ -146,10 +156,18 @@ impl Flood {
         all
     }
 
-    fn make_room(&mut self, held: &Position) {
-        if self.known.len() < STREAMS {
+    /// Something of this stream is to be remembered.
+    fn know(&mut self, stream: &StreamId, held: &Position) {
+        if self.seen.of(stream).is_some() || self.before.of(stream).is_some() {
             return;
         }
+        if self.known.len() >= STREAMS {
+            self.forget_one(held);
+        }
+        self.known.push_back(stream.clone());
+    }
+
+    fn forget_one(&mut self, held: &Position) {
         let idle = self.known.iter().position(|stream| held.of(stream).is_none()).unwrap_or(0);
         let idle = self.known.remove(idle).expect("there are many");
         for memory in [&mut self.seen, &mut self.dropped, &mut self.before] {

@@ -11,9 +11,8 @@ use std::rc::Rc;
 
 use common::id::{LinkId, Seq, ServerId};
 use common::outbox::{Outbox, OutboxFull};
-use common::position::Position;
 use common::time::Time;
-use common::wire::{Message, Neighbours as NeighboursMessage, PresenceKnown};
+use common::wire::Neighbours as NeighboursMessage;
 
 use super::config::Limits;
 
@@ -124,16 +123,11 @@ impl Neighbours {
         self.links.keys().copied().collect()
     }
 
-    /// Our NEIGHBOURS: whom we hear directly, the number of our next activity, and now and then what we hold and who is online.
-    pub(super) fn message(
-        &self,
-        next: Seq,
-        holds: Option<Position>,
-        presence: Vec<PresenceKnown>,
-    ) -> Message {
+    /// Our NEIGHBOURS, without what is said now and then: whom we hear directly, and the number of our next activity.
+    pub(super) fn message(&self, next: Seq) -> NeighboursMessage {
         let links = self.links.values().filter(|neighbour| neighbour.is_named());
         let links = links.map(|neighbour| neighbour.id.clone()).collect();
-        NeighboursMessage { links, next, holds, presence }.into()
+        NeighboursMessage { links, next, holds: None, past: None, presence: Vec::new() }
     }
 
     /// The other workers to which there is a path, over others where need be, as far as can be seen from here.
@@ -310,9 +304,9 @@ mod tests {
         let mut keys = SlotMap::<LinkId, ()>::with_key();
         let link = keys.insert(());
         let mut neighbours = Neighbours::new(&Limits::default());
-        let named = |neighbours: &Neighbours| match neighbours.message(Seq(7), None, Vec::new()) {
-            Message::Neighbours(message) => (message.links, message.next),
-            other => panic!("{other:?}"),
+        let named = |neighbours: &Neighbours| {
+            let message = neighbours.message(Seq(7));
+            (message.links, message.next)
         };
         neighbours.established(Time::ZERO, link, id("b"));
         assert_eq!(named(&neighbours), (vec![], Seq(7)));

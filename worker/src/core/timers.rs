@@ -118,7 +118,7 @@ impl Worker {
         }
         self.roster.forget_unlisted(now.time);
         self.sweep_presence(now, out);
-        let digest = self.digest(now);
+        let digest = self.encode(self.digest(now));
         self.tell_all_neighbours(now, &digest, out);
         self.tell_load(now, out);
     }

@@ -3,6 +3,7 @@
 use common::epoch::Epoch;
 use common::id::{LinkId, ServerId};
 use common::machine::Action;
+use common::position::Position;
 use common::time::Now;
 use common::wire::{Authenticate, AuthenticateSuccess, AuthenticationFail, Message, Neighbours, ServerEntry};
 
@@ -112,7 +113,7 @@ impl Worker {
         self.roster.linked(now.time, server);
         let mut first_words = answer.map(|answer| self.encode(answer)).unwrap_or_default();
         self.catch_up.linked(link);
-        first_words.extend(self.digest(now));
+        first_words.extend(self.encode(self.introduction(now)));
         self.tell_neighbour(now, link, &first_words, out);
         self.see_who_is_reachable(now);
     }
@@ -131,11 +132,14 @@ impl Worker {
         self.hear_epoch(epoch);
         match message {
             Message::ActivityBroadcast(broadcast) => self.take_from_worker(now, link, broadcast, out),
-            Message::Neighbours(Neighbours { links, holds, presence, .. }) => {
+            Message::Neighbours(Neighbours { links, holds, past, presence, .. }) => {
                 let first = self.neighbours.told(link, links);
                 self.see_who_is_reachable(now);
                 if first {
                     self.announce(now, out);
+                }
+                if let Some(past) = past {
+                    self.flood.learn(&past, self.log.holds());
                 }
                 if let Some(holds) = holds {
                     self.neighbour_holds(now, link, holds, out);
@@ -163,14 +167,20 @@ impl Worker {
 
     /// Tells all neighbours whom we hear.
     pub(super) fn announce(&mut self, now: Now, out: &mut Actions) {
-        let frame = self.encode(self.neighbours.message(self.flood.next_seq(), None, Vec::new()));
+        let frame = self.encode(self.neighbours.message(self.flood.next_seq()));
         self.tell_all_neighbours(now, &frame, out);
     }
 
     /// What neighbours are told regularly: whom we hear, that we live, what we hold, and of whom we know who is online.
-    pub(super) fn digest(&self, now: Now) -> Vec<u8> {
+    pub(super) fn digest(&self, now: Now) -> Neighbours {
         let (holds, presence) = (Some(self.log.holds().clone()), self.presence.known(now.time));
-        self.encode(self.neighbours.message(self.flood.next_seq(), holds, presence))
+        Neighbours { holds, presence, ..self.neighbours.message(self.flood.next_seq()) }
+    }
+
+    /// What a new neighbour is told besides: what it cannot get any more, so that nobody who begins to listen there is said to lack it.
+    fn introduction(&self, now: Now) -> Neighbours {
+        let past = self.flood.owed(&Position::default(), &self.ordering.waiting()).without(self.log.holds());
+        Neighbours { past: Some(past).filter(|past| !past.is_empty()), ..self.digest(now) }
     }
 
     /// Tells all workers to which an established link stands.

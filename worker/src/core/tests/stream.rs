@@ -1,5 +1,7 @@
 //! What the simulator found in the way of activities, told as short as possible.
 
+use std::str::FromStr;
+
 use common::position::Position;
 
 use super::*;
@@ -111,4 +113,33 @@ fn what_leaves_the_log_during_a_long_replay_is_asked_of_who_holds_it() {
     assert!(!heard.contains("RESUMED"), "it has not been asked for everything");
     let asked = String::from_utf8(node.read_all(other)).unwrap();
     assert!(asked.contains(r#""ACTIVITY_RETRIEVE""#), "{asked}");
+}
+
+#[test]
+fn who_begins_after_others_have_let_go_of_it_is_not_told_elsewhere_that_it_lacks_it() {
+    // A worker that joined knew nothing of what the others had held once. A session that began there and went on at one of those was told of
+    // gaps from before it began.
+    let mut node = Node::with("w1", Limits::default());
+    let older = neighbour(&mut node, "w2", "");
+    let past = r#"{"command":"NEIGHBOURS","links":["w1"],"next":8,"past":"w2/0000000000000022/0-7,w3/0000000000000033/0-4"}"#;
+    node.say(older, past);
+    let client = node.connect();
+    node.say(client, &FROM_THE_BEGINNING.replace(r#","resume":"""#, ""));
+    let position = |line: &[u8]| match Message::decode(line.trim_ascii_end()).unwrap() {
+        Message::LoginSuccess(success) => success.position.unwrap().to_string(),
+        other => panic!("{other:?}"),
+    };
+    let begins_at = position(&node.read_all(client));
+    assert_eq!(begins_at, "w2/0000000000000022/0-7,w3/0000000000000033/0-4");
+
+    let (mut trimmed, sender) = with_a_small_log();
+    publish(&mut trimmed, sender, 0..150);
+    let gone = Position::from_str("w1/0000000000000001/0-149").unwrap().without(trimmed.worker.holds());
+    let joining = trimmed.connect();
+    let hello = format!(
+        r#"{{"command":"AUTHENTICATE","id":"w2","hostname":"w2","port":1,"secret":"{SECRET}","incarnation":"0000000000000022","load":0}}"#
+    );
+    trimmed.say(joining, &hello);
+    let first_words = String::from_utf8(trimmed.read_all(joining)).unwrap();
+    assert!(!gone.is_empty() && first_words.contains(&format!(r#""past":"{gone}""#)), "{first_words}");
 }
