@@ -20,7 +20,8 @@ use super::{Actions, Link, Worker};
 /// How often a portion of the clients is told to leave, and into how many portions they are divided.
 const PORTION: (Duration, usize) = (Duration::from_millis(20), 50);
 
-/// How long other workers have to take what was last said to them, when the clients are gone.
+/// How long other workers have to take what was last said to them, when the clients are gone; a quarter of the time there is, where that is
+/// short.
 const FLUSHING: Duration = Duration::from_secs(1);
 
 /// A worker on its way out.
@@ -62,8 +63,7 @@ impl Worker {
         tracing::info!(clients = untold.len(), workers = destinations.len(), "leaving");
         out.push(Action::StopAccepting);
         self.drain = Some(Drain::Moving(Moving {
-            // What is closed at the end still has its last words to take.
-            until: now.time + self.config.limits.drain.saturating_sub(LINGER),
+            until: now.time + self.time_for_moving(),
             next_portion: now.time,
             portion: untold.len().div_ceil(PORTION.1).max(1),
             untold,
@@ -94,12 +94,21 @@ impl Worker {
         match &self.drain {
             Some(Drain::Moving(_)) if self.clients() == 0 => {
                 self.count_the_rest(now, out);
-                self.drain = Some(Drain::Flushing { until: now.time + FLUSHING });
+                self.drain = Some(Drain::Flushing { until: now.time + self.time_for_flushing() });
                 self.end_drain(now, out);
             }
             Some(Drain::Flushing { .. }) => self.end_drain(now, out),
             _ => {}
         }
+    }
+
+    /// What is closed at the very end still has its last words to take.
+    fn time_for_moving(&self) -> Duration {
+        self.config.limits.drain.saturating_sub(LINGER) - self.time_for_flushing()
+    }
+
+    fn time_for_flushing(&self) -> Duration {
+        FLUSHING.min(self.config.limits.drain.saturating_sub(LINGER) / 4)
     }
 
     /// Tells some of the clients to leave, if it is time.

@@ -96,3 +96,20 @@ fn a_drain_flushes_every_client_then_leaves_the_others() {
     assert_eq!(node.hear(sleeper), [&both[0], &both[1], "(closed)"]);
     assert_eq!(node.worker.deadline(), None);
 }
+
+#[test]
+fn a_drain_ends_in_time_although_neither_a_client_nor_another_worker_reads() {
+    // The time for the other workers came on top: with a network under load, a worker took eleven seconds of the ten that it had.
+    let mut node = Node::with("w1", Limits::default());
+    let sleeper = node.client();
+    let other = stream::neighbour(&mut node, "w2", "");
+    node.publish(sleeper, 1);
+    node.event(Event::Input(Input::Drain));
+    let time = Limits::default().drain - common::limits::LINGER;
+    node.wait(time / 2);
+    node.say(other, r#"{"command":"NEIGHBOURS","links":["w1"],"next":0}"#);
+    node.wait(time / 2 - Duration::from_millis(1));
+    assert_eq!((node.links.contains_key(other), &node.exit), (true, &None));
+    node.wait(Duration::from_millis(1));
+    assert_eq!(node.exit, Some(Ok(())), "closing connections linger after that");
+}
