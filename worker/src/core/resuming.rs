@@ -100,6 +100,8 @@ impl Worker {
             progressed = true;
         }
         replay.has.extend(&sent);
+        // What had been taken for lost may have come after all.
+        replay.elsewhere.subtract(&sent);
         if progressed {
             out.push(Action::Flush(link));
         }

@@ -143,3 +143,47 @@ fn who_begins_after_others_have_let_go_of_it_is_not_told_elsewhere_that_it_lacks
     let first_words = String::from_utf8(trimmed.read_all(joining)).unwrap();
     assert!(!gone.is_empty() && first_words.contains(&format!(r#""past":"{gone}""#)), "{first_words}");
 }
+
+#[test]
+fn what_was_taken_for_lost_and_came_during_a_replay_is_not_asked_for_besides() {
+    // It had been sent from the log, and when another worker said that it held it, it was asked for and sent once more.
+    let mut node = Node::starting("w1", Limits::default(), Remembered::default(), None);
+    let coordinator = node.answer_dial();
+    node.say(coordinator, &success("net", r#"{"id":"w2","hostname":"w2","port":1}"#));
+    let other = neighbour(&mut node, "w2", "w2/0000000000000022/1");
+    let broadcast = |n: u64| {
+        format!(
+            r#"{{"command":"ACTIVITY_BROADCAST","id":"w2/0000000000000022/{n}","session":"AAAAAAAAAAAAAAAAAAAAAA","activity_seq":{},"activity":{{}}}}"#,
+            n + 1
+        )
+    };
+    node.say(other, &broadcast(1));
+    for request in [1, 2] {
+        node.say(
+            other,
+            &format!(r#"{{"command":"ACTIVITY_RETRIEVED","request":{request},"activities":[],"done":true}}"#),
+        );
+    }
+    node.wait(Duration::from_secs(1));
+    assert!(!node.worker.is_recovering(), "nobody has what came before");
+    let sender = node.client();
+    publish(&mut node, sender, 0..30);
+    let client = node.connect();
+    node.say(client, FROM_THE_BEGINNING);
+    node.say(other, &broadcast(0));
+    publish(&mut node, sender, 30..100);
+    let first = r#""id":"w2/0000000000000022/0""#;
+    let mut heard = String::new();
+    while !heard.contains(first) {
+        let piece = String::from_utf8(node.read(client, 1_000)).unwrap();
+        assert!(!piece.is_empty(), "it is not sent at all");
+        heard += &piece;
+    }
+    node.read_all(other);
+    node.say(other, r#"{"command":"NEIGHBOURS","links":["w1"],"next":2,"holds":"w2/0000000000000022/0-1"}"#);
+    heard += &String::from_utf8(node.read_all(client)).unwrap();
+    let asked = String::from_utf8(node.read_all(other)).unwrap();
+    assert!(!asked.contains("ACTIVITY_RETRIEVE"), "{asked}");
+    assert_eq!(heard.matches(first).count(), 1);
+    assert!(heard.contains("RESUMED"), "the replay ends");
+}
