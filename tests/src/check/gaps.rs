@@ -1,7 +1,7 @@
 //! Gaps are true: a client that resumes is told that something is lost only where no worker that could be asked still has it, never of
 //! what it has received, never of what was gone before its session began, and whether there is a gap and which one it is agree.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use common::position::Position;
@@ -26,6 +26,9 @@ pub(super) struct Gaps {
     asked: BTreeMap<ConnId, Position>,
     /// What was gone already when each session of a client of ours began.
     gone: BTreeMap<Life, Position>,
+    /// Which workers have heard from which others what these hold. One that has started without a memory, and has not reached a
+    /// coordinator since, knows of nobody whom it could ask, and nobody knows it.
+    met: BTreeSet<(Life, Life)>,
 }
 
 impl Gaps {
@@ -34,7 +37,7 @@ impl Gaps {
     fn begins(&mut self, scene: &Scene<'_>, ledger: &Ledger, life: Life, worker: ProcessId) {
         let machines = scene.cast.workers.iter().filter_map(|&other| {
             let machine = scene.world[other].machine.as_ref().and_then(Node::worker)?;
-            Some((machine, other == worker || scene.ways.are_clear(scene.world, other, worker, WELL)))
+            Some((machine, other == worker || self.can_ask(scene, worker, other)))
         });
         let mut gone = Position::default();
         machines.clone().filter(|(_, clear)| *clear).for_each(|(machine, _)| gone.extend(machine.seen()));
@@ -42,6 +45,12 @@ impl Gaps {
         let young = ledger.stream.holdings.values().filter(|holding| holding.since + WELL > scene.now);
         young.flat_map(|holding| &holding.ids).for_each(|id| gone.subtract(&Position::single(id)));
         self.gone.insert(life, gone);
+    }
+
+    /// Whether one worker can ask the other.
+    fn can_ask(&self, scene: &Scene<'_>, one: ProcessId, other: ProcessId) -> bool {
+        let life = |id: ProcessId| (id, scene.world[id].run);
+        self.met.contains(&(life(one), life(other))) && scene.ways.are_clear(scene.world, other, one, WELL)
     }
 
     fn resumed(
@@ -72,7 +81,7 @@ impl Gaps {
         for &worker in &scene.cast.workers {
             let machine = scene.world[worker].machine.as_ref().and_then(Node::worker);
             let clear = worker == from && scene.ways.is_well(scene.world, from, WELL)
-                || scene.ways.are_clear(scene.world, worker, from, WELL);
+                || self.can_ask(scene, from, worker);
             let Some(machine) = machine.filter(|_| clear) else { continue };
             let unsure = !resumed.recovered && resumed.gaps.is_empty();
             if unsure && !machine.holds().common(asked).is_empty() {
@@ -116,6 +125,10 @@ impl Check for Gaps {
             Seen::Received { at, from, conn, message: Message::Resumed(resumed), .. } => {
                 let asked = self.asked.remove(conn).unwrap_or_default();
                 self.resumed(scene, ledger, (*at, *from), &asked, resumed)
+            }
+            Seen::Received { at, from, run, message: Message::Neighbours(_), .. } => {
+                self.met.insert(((*at, scene.world[*at].run), (*from, *run)));
+                Ok(())
             }
             _ => Ok(()),
         }
