@@ -60,6 +60,11 @@ impl Cursor {
         (users, registry.seen().clone())
     }
 
+    /// Whether there is nothing left to tell of all that is known.
+    pub(super) fn is_at_end(&self, registry: &Registry) -> bool {
+        registry.beyond(&self.seen).all(|(_, record)| self.told.contains(record.written()))
+    }
+
     pub(super) fn assert_bounds(&self, limit: usize) {
         assert!(self.told.len() <= limit, "{} changes were told apart", self.told.len());
     }

@@ -279,7 +279,7 @@ impl Coordinator {
     /// Whether there are listed backups, and each holds everything that is registered here. Of what is only proposed they may have nothing,
     /// whatever they have confirmed: who claims to know all that its writer wrote has not been told of it, and is when it is adopted.
     pub(super) fn backups_hold_everything(&self) -> bool {
-        self.registry.is_certain() && self.standbys.hold_everything()
+        self.registry.is_certain() && self.standbys.hold_everything(&self.registry)
     }
 
     /// Whether there are listed backups, and something is still to come to one of them.
@@ -289,7 +289,7 @@ impl Coordinator {
 
     /// Lists the backups that hold all that counts.
     pub(super) fn list_ready(&mut self, turn: &mut Turn<'_>) {
-        let new = self.standbys.list_ready();
+        let new = self.standbys.list_ready(&self.registry);
         if new.is_empty() {
             return;
         }

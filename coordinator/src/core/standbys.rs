@@ -10,6 +10,7 @@ use common::id::{LinkId, ServerId};
 use common::time::Time;
 
 use super::feed::Cursor;
+use super::registry::Registry;
 
 /// The backups.
 #[derive(Debug, Default)]
@@ -113,9 +114,9 @@ impl Standbys {
 
     /// Whether there are listed backups, and each holds everything that is known for certain here, also what came from another server and is
     /// on its way to them.
-    pub(super) fn hold_everything(&self) -> bool {
+    pub(super) fn hold_everything(&self, registry: &Registry) -> bool {
         let holds = |id: &ServerId| {
-            let standby = self.named(id)?;
+            let standby = self.named(id).filter(|standby| standby.cursor.is_at_end(registry))?;
             standby.needs.filter(|needs| standby.confirmed >= *needs)
         };
         !self.listed.is_empty() && self.listed.iter().all(|id| holds(id).is_some())
@@ -205,8 +206,9 @@ impl Standbys {
         (!self.unconfirmed().is_empty()).then_some(proposal.since)
     }
 
-    /// Lists those that hold all that counts, and what only waits for them. Returns who is new.
-    pub(super) fn list_ready(&mut self) -> Vec<ServerId> {
+    /// Lists those that hold all that counts, and what only waits for them. Returns who is new. Who has confirmed all that it was told may
+    /// still lack something: what another server brought is told to it no faster than it takes it.
+    pub(super) fn list_ready(&mut self, registry: &Registry) -> Vec<ServerId> {
         let waits = self.are_too_few();
         let settling = self.proposal.as_ref().filter(|proposal| proposal.settling || waits);
         let mut new = Vec::new();
@@ -219,7 +221,8 @@ impl Standbys {
                 None => None,
             };
             let needs = standby.needs.map(|needs| needs.max(under_way.unwrap_or(0)));
-            let ready = needs.is_some_and(|needs| standby.confirmed >= needs);
+            let confirmed = needs.is_some_and(|needs| standby.confirmed >= needs);
+            let ready = confirmed && standby.cursor.is_at_end(registry);
             self.missing.retain(|(missing, _)| !ready || *missing != standby.id);
             if ready && !self.listed.contains(&standby.id) {
                 self.listed.push(standby.id.clone());
@@ -264,5 +267,52 @@ impl Standby {
 
     pub(super) fn is_caught_up(&self) -> bool {
         self.needs.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::time::WallMillis;
+    use common::user::UserRecord;
+    use slotmap::SlotMap;
+
+    use super::super::Limits;
+    use super::*;
+
+    #[test]
+    fn who_has_not_been_told_yet_what_another_server_brought_is_not_listed() {
+        // It had as much to confirm as may be under way when more came, confirmed that, and was listed without the rest.
+        let (users, seen) = Default::default();
+        let limits = Limits::default();
+        let mut registry = Registry::new("c1".parse().unwrap(), WallMillis(9), users, seen, &limits, false);
+        let (id, link): (ServerId, _) = ("c3".parse().unwrap(), SlotMap::with_key().insert(()));
+        let mut standbys = Standbys::default();
+        standbys.follow(id.clone(), link, Cursor::default());
+        let standby = standbys.on(link).unwrap();
+        standby.uploaded = true;
+        let update = standby.number();
+        standby.told(update, true);
+        let mut confirmed = update;
+        for number in 1..=2 {
+            let stamp: common::user::Stamp = format!("{number}.0@c2").parse().unwrap();
+            let record =
+                UserRecord { registration: stamp.clone(), changed: stamp, written: None, secret: None };
+            let mut seen = common::users::Seen::default();
+            seen.advance(record.written());
+            registry.take_in(WallMillis(9), vec![(format!("user-{number}").parse().unwrap(), record)], &seen);
+        }
+        for left in [true, false] {
+            assert!(standbys.on(link).unwrap().confirm(confirmed));
+            assert!(standbys.list_ready(&registry).is_empty());
+            let standby = standbys.on(link).unwrap();
+            let (told, _) = standby.cursor.next(&registry, 1, |_| true);
+            assert_eq!((told.len(), standby.cursor.is_at_end(&registry)), (1, !left));
+            confirmed = standby.number();
+            standby.told(confirmed, false);
+        }
+        assert!(!standbys.hold_everything(&registry));
+        assert!(standbys.on(link).unwrap().confirm(confirmed));
+        assert_eq!(standbys.list_ready(&registry), [id]);
+        assert!(standbys.hold_everything(&registry));
     }
 }
