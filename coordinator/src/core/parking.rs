@@ -48,16 +48,16 @@ impl Coordinator {
         }
     }
 
-    /// Whether the name is registered, and may be confirmed as soon as every listed backup has all that is.
+    /// Whether the name is registered, and may be confirmed as soon as what was proposed is settled and every listed backup has all that is.
     fn is_on_its_way(&self, register: &Register) -> bool {
-        self.backups_lack_something()
+        self.something_is_unsettled()
             && self.may_change().is_ok()
             && register.username.parse().is_ok_and(|name| self.registry.get(&name).is_some())
     }
 
     /// What was on its way to the backups may have arrived: who waits for that is answered.
     pub(super) fn unpark_repetitions(&mut self, turn: &mut Turn<'_>) {
-        if self.links.parked() > 0 && !self.backups_lack_something() {
+        if self.links.parked() > 0 && !self.something_is_unsettled() {
             self.unpark(turn);
         }
     }

@@ -271,11 +271,11 @@ impl Registry {
         }
     }
 
-    /// Whether a user may be told that the name is its own. Where names are given once, not before that is known for certain: the same name
-    /// may have been given to somebody else since this was proposed.
+    /// Whether a user may be told that the name is its own. Not before that is known for certain: what was only proposed is adopted first, or
+    /// the next backup would be listed without it; and where names are given once, it may have been given to somebody else since.
     fn may_confirm(&self, username: &Username) -> Result<(), Unavailable> {
         match self.users.get(username) {
-            Some(user) if self.once && !self.seen.covers(user.written()) => {
+            Some(user) if !self.seen.covers(user.written()) => {
                 Err(Unavailable::BeingRegistered(username.clone()))
             }
             _ => Ok(()),

@@ -282,9 +282,11 @@ impl Coordinator {
         self.registry.is_certain() && self.standbys.hold_everything(&self.registry)
     }
 
-    /// Whether there are listed backups, and something is still to come to one of them.
-    pub(super) fn backups_lack_something(&self) -> bool {
-        !self.standbys.listed().is_empty() && !self.backups_hold_everything()
+    /// Whether something that is registered here may not be confirmed to whoever asks again: there are listed backups, and it is still to
+    /// come to one of them; or it was only proposed. A backup that is listed next may know nothing of that, and would lack what was confirmed.
+    pub(super) fn something_is_unsettled(&self) -> bool {
+        let on_its_way = !self.standbys.listed().is_empty() && !self.standbys.hold_everything(&self.registry);
+        on_its_way || !self.registry.is_certain()
     }
 
     /// Lists the backups that hold all that counts.

@@ -147,7 +147,7 @@ impl Coordinator {
                     return self.refuse(turn, link, Asked::Register, &refusal);
                 }
                 // So may have been what is to be confirmed: it is repeated in a moment.
-                if self.backups_lack_something() {
+                if self.something_is_unsettled() {
                     return self.refuse(turn, link, Asked::Register, &Refusal::Busy);
                 }
                 debug!(%username, "registered again, with the same secret");

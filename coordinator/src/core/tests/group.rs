@@ -510,8 +510,9 @@ fn a_registration_that_came_from_elsewhere_is_confirmed_when_the_backup_has_it()
     assert_eq!(town.answer(soon), "replicated existing");
 }
 
-#[test]
-fn what_was_only_proposed_is_confirmed_when_the_backup_has_it_whatever_that_claims_to_know() {
+/// The second of two reigns, and was proposed "ann" by the first, who is down, does not have it, and claims to know all that it wrote
+/// until then.
+fn one_was_proposed_what_its_writer_has_forgotten() -> Town {
     let mut town = Town::in_step(2);
     let eve = town.register(0, "eve", "s");
     assert_eq!(town.answer(eve), "replicated");
@@ -521,7 +522,7 @@ fn what_was_only_proposed_is_confirmed_when_the_backup_has_it_whatever_that_clai
     town.kill(1);
     town.kill(0);
     assert_eq!([0, 1].map(|node| town.nodes[node].disk.users.len()), [1, 2]);
-    // The one who proposed it goes on without having it, and writes a later stamp; so it claims to know all that it wrote until then.
+    // The one who proposed it goes on without having it, and writes a later stamp.
     town.start(0);
     town.pass(seconds(4));
     town.worker(0, "w1");
@@ -533,6 +534,12 @@ fn what_was_only_proposed_is_confirmed_when_the_backup_has_it_whatever_that_clai
     town.kill(0);
     town.free_disk(1);
     assert_eq!(town.role(1), "main");
+    town
+}
+
+#[test]
+fn what_was_only_proposed_is_confirmed_when_the_backup_has_it_whatever_that_claims_to_know() {
+    let mut town = one_was_proposed_what_its_writer_has_forgotten();
     town.start(0);
     town.pass(Duration::from_millis(500));
     assert_eq!(town.roles(), ["backup", "main"]);
@@ -543,6 +550,23 @@ fn what_was_only_proposed_is_confirmed_when_the_backup_has_it_whatever_that_clai
     assert_eq!(town.answer(again), "replicated existing");
     town.assert_equal_stores();
     assert_eq!(town.nodes[0].disk.users.len(), 3);
+}
+
+#[test]
+fn what_was_only_proposed_is_confirmed_to_nobody_while_no_backup_is_listed_either() {
+    // It was, as "local" and existing; then the backup was listed, which claimed to know all that its writer had written, and had it not.
+    let mut town = one_was_proposed_what_its_writer_has_forgotten();
+    let (again, rival) = (town.register(1, "ann", "s"), town.register(1, "ann", "another"));
+    assert_eq!([again, rival].map(|client| town.answer(client)), ["nothing yet"; 2]);
+    town.start(0);
+    town.pass(Duration::from_millis(500));
+    assert_eq!(town.roles(), ["backup", "main"]);
+    assert_eq!(town.nodes[0].disk.users.len(), 2, "it is listed without it");
+    assert_eq!([again, rival].map(|client| town.answer(client)), ["nothing yet"; 2]);
+    town.pass(seconds(2));
+    assert_eq!(town.answer(again), "replicated existing");
+    assert_eq!(town.answer(rival), "failed: ann is registered");
+    town.assert_equal_stores();
 }
 
 #[test]
