@@ -160,7 +160,7 @@ impl Coordinator {
         self.certain_told = self.registry.seen().clone();
         for link in self.standbys.caught_up() {
             let Some(standby) = self.standbys.on(link) else { continue };
-            let (update, seen) = (standby.number(), self.certain_told.clone());
+            let (update, seen) = (standby.number(), standby.certain(&self.registry));
             self.say(turn, link, SynchroniseUserStore { update, users: Default::default(), seen });
         }
     }
@@ -204,7 +204,7 @@ impl Coordinator {
         self.proposed
             .iter()
             .for_each(|(_, record)| standby.cursor.told_apart(record.written().clone(), limit));
-        let (users, seen) = (self.proposed.iter().cloned().collect(), self.registry.seen().clone());
+        let (users, seen) = (self.proposed.iter().cloned().collect(), standby.certain(&self.registry));
         self.say(turn, link, SynchroniseUserStore { update, users, seen });
     }
 

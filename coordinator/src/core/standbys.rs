@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use common::id::{LinkId, ServerId};
 use common::time::Time;
+use common::users::Seen;
 
 use super::feed::Cursor;
 use super::registry::Registry;
@@ -265,6 +266,12 @@ impl Standby {
         }
     }
 
+    /// What of all that is known here for certain it may take for known there, once it has all that it was told: nothing new while there is
+    /// more to tell. If the link broke then, it would never ask for the rest.
+    pub(super) fn certain(&self, registry: &Registry) -> Seen {
+        if self.cursor.is_at_end(registry) { registry.seen().clone() } else { Seen::default() }
+    }
+
     pub(super) fn is_caught_up(&self) -> bool {
         self.needs.is_some()
     }
@@ -302,6 +309,7 @@ mod tests {
             registry.take_in(WallMillis(9), vec![(format!("user-{number}").parse().unwrap(), record)], &seen);
         }
         for left in [true, false] {
+            assert!(standbys.on(link).unwrap().certain(&registry).is_empty(), "it lacks some of that");
             assert!(standbys.on(link).unwrap().confirm(confirmed));
             assert!(standbys.list_ready(&registry).is_empty());
             let standby = standbys.on(link).unwrap();
@@ -314,5 +322,6 @@ mod tests {
         assert!(standbys.on(link).unwrap().confirm(confirmed));
         assert_eq!(standbys.list_ready(&registry), [id]);
         assert!(standbys.hold_everything(&registry));
+        assert_eq!(standbys.on(link).unwrap().certain(&registry), *registry.seen());
     }
 }
