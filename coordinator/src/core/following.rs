@@ -19,7 +19,7 @@ use common::wire::{
 use tracing::{debug, info};
 
 use super::config::Group;
-use super::feed::Cursor;
+use super::feed::{Claim, Cursor};
 use super::peers::PeerId;
 use super::registry::Entry;
 use super::reign::{Lost, Reigning};
@@ -48,7 +48,7 @@ pub(super) struct Following {
     /// What the main one told until then: it knows that much.
     told: Vec<Entry>,
     /// What is to be believed then.
-    claimed: Seen,
+    claimed: Claim,
 }
 
 impl Following {
@@ -57,7 +57,7 @@ impl Following {
             main,
             unsettled: None,
             told: Vec::new(),
-            claimed: Seen::default(),
+            claimed: Claim::default(),
             taken: 0,
             done: 0,
             confirmed: 0,
@@ -68,11 +68,11 @@ impl Following {
     }
 
     /// What of a claim is true by now, and the rest.
-    fn believable(&self, seen: Seen) -> (Seen, Seen) {
-        let Some(unsettled) = &self.unsettled else { return (Seen::default(), seen) };
+    fn believable(&self, claim: Claim) -> (Claim, Claim) {
+        let Some(unsettled) = &self.unsettled else { return (Claim::default(), claim) };
         let writers: BTreeSet<&ServerId> =
             unsettled.iter().map(|(_, record)| &record.written().coordinator).collect();
-        seen.split(|writer| !writers.contains(writer))
+        claim.split(|writer| !writers.contains(writer))
     }
 }
 
@@ -178,16 +178,17 @@ impl Coordinator {
         if !self.in_turn(turn, link, store.update) {
             return;
         }
+        let claim = Claim::of(store.seen, store.users.is_empty());
         let Some(users) = self.plausible(turn, link, store.users.into_iter().collect()) else { return };
         let Reigning::Backup(following) = &mut self.reigning else { return };
         match &mut following.unsettled {
             Some(unsettled) => unsettled.retain(|entry| !users.contains(entry)),
             None => following.told.extend_from_slice(&users),
         }
-        let (seen, later) = following.believable(store.seen);
+        let (claim, later) = following.believable(claim);
         following.claimed.merge(&later);
         let then = Then::Confirm { link, update: store.update };
-        self.write(turn, Write { users, seen, ..Write::nothing(then) });
+        self.write(turn, Write { users, claim, ..Write::nothing(then) });
     }
 
     /// Believes what was claimed of those writers of whom nothing is known here alone any more.
@@ -197,10 +198,10 @@ impl Coordinator {
             unsettled.retain(|entry| self.registry.is_latest(entry));
         }
         let claimed = std::mem::take(&mut following.claimed);
-        let (seen, later) = following.believable(claimed);
+        let (claim, later) = following.believable(claimed);
         following.claimed = later;
-        if !seen.is_empty() {
-            self.write(turn, Write { seen, ..Write::nothing(Then::Nothing) });
+        if !claim.is_empty() {
+            self.write(turn, Write { claim, ..Write::nothing(Then::Nothing) });
         }
     }
 

@@ -43,7 +43,7 @@ impl Coordinator {
     pub(super) fn expect_from_worker(&mut self, turn: &Turn<'_>, seen: &Seen) {
         let until = turn.now.time + self.config.limits.sync_timeout;
         let Reigning::Main(main) = &mut self.reigning else { return };
-        if !self.registry.seen().joined_with(&main.claimed).covers_all(seen) {
+        if !self.registry.seen().joined_with(&main.claimed.certain).covers_all(seen) {
             main.known_to_workers.merge(seen);
             main.merging = Some(until);
         }
@@ -52,7 +52,7 @@ impl Coordinator {
     /// Ends the time of merging, where it is over.
     pub(super) fn end_merging(&mut self, turn: &mut Turn<'_>) {
         let Reigning::Main(main) = &mut self.reigning else { return };
-        let known = self.registry.seen().joined_with(&main.claimed);
+        let known = self.registry.seen().joined_with(&main.claimed.certain);
         let over = self.standbys.have_uploaded() && known.covers_all(&main.known_to_workers);
         if main.merging.is_some_and(|until| until <= turn.now.time || over) {
             main.merging = None;
@@ -65,8 +65,8 @@ impl Coordinator {
         let Reigning::Main(main) = &mut self.reigning else { return };
         main.unadopted.retain(|entry| self.registry.is_latest(entry));
         if main.unadopted.is_empty() && !main.claimed.is_empty() {
-            let seen = std::mem::take(&mut main.claimed);
-            self.write(turn, Write { seen, ..Write::nothing(Then::Nothing) });
+            let claim = std::mem::take(&mut main.claimed);
+            self.write(turn, Write { claim, ..Write::nothing(Then::Nothing) });
         }
     }
 

@@ -101,6 +101,8 @@ pub(super) struct WorkerLink {
     pub(super) id: ServerId,
     /// What of the users it has been told.
     pub(super) cursor: Cursor,
+    /// It was told of several at once, and not yet that this was all.
+    pub(super) owed_claim: bool,
 }
 
 /// Why a link has run out of time.

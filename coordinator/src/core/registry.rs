@@ -5,9 +5,10 @@
 //! granted. Records are stamped in batches: while one is under way, the next one collects. A record counts, for log-ins and for workers,
 //! when every disk that must hold it has confirmed it and not before.
 //!
-//! What is known is exact: `seen` says, for each writer, up to which stamp everything is known here. A record beyond it was *proposed* by a
-//! main coordinator that never said what became of it; a new main coordinator *adopts* such records, which is to write them again under a
-//! stamp of its own, so that everybody comes to know them.
+//! What is known is exact: `complete` says, for each writer, up to which stamp everything is known here. While there is more to be told,
+//! `seen` says more: up to which stamp what is here is known for certain. A record beyond that was *proposed* by a main coordinator that never
+//! said what became of it; a new main coordinator *adopts* such records, which is to write them again under a stamp of its own, so that
+//! everybody comes to know them.
 //!
 //! **Invariants.** Of two requests for one name at most one holds it. The stamps that we write grow in the order in which batches are
 //! settled, so that "everything of ours up to this stamp" is what others know; and a change is stamped above what it changes, so that
@@ -27,6 +28,7 @@ use common::users::{Seen, Users};
 use tracing::warn;
 
 use super::config::Limits;
+use super::feed::Claim;
 use super::lost::Run;
 use super::secrets::Digest;
 
@@ -37,6 +39,8 @@ pub(super) struct Registry {
     users: Users,
     /// How much of the users is known for certain.
     seen: Seen,
+    /// Up to where no record is lacking: what is said to others, and on disk.
+    complete: Seen,
     holds: BTreeMap<Username, Hold>,
     /// What the next batches will hold.
     collected: Vec<Wanted>,
@@ -174,6 +178,7 @@ impl Registry {
         let mut registry = Registry {
             me,
             users,
+            complete: seen.clone(),
             seen,
             holds,
             collected,
@@ -207,7 +212,17 @@ impl Registry {
 
     /// How much of the users this coordinator claims to know, to whoever may know more.
     pub(super) fn claim(&self) -> Seen {
-        self.run.as_ref().map_or_else(|| self.seen.clone(), |run| run.claim(&self.seen))
+        self.run.as_ref().map_or_else(|| self.complete.clone(), |run| run.claim(&self.complete))
+    }
+
+    /// Up to where no record is lacking, as far as this run can tell.
+    pub(super) fn complete(&self) -> &Seen {
+        &self.complete
+    }
+
+    /// Whether this tells nothing new.
+    pub(super) fn knows(&self, claim: &Claim) -> bool {
+        self.seen.covers_all(&claim.certain) && self.complete.covers_all(&claim.complete)
     }
 
     /// Somebody says how much of the users they know. Where that includes what we wrote once and do not know any more, less is
@@ -475,13 +490,14 @@ impl Registry {
     }
 
     /// Records that have been written count from now on, and so does what is known for certain with them.
-    pub(super) fn take_in(&mut self, wall: WallMillis, users: Vec<Entry>, seen: &Seen) {
-        let mut latest = seen.clone();
+    pub(super) fn take_in(&mut self, wall: WallMillis, users: Vec<Entry>, claim: &Claim) {
+        let mut latest = claim.certain.clone();
         for (username, record) in users {
             latest.advance(record.written());
             self.users.merge(username, record);
         }
-        self.seen.merge(seen);
+        self.seen.merge(&claim.certain);
+        self.complete.merge(&claim.complete);
         self.observe(wall, &latest);
     }
 
@@ -619,7 +635,7 @@ impl Registry {
         let before = known.into_iter().chain(&of).map(|record| record.written().max(&record.changed)).max();
         let now = Stamp::after(self.latest.as_ref().max(before), wall, &self.me);
         self.latest = Some(now.clone());
-        self.run.get_or_insert_with(|| Run::new(now.clone(), &self.seen));
+        self.run.get_or_insert_with(|| Run::new(now.clone(), &self.complete));
         let record = match of {
             Some(proposed)
                 if matches!(reason, Reason::Proposed(_))

@@ -19,6 +19,7 @@ use common::users::Seen;
 use common::wire::{Address, AuthenticationFail, Heartbeat, Role, Standing};
 use tracing::{info, warn};
 
+use super::feed::Claim;
 use super::following::Following;
 use super::handover::{self, Handover};
 use super::inquiry::Inquiry;
@@ -88,7 +89,7 @@ pub(super) struct Main {
     /// What was proposed to this one, never settled, and is not adopted yet.
     pub(super) unadopted: Vec<Entry>,
     /// What others claim to know of the writers of these. Their claims may not include them: they are believed when all are adopted.
-    pub(super) claimed: Seen,
+    pub(super) claimed: Claim,
     /// Workers that are still to come back: those that can be reached, as far as is known.
     pub(super) expected: BTreeSet<ServerId>,
     /// Until when workers may come back of whom this one knows nothing: it has reigned or followed before, and has started anew.
@@ -340,7 +341,7 @@ impl Coordinator {
             merging: None,
             known_to_workers: Seen::default(),
             unadopted: adopted,
-            claimed: Seen::default(),
+            claimed: Claim::default(),
             expected,
             awaited,
             merged,

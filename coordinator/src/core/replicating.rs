@@ -14,7 +14,7 @@ use common::wire::{
 };
 use tracing::{info, warn};
 
-use super::feed::Cursor;
+use super::feed::{Claim, Cursor};
 use super::refusals::Refusal;
 use super::registry::{Entry, Reason};
 use super::reign::{Reigning, STAMP_LEASE};
@@ -140,28 +140,32 @@ impl Coordinator {
             }
             let (users, seen) = standby.cursor.next(&self.registry, limit, |_| true);
             let all = users.is_empty();
-            if all && standby.is_caught_up() {
+            let first = all && !standby.is_caught_up();
+            if all && !first && standby.claimed == seen {
                 return;
             }
             let update = standby.number();
-            standby.told(update, all);
-            self.say(turn, link, SynchroniseUserStore { update, users, seen });
             if all {
+                standby.claimed = seen.clone();
+            }
+            if !all || first {
+                standby.told(update, all);
+            }
+            self.say(turn, link, SynchroniseUserStore { update, users, seen });
+            if first {
                 self.propose_to(turn, link);
             }
         }
     }
 
-    /// Tells every backup how much is known for certain by now.
+    /// Tells every backup how much is known by now.
     pub(super) fn tell_certain(&mut self, turn: &mut Turn<'_>) {
-        if self.certain_told == *self.registry.seen() {
+        if self.certain_told == *self.registry.complete() {
             return;
         }
-        self.certain_told = self.registry.seen().clone();
+        self.certain_told = self.registry.complete().clone();
         for link in self.standbys.caught_up() {
-            let Some(standby) = self.standbys.on(link) else { continue };
-            let (update, seen) = (standby.number(), standby.certain(&self.registry));
-            self.say(turn, link, SynchroniseUserStore { update, users: Default::default(), seen });
+            self.feed_backup(turn, link);
         }
     }
 
@@ -173,7 +177,7 @@ impl Coordinator {
         let Reigning::Main(main) = &self.reigning else { return };
         let others_know = |record: &UserRecord| {
             let is_proposed = main.unadopted.iter().any(|(_, proposed)| proposed == record);
-            main.claimed.covers(record.written()) && !is_proposed
+            main.claimed.certain.covers(record.written()) && !is_proposed
         };
         let limit = self.config.limits.sync_users;
         let (users, late) = self.registry.next_batch(turn.now.wall, limit, others_know);
@@ -204,7 +208,7 @@ impl Coordinator {
         self.proposed
             .iter()
             .for_each(|(_, record)| standby.cursor.told_apart(record.written().clone(), limit));
-        let (users, seen) = (self.proposed.iter().cloned().collect(), standby.certain(&self.registry));
+        let (users, seen) = (self.proposed.iter().cloned().collect(), self.registry.seen().clone());
         self.say(turn, link, SynchroniseUserStore { update, users, seen });
     }
 
@@ -241,8 +245,8 @@ impl Coordinator {
         self.standbys.settling();
         self.batch_copies = self.standbys.listed().len();
         let users = std::mem::take(&mut self.proposed);
-        let seen = self.registry.seen_with_batch();
-        self.write(turn, Write { users, seen, ..Write::nothing(Then::Settle) });
+        let claim = Claim::of(self.registry.seen_with_batch(), true);
+        self.write(turn, Write { users, claim, ..Write::nothing(Then::Settle) });
     }
 
     fn confirmed(&mut self, turn: &mut Turn<'_>, link: LinkId, confirmed: Synchronised) {
@@ -329,10 +333,11 @@ impl Coordinator {
 
     /// Users that a backup or a worker knows and we may not. What they do not claim to know for certain is adopted, and what we forgot.
     pub(super) fn take_upload(&mut self, turn: &mut Turn<'_>, link: LinkId, upload: SyncUser) {
+        let claim = Claim::of(upload.seen, upload.users.is_empty());
         let Some(users) = self.plausible(turn, link, upload.users.into_iter().collect()) else { return };
         let mut certain = Vec::new();
         for (username, record) in users {
-            if !upload.seen.covers(record.written()) {
+            if !claim.certain.covers(record.written()) {
                 let epoch = self.group.epoch_of(record.written()).cloned();
                 self.registry.adopt(username, record, Reason::Proposed(epoch));
             } else if self.registry.has_lost(&record) {
@@ -345,10 +350,10 @@ impl Coordinator {
         main.unadopted.retain(|entry| self.registry.is_latest(entry));
         let unadopted: BTreeSet<&ServerId> =
             main.unadopted.iter().map(|(_, record)| &record.written().coordinator).collect();
-        let (seen, later) = upload.seen.split(|writer| !unadopted.contains(writer));
+        let (claim, later) = claim.split(|writer| !unadopted.contains(writer));
         main.claimed.merge(&later);
-        if !certain.is_empty() || !self.registry.seen().covers_all(&seen) {
-            self.write(turn, Write { users: certain, seen, ..Write::nothing(Then::Nothing) });
+        if !certain.is_empty() || !self.registry.knows(&claim) {
+            self.write(turn, Write { users: certain, claim, ..Write::nothing(Then::Nothing) });
         }
         self.propose_next(turn);
     }

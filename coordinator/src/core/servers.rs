@@ -41,7 +41,10 @@ impl Coordinator {
         self.registry.compare(&request.users_after);
         self.expect_from_worker(turn, &request.users_after);
         let cursor = Cursor::starting_after(request.users_after);
-        self.links.promote(link, Party::Worker(Box::new(WorkerLink { id: server.id.clone(), cursor })));
+        self.links.promote(
+            link,
+            Party::Worker(Box::new(WorkerLink { id: server.id.clone(), cursor, owed_claim: false })),
+        );
         self.welcome(turn, link, &server.id);
         if arrival.is_news {
             self.tell_others(
@@ -156,12 +159,15 @@ impl Coordinator {
             let (mut users, seen) =
                 worker.cursor.next(registry, limit, |record| registry.may_be_told(record));
             let news = match users.len() {
-                0 => return,
+                0 if !std::mem::take(&mut worker.owed_claim) => return,
                 1 => {
                     let Some((username, user)) = users.pop_first() else { return };
-                    UserRegisterResult { username, user }.into()
+                    Message::from(UserRegisterResult { username, user })
                 }
-                _ => Message::from(SyncUser::of_users(users, seen)),
+                some => {
+                    worker.owed_claim = some > 0;
+                    SyncUser::of_users(users, seen).into()
+                }
             };
             self.say(turn, link, news);
         }

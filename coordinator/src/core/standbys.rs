@@ -40,6 +40,8 @@ pub(super) struct Standby {
     needs: Option<u64>,
     /// All that it knew and we did not has been said and written.
     pub(super) uploaded: bool,
+    /// Up to where it was told last that it lacks nothing.
+    pub(super) claimed: Seen,
 }
 
 /// A batch that is not on every disk yet.
@@ -66,8 +68,17 @@ impl Standbys {
     /// A backup follows from now on; what was known of it before is forgotten.
     pub(super) fn follow(&mut self, id: ServerId, link: LinkId, cursor: Cursor) {
         self.following.retain(|standby| standby.id != id);
-        let standby = Standby { id, link, cursor, sent: 0, confirmed: 0, needs: None, uploaded: false };
-        self.following.push(standby);
+        let (needs, claimed) = Default::default();
+        self.following.push(Standby {
+            id,
+            link,
+            cursor,
+            sent: 0,
+            confirmed: 0,
+            needs,
+            uploaded: false,
+            claimed,
+        });
     }
 
     /// The link to a backup is gone.
@@ -266,12 +277,6 @@ impl Standby {
         }
     }
 
-    /// What of all that is known here for certain it may take for known there, once it has all that it was told: nothing new while there is
-    /// more to tell. If the link broke then, it would never ask for the rest.
-    pub(super) fn certain(&self, registry: &Registry) -> Seen {
-        if self.cursor.is_at_end(registry) { registry.seen().clone() } else { Seen::default() }
-    }
-
     pub(super) fn is_caught_up(&self) -> bool {
         self.needs.is_some()
     }
@@ -284,6 +289,7 @@ mod tests {
     use slotmap::SlotMap;
 
     use super::super::Limits;
+    use super::super::feed::Claim;
     use super::*;
 
     #[test]
@@ -306,10 +312,14 @@ mod tests {
                 UserRecord { registration: stamp.clone(), changed: stamp, written: None, secret: None };
             let mut seen = common::users::Seen::default();
             seen.advance(record.written());
-            registry.take_in(WallMillis(9), vec![(format!("user-{number}").parse().unwrap(), record)], &seen);
+            let claim = Claim::of(seen, true);
+            registry.take_in(
+                WallMillis(9),
+                vec![(format!("user-{number}").parse().unwrap(), record)],
+                &claim,
+            );
         }
         for left in [true, false] {
-            assert!(standbys.on(link).unwrap().certain(&registry).is_empty(), "it lacks some of that");
             assert!(standbys.on(link).unwrap().confirm(confirmed));
             assert!(standbys.list_ready(&registry).is_empty());
             let standby = standbys.on(link).unwrap();
@@ -322,6 +332,5 @@ mod tests {
         assert!(standbys.on(link).unwrap().confirm(confirmed));
         assert_eq!(standbys.list_ready(&registry), [id]);
         assert!(standbys.hold_everything(&registry));
-        assert_eq!(standbys.on(link).unwrap().certain(&registry), *registry.seen());
     }
 }

@@ -15,6 +15,7 @@ use common::users::{Seen, Users};
 use tracing::error;
 
 use super::config::{Change, Effect, Group};
+use super::feed::Claim;
 use super::{Coordinator, Turn};
 
 /// How long a failing disk is left alone.
@@ -24,8 +25,8 @@ const RETRY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Write {
     pub(super) users: Vec<(Username, UserRecord)>,
-    /// What is known for certain once the users are written.
-    pub(super) seen: Seen,
+    /// What is known once the users are written.
+    pub(super) claim: Claim,
     pub(super) group: Option<Group>,
     pub(super) then: Then,
 }
@@ -63,11 +64,11 @@ pub(super) enum Then {
 
 impl Write {
     pub(super) fn nothing(then: Then) -> Self {
-        Write { users: Vec::new(), seen: Seen::default(), group: None, then }
+        Write { users: Vec::new(), claim: Claim::default(), group: None, then }
     }
 
     fn is_empty(&self) -> bool {
-        self.users.is_empty() && self.seen.is_empty() && self.group.is_none()
+        self.users.is_empty() && self.claim.complete.is_empty() && self.group.is_none()
     }
 }
 
@@ -138,7 +139,7 @@ impl Coordinator {
             return self.written(turn, writes);
         }
         let mut change = Change::default();
-        let mut seen = self.registry.seen().clone();
+        let mut seen = self.registry.complete().clone();
         let mut users = Users::default();
         for write in &writes {
             for (username, record) in &write.users {
@@ -147,13 +148,13 @@ impl Coordinator {
                     users.merge(username.clone(), record.clone());
                 }
             }
-            seen.merge(&write.seen);
+            seen.merge(&write.claim.complete);
             if write.group.is_some() {
                 change.group.clone_from(&write.group);
             }
         }
         change.users = users.into_records();
-        change.seen = (seen != *self.registry.seen()).then_some(seen);
+        change.seen = (seen != *self.registry.complete()).then_some(seen);
         let job = self.jobs.number();
         self.writing.outstanding = Some((job, writes));
         turn.actions.push(Action::Effect(Effect::Persist { job, change }));
@@ -188,7 +189,7 @@ impl Coordinator {
         let mut then = Vec::new();
         for write in writes {
             self.reserved = write.group.map_or(self.reserved, |group| group.stamps_until);
-            self.registry.take_in(turn.now.wall, write.users, &write.seen);
+            self.registry.take_in(turn.now.wall, write.users, &write.claim);
             then.push(write.then);
         }
         // What became of a batch is said by all that the disk holds now: an earlier registration may have come with it.

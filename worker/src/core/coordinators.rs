@@ -14,6 +14,7 @@ use common::wire::{
 };
 
 use super::logging_in::Record;
+use super::users::Above;
 use super::{Actions, Dial, Link, Worker};
 
 impl Worker {
@@ -82,13 +83,13 @@ impl Worker {
     /// Several records at once, and how much we know with them. With `override` it is the other way round: how much the coordinator
     /// knows, to be told the rest.
     fn users_told(&mut self, now: Now, sync: SyncUser, out: &mut Actions) {
+        let is_last = sync.users.is_empty();
         for (username, record) in sync.users {
             self.learn_user(now, username, record, out);
         }
         if sync.r#override {
-            self.users_above = Some(sync.seen);
-            self.tell_users(now, out);
-        } else {
+            self.tell_users_above(now, sync.seen, out);
+        } else if is_last {
             self.users.claim(&sync.seen);
         }
     }
@@ -198,11 +199,15 @@ impl Worker {
             self.tell_coordinator(now, UserQuery { username }, out);
         }
         self.users.expect(seen.clone());
-        self.users_above = Some(seen);
+        self.tell_users_above(now, seen, out);
+    }
+
+    fn tell_users_above(&mut self, now: Now, seen: Seen, out: &mut Actions) {
+        self.users_above = Some(Above { known: seen.clone(), told: seen });
         self.tell_users(now, out);
     }
 
-    /// Tells the coordinator of users that it lacks, as long as little else waits for it. Each message claims what it completes; records
+    /// Tells the coordinator of users that it lacks, as long as little else waits for it, and then how much it knows with them. Records
     /// that came to us ahead of their turn go along unclaimed.
     pub(super) fn tell_users(&mut self, now: Now, out: &mut Actions) {
         let (sync_users, feed_bytes) = (self.config.limits.sync_users, self.config.limits.feed_bytes);
@@ -210,14 +215,13 @@ impl Worker {
             && self.upstream.output().len() <= feed_bytes
             && let Some(above) = &mut self.users_above
         {
-            let told = self.users.told();
-            let knew = above.covers_all(told);
-            let (users, last) = self.users.next_beyond(above, sync_users);
-            let seen = if last { told.clone() } else { above.meet(told) };
-            if last {
+            let seen = self.users.told().clone();
+            let users = self.users.next_beyond(&mut above.told, sync_users);
+            let is_news = !users.is_empty() || !above.known.covers_all(&seen);
+            if users.is_empty() {
                 self.users_above = None;
             }
-            if !users.is_empty() || !knew {
+            if is_news {
                 self.tell_coordinator(now, SyncUser::of_users(users, seen), out);
             }
         }

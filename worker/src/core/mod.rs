@@ -60,7 +60,6 @@ use common::position::Position;
 use common::session::SessionId;
 use common::time::{Now, Time};
 use common::user::Username;
-use common::users::Seen;
 use common::wire::{BackupEntry, InvalidMessage, LoginFailed, Message};
 use slotmap::SecondaryMap;
 
@@ -85,7 +84,7 @@ use roster::Roster;
 use secrets::Digests;
 use session::{Phase, Session};
 use upstream::Upstream;
-use users::Users;
+use users::{Above, Users};
 
 type Actions = Vec<Action<Effect>>;
 
@@ -118,8 +117,8 @@ pub struct Worker {
     epoch: Option<Epoch>,
     /// It has risen during this event.
     epoch_is_news: bool,
-    /// How much of the users the coordinator knows, counting what it is being told; none where it knows what we know.
-    users_above: Option<Seen>,
+    /// What the coordinator is being told of users; none where it knows what we know.
+    users_above: Option<Above>,
     /// Where clients may go, as of the last sweep.
     destinations: Vec<BackupEntry>,
 

@@ -23,6 +23,15 @@ pub(super) struct Users {
     expected: Seen,
 }
 
+/// How far a coordinator has been told of the users that it lacks.
+#[derive(Debug)]
+pub(super) struct Above {
+    /// What it knew before.
+    pub(super) known: Seen,
+    /// Where it has got to.
+    pub(super) told: Seen,
+}
+
 impl Users {
     /// No users, of the network that an earlier run belonged to.
     pub(super) fn of(network: Option<String>) -> Self {
@@ -104,22 +113,17 @@ impl Users {
         &self.told
     }
 
-    /// What somebody lacks who knows what `cursor` says: at most `limit` records, one of each name, and whether they are the last. The
-    /// cursor moves past them.
-    pub(super) fn next_beyond(
-        &self,
-        cursor: &mut Seen,
-        limit: usize,
-    ) -> (BTreeMap<Username, UserRecord>, bool) {
+    /// What somebody lacks who has been told what `cursor` says: at most `limit` records, one of each name. The cursor moves past them.
+    pub(super) fn next_beyond(&self, cursor: &mut Seen, limit: usize) -> BTreeMap<Username, UserRecord> {
         let mut records = BTreeMap::new();
         for (username, record) in self.directory.beyond(&cursor.clone()) {
             if records.len() == limit || records.contains_key(username) {
-                return (records, false);
+                break;
             }
             cursor.advance(record.written());
             records.insert(username.clone(), record.clone());
         }
-        (records, true)
+        records
     }
 
     /// Whether there is a key to check tokens with: some coordinator has let us in.
@@ -238,16 +242,14 @@ mod tests {
         }
         let mut cursor = Seen::default();
         let mut piece = |limit| {
-            let (records, last) = users.next_beyond(&mut cursor, limit);
+            let records = users.next_beyond(&mut cursor, limit);
             let names: Vec<String> = records.keys().map(Username::to_string).collect();
-            (names.join(" "), last)
+            names.join(" ")
         };
-        assert_eq!(piece(2), ("ann bob".to_owned(), false));
-        assert_eq!(piece(3), ("ann cy dan".to_owned(), true));
-        assert_eq!(piece(2), (String::new(), true));
+        assert_eq!([2, 3, 2].map(&mut piece), ["ann bob", "ann cy dan", ""]);
         let mut cursor = Seen::default();
         assert_eq!(
-            users.next_beyond(&mut cursor, 9).0.len(),
+            users.next_beyond(&mut cursor, 9).len(),
             3,
             "ann's second record waits for the next piece"
         );

@@ -6,6 +6,7 @@ use common::time::WallMillis;
 use common::user::{UserRecord, Username};
 
 use super::super::Limits;
+use super::super::feed::Claim;
 use super::super::registry::{Reason, Registry};
 use super::town::Town;
 
@@ -141,7 +142,7 @@ fn what_the_latest_reign_proposed_is_adopted_first_and_its_rival_is_removed() {
         let Some((_, record)) = users.first().cloned() else { break };
         adopted.push((record.registration.to_string(), record.is_removed()));
         let seen = registry.seen_with_batch();
-        registry.take_in(WallMillis(300), users, &seen);
+        registry.take_in(WallMillis(300), users, &Claim::of(seen, true));
         registry.settle();
     }
     let expected = [("100.0@c2", false), ("150.0@c1", true), ("200.0@c1", true)];

@@ -119,7 +119,7 @@ fn a_worker_is_told_all_users_in_bounded_pieces_and_only_what_it_lacks_when_it_r
             _ => None,
         })
         .collect();
-    assert_eq!(sizes, [500, 500, 201]);
+    assert_eq!(sizes, [500, 500, 201, 0], "the last says that this was all");
     net.vanish(w1);
     for (after, expected) in
         [("1198.0@c1", 2), ("1200.0@c1", 0), ("77.0@c9", 1_201), ("77.0@c9\",\"1198.0@c1", 2)]

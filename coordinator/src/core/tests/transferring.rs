@@ -72,7 +72,7 @@ fn what_is_imported_is_on_disk_first_and_workers_hear_of_it() {
     let [Message::Imported(Imported { news: 2, .. })] = net.hear_all(operator)[..] else {
         panic!("no answer")
     };
-    assert_eq!(net.commands(worker), ["SYNC_USER"]);
+    assert_eq!(net.commands(worker), ["SYNC_USER"; 2], "the second says that this was all");
     net.import(operator, &users);
     let [Message::Imported(Imported { news: 0, .. })] = net.hear_all(operator)[..] else {
         panic!("no answer")

@@ -26,8 +26,11 @@ fn user(name: &str, stamp: &str) -> String {
     format!(r#""{name}":{{"registration":"{stamp}","changed":"{stamp}","secret":"hash of {name}"}}"#)
 }
 
-fn sync(users: &[String], seen: &str) -> String {
-    format!(r#"{{"command":"SYNC_USER","users":{{{}}},"seen":[{seen}]}}"#, users.join(","))
+/// The coordinator tells of users, and then how much is known with them.
+fn sync(node: &mut Node, coordinator: LinkId, users: &[String], seen: &str) {
+    for users in [users.join(","), String::new()] {
+        node.say(coordinator, &format!(r#"{{"command":"SYNC_USER","users":{{{users}}},"seen":[{seen}]}}"#));
+    }
 }
 
 #[test]
@@ -137,7 +140,7 @@ fn a_worker_that_leaves_keeps_nobody_waiting_for_a_coordinator() {
 #[test]
 fn a_worker_claims_what_it_was_told_is_complete_and_no_more() {
     let (mut node, coordinator) = settled();
-    node.say(coordinator, &sync(&[user("ann", "1.0@c"), user("bob", "2.0@c")], r#""1.0@c","9.0@d""#));
+    sync(&mut node, coordinator, &[user("ann", "1.0@c"), user("bob", "2.0@c")], r#""1.0@c","9.0@d""#);
     node.say(coordinator, r#"{"command":"LOCK_ALLOWED","username":"cy","registration":"3.0@c","changed":"3.0@c","secret":"h","durability":"local"}"#);
     node.hang_up(coordinator);
     node.wait(Duration::ZERO);
@@ -158,12 +161,12 @@ fn a_worker_claims_what_it_was_told_is_complete_and_no_more() {
 #[test]
 fn a_new_coordinator_hears_what_it_lacks_and_what_of_it_is_complete() {
     let (mut node, coordinator) = settled();
-    node.say(coordinator, &sync(&[user("ann", "1.0@c"), user("bob", "2.0@c")], r#""2.0@c""#));
+    sync(&mut node, coordinator, &[user("ann", "1.0@c"), user("bob", "2.0@c")], r#""2.0@c""#);
     node.say(coordinator, r#"{"command":"LOCK_ALLOWED","username":"cy","registration":"3.0@c","changed":"3.0@c","secret":"h","durability":"local"}"#);
     node.hang_up(coordinator);
     for (seen, expected) in [
-        ("", vec!["SYNC_USER ann,bob,cy [2.0@c]"]),
-        (r#""1.0@c""#, vec!["SYNC_USER bob,cy [2.0@c]"]),
+        ("", vec!["SYNC_USER ann,bob,cy [2.0@c]", "SYNC_USER  [2.0@c]"]),
+        (r#""1.0@c""#, vec!["SYNC_USER bob,cy [2.0@c]", "SYNC_USER  [2.0@c]"]),
         (r#""2.0@c""#, vec!["SYNC_USER cy [2.0@c]"]),
         (r#""3.0@c""#, vec![]),
     ] {
@@ -177,7 +180,7 @@ fn a_new_coordinator_hears_what_it_lacks_and_what_of_it_is_complete() {
 #[test]
 fn what_superseded_everything_is_claimed_without_a_record() {
     let (mut node, coordinator) = settled();
-    node.say(coordinator, &sync(&[user("ann", "1.0@c")], r#""2.0@c""#));
+    sync(&mut node, coordinator, &[user("ann", "1.0@c")], r#""2.0@c""#);
     node.hang_up(coordinator);
     node.wait(Duration::ZERO);
     let (_, heard) = let_in(&mut node, "d", r#","seen":["1.0@c"]"#);
@@ -190,7 +193,7 @@ fn many_users_go_up_in_pieces_as_the_coordinator_takes_them() {
     let mut node = Node::with("w1", limits);
     let (coordinator, _) = let_in(&mut node, "c", "");
     let users: Vec<_> = (10..20).map(|n| user(&format!("u{n}"), &format!("{n}.0@c"))).collect();
-    node.say(coordinator, &sync(&users, r#""17.0@c""#));
+    sync(&mut node, coordinator, &users, r#""17.0@c""#);
     node.hang_up(coordinator);
     node.wait(Duration::from_secs(1));
     let link = node.answer_dial();
@@ -201,27 +204,28 @@ fn many_users_go_up_in_pieces_as_the_coordinator_takes_them() {
     assert_eq!(
         node.hear(link)[1..],
         [
-            "SYNC_USER u10,u11,u12 [12.0@c]",
-            "SYNC_USER u13,u14,u15 [15.0@c]",
+            "SYNC_USER u10,u11,u12 [17.0@c]",
+            "SYNC_USER u13,u14,u15 [17.0@c]",
             "SYNC_USER u16,u17,u18 [17.0@c]",
-            "SYNC_USER u19 [17.0@c]"
+            "SYNC_USER u19 [17.0@c]",
+            "SYNC_USER  [17.0@c]"
         ],
-        "each claims what it completes, and the last two records were never told to be complete"
+        "the last two records were never told to be certain"
     );
 }
 
 #[test]
 fn a_coordinator_that_asks_for_what_it_lacks_is_told() {
     let (mut node, coordinator) = settled();
-    node.say(coordinator, &sync(&[user("ann", "1.0@c"), user("bob", "2.0@c")], r#""2.0@c""#));
+    sync(&mut node, coordinator, &[user("ann", "1.0@c"), user("bob", "2.0@c")], r#""2.0@c""#);
     node.say(coordinator, r#"{"command":"SYNC_USER","users":{},"seen":["1.0@c"],"override":true}"#);
-    assert_eq!(node.hear(coordinator), ["SYNC_USER bob [2.0@c]"]);
+    assert_eq!(node.hear(coordinator), ["SYNC_USER bob [2.0@c]", "SYNC_USER  [2.0@c]"]);
 }
 
 #[test]
 fn in_another_network_a_worker_knows_nobody_and_claims_nothing() {
     let (mut node, coordinator) = settled();
-    node.say(coordinator, &sync(&[user("ann", "1.0@c")], r#""1.0@c""#));
+    sync(&mut node, coordinator, &[user("ann", "1.0@c")], r#""1.0@c""#);
     node.say(coordinator, &at("5@c", r#"{"command":"HEARTBEAT","role":"main"}"#));
     node.hang_up(coordinator);
     node.wait(Duration::ZERO);
