@@ -1,14 +1,16 @@
-//! Freshet, as a load speaks it. Frames are told apart by their first and last bytes; nothing else of a delivery is parsed.
+//! Freshet, as a load speaks it. Frames are told apart by their first and last bytes; of most deliveries nothing else is parsed.
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, ToSocketAddrs};
 
 use common::session::SessionKey;
 use common::user::{Secret, Username};
 use common::wire::{ActivityAck, Address, Login, Message};
+use serde_json::{Map, Value};
 
 use super::connect::{self, Opening};
 use super::lasting::Session;
-use super::protocol::{Frame, Protocol};
+use super::protocol::{Frame, Noted, Protocol, not_published};
 
 const DELIVERY: &[u8] = br#"{"command":"ACTIVITY_BROADCAST""#;
 
@@ -39,6 +41,11 @@ impl Freshet {
     pub fn lasting(mut self) -> Self {
         self.sessions = Some(Vec::new());
         self
+    }
+
+    /// How many workers they begin at.
+    pub(super) fn workers(&self) -> usize {
+        self.places.iter().map(|(worker, _)| worker).collect::<BTreeSet<_>>().len()
     }
 
     /// Clients that log in by themselves, each at the next of `workers` and after the last again at the first; by `token`, where there is one.
@@ -99,15 +106,30 @@ impl Protocol for Freshet {
         self.sessions.is_some()
     }
 
-    fn note(&mut self, connection: usize, frame: &[u8]) -> Result<bool, String> {
+    fn note(&mut self, connection: usize, frame: &[u8]) -> Result<Noted, String> {
         let Some(session) = self.sessions.as_mut().and_then(|sessions| sessions.get_mut(connection)) else {
-            return Ok(true);
+            return Ok(Noted::New);
         };
         if frame.starts_with(DELIVERY) {
-            session.delivered(frame);
-            return Ok(true);
+            return Ok(if session.delivered(frame) { Noted::New } else { Noted::Known });
         }
-        session.told(decode(frame.trim_ascii_end())?, resolve)
+        let stays = session.told(decode(frame.trim_ascii_end())?, resolve)?;
+        Ok(if stays { Noted::New } else { Noted::Leaves })
+    }
+
+    fn examine(&self, frame: &[u8], _end: usize, payload: &[u8]) -> Result<(), String> {
+        let trouble = || not_published(frame, payload);
+        let Message::ActivityBroadcast(broadcast) = decode(frame.trim_ascii_end())? else {
+            return Err(trouble());
+        };
+        let object = |json: &[u8]| serde_json::from_slice::<Map<String, Value>>(json).map_err(|_| trouble());
+        let mut activity = object(broadcast.activity.get().as_bytes())?;
+        let author = activity.remove("authenticated_user");
+        let is_authentic = author.is_some_and(|author| author == self.identity.username.as_str());
+        match broadcast.id.is_some() && is_authentic && activity == object(payload)? {
+            true => Ok(()),
+            false => Err(trouble()),
+        }
     }
 
     fn again(&mut self, connection: usize) -> Option<(SocketAddr, Vec<u8>, u64)> {
@@ -220,4 +242,31 @@ fn resolve(address: &Address) -> Result<SocketAddr, String> {
     let addresses = (address.hostname.as_str(), address.port).to_socket_addrs();
     let first = addresses.map_err(|error| format!("{address}: {error}"))?.next();
     first.ok_or_else(|| format!("{address} is no address"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delivery_must_have_an_id_its_author_and_what_was_published() {
+        let identity = As { username: Username::anonymous(), secret: None, classic: false };
+        let worker = Address::new("127.0.0.1", 1).unwrap();
+        let freshet = Freshet::at(&[worker], identity, None).unwrap();
+        let examine = |id: &str, activity: &str| {
+            let frame = format!(r#"{{"command":"ACTIVITY_BROADCAST",{id}"activity":{activity}}}"#) + "\n";
+            freshet.examine(frame.as_bytes(), frame.len() - 2, br#"{"actor":"ann","n":"1"}"#)
+        };
+        let id = r#""id":"w/00000000000000ff/7","#;
+        assert_eq!(examine(id, r#"{"authenticated_user":"anonymous","actor":"ann","n":"1"}"#), Ok(()));
+        for (id, activity) in [
+            ("", r#"{"authenticated_user":"anonymous","actor":"ann","n":"1"}"#),
+            (id, r#"{"authenticated_user":"eve","actor":"ann","n":"1"}"#),
+            (id, r#"{"actor":"ann","n":"1"}"#),
+            (id, r#"{"authenticated_user":"anonymous","actor":"eve","n":"1"}"#),
+            (id, r#"{"authenticated_user":"anonymous","actor":"ann","n":"1","more":0}"#),
+        ] {
+            assert!(examine(id, activity).unwrap_err().contains("not what was published"), "{activity}");
+        }
+    }
 }

@@ -42,12 +42,15 @@ impl Session {
         }
     }
 
-    /// A delivery came. One without an id is none that can be missed.
-    pub(super) fn delivered(&mut self, frame: &[u8]) {
-        let Some((beginning, number)) = split_id(frame) else { return };
+    /// A delivery came. One without an id is none that can be missed. Says whether it is new: none came under this id before.
+    pub(super) fn delivered(&mut self, frame: &[u8]) -> bool {
+        let Some((beginning, number)) = split_id(frame) else { return true };
         match self.received.iter_mut().find(|(known, _)| **known == *beginning) {
-            Some((_, numbers)) => drop(numbers.insert(number)),
-            None => self.received.push((beginning.into(), Ranges::of(number, number))),
+            Some((_, numbers)) => numbers.insert(number),
+            None => {
+                self.received.push((beginning.into(), Ranges::of(number, number)));
+                true
+            }
         }
     }
 
@@ -121,7 +124,8 @@ mod tests {
         assert_eq!(told, Ok(true));
         for id in ["a/00000000000000ff/7", "b/00000000000000aa/3", "a/00000000000000ff/9"] {
             let frame = format!(r#"{{"command":"ACTIVITY_BROADCAST","id":"{id}","activity":{{}}}}"#);
-            session.delivered(frame.as_bytes());
+            assert!(session.delivered(frame.as_bytes()));
+            assert!(!session.delivered(frame.as_bytes()), "it came under this id before");
         }
         let mut login = Login::default();
         session.resume(&mut login);

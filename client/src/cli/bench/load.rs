@@ -1,7 +1,8 @@
 //! The load: one thread that publishes, receives, and checks everything.
 //!
 //! It must be far cheaper than the server. So it reads much at once into one buffer, finds frames by their ends, and looks at nothing in
-//! them but the number at the end of the payload. Of the latencies it keeps a sample where there are many.
+//! them but the number at the end of the payload; one in many is parsed, and compared with what was published. Of the latencies it keeps a
+//! sample where there are many.
 
 mod returning;
 
@@ -9,133 +10,84 @@ use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
+use common::position::Ranges;
 use hdrhistogram::Histogram;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use super::connect::{self, Opening};
 use super::ledger::Ledger;
-use super::payload::{self, Payload, Payloads};
-use super::process::{Usage, kernel_bytes};
-use super::protocol::Protocol;
+use super::meter::Meter;
+use super::payload::{self, Payload};
+use super::plan::{Faults, Outcome, Pace, Plan};
+use super::process::{Processes, kernel_bytes};
+use super::protocol::{Noted, Protocol};
 
 /// Bytes read at once.
 const READ_BYTES: usize = 256 << 10;
 /// In a closed loop, one in so many latencies is kept.
 const SAMPLE: u64 = 16;
+/// One in so many deliveries is parsed as a whole.
+const EXAMINED: u64 = 1_024;
+/// In an open loop, so many of a publisher's payloads may be under way, if together they have no more than so many bytes.
+const OPEN_WINDOW: usize = 1 << 16;
+const OPEN_WINDOW_BYTES: usize = 1 << 30;
 /// A capable client acknowledges after so many, or after so long.
 const ACK_EVERY: u64 = 4_096;
 const ACK_AFTER: Duration = Duration::from_millis(100);
 /// How long nothing may come although something is under way.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// What to do.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// Who publishes.
-    pub publishers: usize,
-    /// Who receives. Where publishers receive, they are among these.
-    pub subscribers: usize,
-    /// What is published.
-    pub payloads: Payloads,
-    /// How it is paced.
-    pub pace: Pace,
-    /// How long to stay idle when all are connected, before it is looked at what that takes.
-    pub settle: Duration,
-    /// How long not to measure, at first.
-    pub warm_up: Duration,
-    /// How long to measure.
-    pub duration: Duration,
-    /// Whose use of CPU and memory to tell.
-    pub pids: Vec<u32>,
-    /// Never to sleep: so that no server pays for waking this load up, which would depend on who of the two is faster. For those who have a
-    /// CPU to themselves.
-    pub awake: bool,
-}
-
-/// When payloads are published.
-#[derive(Clone, Copy, Debug)]
-pub enum Pace {
-    /// Closed loop: so many of each publisher are under way at most, until every receiver has them, and are sent in pieces.
-    Window {
-        /// Under way at most.
-        window: usize,
-        /// Sent at once, where there is room for so many.
-        piece: usize,
-    },
-    /// Open loop: so many a second, of all publishers together, whatever becomes of them.
-    Rate(f64),
-}
-
-/// How it went.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// For how long it was measured.
-    pub took: Duration,
-    /// Deliveries in that time.
-    pub deliveries: u64,
-    /// Everything that was published, also before and after.
-    pub published: u64,
-    /// From (intended) sending to receiving, in microseconds.
-    pub latency: Histogram<u64>,
-    /// The same until the last receiver has it.
-    pub last: Histogram<u64>,
-    /// Connections, and how long it took to open them all and log in.
-    pub connections: (usize, Duration),
-    /// What the servers used for that.
-    pub connecting_cpu: Duration,
-    /// How much more the kernel holds since, for both ends of all connections.
-    pub kernel: i64,
-    /// What the servers used while it was measured.
-    pub cpu: Duration,
-    /// What the load itself used, without what it spent on waiting awake.
-    pub own_cpu: Duration,
-    /// How long sessions were away whose connection had ended, in microseconds.
-    pub absences: Histogram<u64>,
-    /// What the servers held before the first connection, after the last, and at the end.
-    pub resident: [u64; 3],
-}
-
-/// Runs a plan.
+/// Runs a plan. Where deliveries are lost, repeated or out of order, the outcome says so.
 ///
 /// # Errors
-/// A sentence; also where not everything was received once and in order.
+/// A sentence, where there is nothing to tell: somebody was not let in, a connection broke, or what came was not what was published.
 pub fn run<P: Protocol>(mut protocol: P, plan: &Plan) -> Result<Outcome, String> {
-    let (before, kernel) = (Usage::of(&plan.pids)?, kernel_bytes());
+    let mut servers = Processes::new(&plan.pids)?;
+    let (before, kernel) = (servers.usage(), kernel_bytes());
     let started = Instant::now();
     let mut load = Load::open(&mut protocol, plan)?;
     let opened = started.elapsed();
-    let connecting_cpu = Usage::of(&plan.pids)?.cpu.saturating_sub(before.cpu);
+    let connecting_cpu = servers.usage().cpu.saturating_sub(before.cpu);
     std::thread::sleep(plan.settle);
-    let connected = Usage::of(&plan.pids)?;
+    let connected = servers.usage();
     let kernel = kernel_bytes() as i64 - kernel as i64;
     let now = Instant::now();
     load.next_due = now;
-    load.go_on(&mut protocol, now + plan.warm_up)?;
+    let mut goes_on = load.go_on(&mut protocol, now + plan.warm_up)?;
 
     load.latency.reset();
     load.last.reset();
     let (deliveries, began) = (load.ledger.deliveries(), Instant::now());
-    let (cpu, own_cpu, waited) = (Usage::of(&plan.pids)?, Usage::of(&[std::process::id()])?, load.waited);
-    load.go_on(&mut protocol, began + plan.duration)?;
-    let (cpu_after, own_after) = (Usage::of(&plan.pids)?, Usage::of(&[std::process::id()])?);
+    let (cpu, own_cpu) = (servers.usage().cpu, load.meter.worked());
+    goes_on = goes_on && load.go_on(&mut protocol, began + plan.duration)?;
+    let (after, own_cpu) = (servers.usage(), load.meter.worked().saturating_sub(own_cpu));
     let took = began.elapsed();
     let deliveries = load.ledger.deliveries() - deliveries;
-    let waited = load.waited - waited;
-    load.finish(&mut protocol)?;
+    if goes_on {
+        load.finish(&mut protocol)?;
+    }
+    let faults = Faults {
+        lost: load.ledger.outstanding(),
+        repeated: load.repeated,
+        out_of_order: load.ledger.out_of_order(),
+    };
     Ok(Outcome {
         took,
         deliveries,
         published: load.ledger.published(),
+        faults,
+        skipped: load.skipped,
         latency: load.latency,
         last: load.last,
         absences: load.absences,
         connections: (load.links.len(), opened),
         connecting_cpu,
         kernel,
-        cpu: cpu_after.cpu.saturating_sub(cpu.cpu),
-        own_cpu: own_after.cpu.saturating_sub(own_cpu.cpu + waited),
-        resident: [before.resident, connected.resident, cpu_after.resident],
+        cpu: after.cpu.saturating_sub(cpu),
+        own_cpu,
+        resident: [before.resident, connected.resident, after.resident],
+        gone: servers.gone(),
     })
 }
 
@@ -160,9 +112,12 @@ struct Load {
     ended: Vec<usize>,
     return_at: Instant,
     absences: Histogram<u64>,
+    /// What each publisher published again after its connection had ended: only that may come to others once more.
+    said_again: Vec<Ranges>,
+    skipped: u64,
+    repeated: u64,
     awake: bool,
-    /// Time in which it waited awake.
-    waited: Duration,
+    meter: Meter,
 }
 
 struct Link {
@@ -175,6 +130,8 @@ struct Link {
     ack_waits: bool,
     /// Since when it has no connection.
     away: Option<Instant>,
+    /// Whether this connection is not its first.
+    has_moved: bool,
 }
 
 impl Load {
@@ -193,7 +150,9 @@ impl Load {
         let mut links = Vec::with_capacity(count);
         let judge = |index, bytes: &[u8]| {
             let welcome = protocol.welcome(bytes, index < receivers)?;
-            welcome.map_or(Ok(true), |end| protocol.note(index, &bytes[..end]))?;
+            if let Some(end) = welcome {
+                protocol.note(index, &bytes[..end])?;
+            }
             Ok(welcome)
         };
         connect::open(
@@ -213,13 +172,17 @@ impl Load {
                     acknowledged: 0,
                     ack_waits: false,
                     away: None,
+                    has_moved: false,
                 });
                 Ok(())
             },
         )?;
         let window = match plan.pace {
-            Pace::Window { window, .. } => Some(window),
-            Pace::Rate(_) => None,
+            Pace::Window { window, .. } => window,
+            Pace::Rate(_) => {
+                let bytes = plan.publishers * plan.payloads.bytes();
+                (OPEN_WINDOW_BYTES / bytes.max(1)).clamp(1, OPEN_WINDOW)
+            }
         };
         // From a microsecond to an hour.
         let histogram = || Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("the bounds make sense");
@@ -241,49 +204,51 @@ impl Load {
             ended: Vec::new(),
             return_at: Instant::now(),
             absences: histogram(),
+            said_again: vec![Ranges::default(); plan.publishers],
+            skipped: 0,
+            repeated: 0,
             awake: plan.awake,
-            waited: Duration::ZERO,
+            meter: Meter::default(),
         })
     }
 
-    /// Publishes and receives until then.
-    fn go_on<P: Protocol>(&mut self, protocol: &mut P, until: Instant) -> Result<(), String> {
+    /// Publishes and receives until then. Says whether what was published still comes.
+    fn go_on<P: Protocol>(&mut self, protocol: &mut P, until: Instant) -> Result<bool, String> {
         let mut events = Events::with_capacity(4_096);
         let mut progress = (self.ledger.deliveries(), Instant::now());
         loop {
             let now = Instant::now();
             if now >= until {
-                return Ok(());
+                return Ok(true);
             }
             self.publish(protocol, now)?;
             self.turn(protocol, &mut events, until)?;
             self.go_on_elsewhere(protocol)?;
-            self.watch(&mut progress)?;
+            if self.is_stuck(&mut progress) {
+                return Ok(false);
+            }
         }
     }
 
-    /// Receives what is under way.
+    /// Receives what is under way, until nothing comes any more.
     fn finish<P: Protocol>(&mut self, protocol: &mut P) -> Result<(), String> {
         let mut events = Events::with_capacity(4_096);
         let mut progress = (self.ledger.deliveries(), Instant::now());
-        while self.ledger.outstanding() > 0 {
+        while self.ledger.outstanding() > 0 && !self.is_stuck(&mut progress) {
             self.next_due = Instant::now() + PATIENCE;
             self.turn(protocol, &mut events, self.next_due)?;
             self.go_on_elsewhere(protocol)?;
-            self.watch(&mut progress)?;
         }
         Ok(())
     }
 
-    fn watch(&self, progress: &mut (u64, Instant)) -> Result<(), String> {
-        let (deliveries, outstanding) = (self.ledger.deliveries(), self.ledger.outstanding());
-        if deliveries != progress.0 || outstanding == 0 {
+    /// Whether something is under way, and nothing has come for a long time.
+    fn is_stuck(&self, progress: &mut (u64, Instant)) -> bool {
+        let deliveries = self.ledger.deliveries();
+        if deliveries != progress.0 || self.ledger.outstanding() == 0 {
             *progress = (deliveries, Instant::now());
         }
-        match progress.1.elapsed() < PATIENCE {
-            true => Ok(()),
-            false => Err(format!("{outstanding} deliveries are missing, and nothing comes any more")),
-        }
+        progress.1.elapsed() >= PATIENCE
     }
 
     /// Publishes what is to be published by now.
@@ -315,6 +280,7 @@ impl Load {
     }
 
     fn publish_one<P: Protocol>(&mut self, protocol: &mut P, publisher: usize, when: Instant) {
+        self.meter.work();
         let number = self.ledger.publish(publisher, when);
         let link = &mut self.links[self.first_publisher + publisher];
         // What cannot leave now is published when the session goes on.
@@ -347,8 +313,9 @@ impl Load {
             }
             _ => {}
         }
-        if events.is_empty() && wait.is_zero() {
-            self.waited += now.elapsed();
+        match events.is_empty() {
+            true => self.meter.rest(),
+            false => self.meter.work(),
         }
         for event in events.iter() {
             let Token(link) = event.token();
@@ -394,19 +361,27 @@ impl Load {
         let bytes = &self.buffer[..len];
         let mut at = 0;
         let mut stays = true;
+        let mut known = false;
         while let Some(frame) = protocol.frame(&bytes[at..])? {
+            let whole = &bytes[at..at + frame.len];
             if self.lasting {
-                stays &= protocol.note(index, &bytes[at..at + frame.len])?;
+                let noted = protocol.note(index, whole)?;
+                (stays, known) = (stays && noted != Noted::Leaves, noted == Noted::Known);
             }
-            match frame.payload_end.map(|end| payload::identify(&bytes[at..at + end])) {
-                // A session that went on elsewhere gets some of what it has again, under other ids.
-                Some(Some((publisher, number)))
-                    if self.lasting && self.ledger.has(index, publisher, number) =>
-                {
+            match frame.payload_end.map(|end| (end, payload::identify(&whole[..end]))) {
+                Some((end, Some((publisher, number)))) => {
                     self.links[index].received += 1;
-                }
-                Some(Some((publisher, number))) => {
-                    let delivered = self.ledger.deliver(index, publisher, number, now)?;
+                    let Some(delivered) = self.ledger.deliver(index, publisher, number, now)? else {
+                        let may_be = self.links[index].has_moved
+                            && !known
+                            && self.said_again[publisher].contains(number);
+                        *(if may_be { &mut self.skipped } else { &mut self.repeated }) += 1;
+                        at += frame.len;
+                        continue;
+                    };
+                    if self.ledger.deliveries().is_multiple_of(EXAMINED) {
+                        protocol.examine(whole, end, self.payload.of(publisher, number))?;
+                    }
                     let all = matches!(self.pace, Pace::Rate(_));
                     let micros = delivered.after.as_micros() as u64;
                     if all || (number + index as u64).is_multiple_of(SAMPLE) {
@@ -415,12 +390,11 @@ impl Load {
                     if delivered.everywhere {
                         self.last.saturating_record(micros);
                     }
-                    self.links[index].received += 1;
                 }
                 // Somebody else's.
-                Some(None) => self.links[index].received += 1,
+                Some((_, None)) => self.links[index].received += 1,
                 None => {
-                    let answer = protocol.answer(&bytes[at..at + frame.len]);
+                    let answer = protocol.answer(whole);
                     self.links[index].unwritten.extend_from_slice(answer);
                 }
             }
@@ -450,6 +424,7 @@ impl Load {
     fn acknowledge<P: Protocol>(&mut self, protocol: &mut P, index: usize) -> Result<(), String> {
         let link = &mut self.links[index];
         if link.received > link.acknowledged && link.away.is_none() {
+            self.meter.work();
             link.acknowledged = link.received;
             if protocol.acknowledge(link.received, &mut link.unwritten) {
                 return self.write(index);

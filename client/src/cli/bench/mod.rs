@@ -8,21 +8,24 @@ mod freshet;
 mod lasting;
 mod ledger;
 mod load;
+mod meter;
 mod payload;
+mod plan;
 mod process;
 mod protocol;
 mod report;
 
 use std::time::Duration;
 
-use crate::args::{Bench, Connection};
+use crate::args::{Bench, Connection, Pids};
 
 pub use freshet::{As, Freshet};
-pub use load::{Outcome, Pace, Plan, run};
+pub use load::run;
 pub use payload::{LEAST_BYTES, PUBLISHERS, Payloads};
+pub use plan::{Faults, Outcome, Pace, Plan};
 pub use process::Usage;
-pub use protocol::{Frame, Protocol};
-use report::Report;
+pub use protocol::{Frame, Noted, Protocol};
+use report::{Clients, Report};
 
 /// Runs the subcommand. It blocks this thread, which does nothing else.
 pub(super) fn bench(connection: &Connection, command: &Bench) -> Result<(), String> {
@@ -38,8 +41,19 @@ pub(super) fn bench(connection: &Connection, command: &Bench) -> Result<(), Stri
         None => Freshet::through(&super::known_coordinators(connection), identity, plan.subscribers)?,
     };
     let freshet = if command.reconnect { freshet.lasting() } else { freshet };
-    let report = Report::new(&plan, &run(freshet, &plan)?);
-    super::output::print(&format!("{}\n", if command.json { report.json() } else { report.text() }))
+    let clients =
+        Clients { workers: freshet.workers(), classic: command.classic, reconnect: command.reconnect };
+    let outcome = run(freshet, &plan)?;
+    let report = Report::new(&plan, clients, &outcome);
+    super::output::print(&format!("{}\n", if command.json { report.json() } else { report.text() }))?;
+    match (outcome.faults.sentence(), outcome.deliveries) {
+        (Some(sentence), _) => Err(sentence),
+        (None, 0) => {
+            Err("nothing came in the time that was measured: lengthen --duration, or heighten --rate"
+                .to_owned())
+        }
+        (None, _) => Ok(()),
+    }
 }
 
 fn plan(command: &Bench) -> Plan {
@@ -59,7 +73,7 @@ fn plan(command: &Bench) -> Plan {
         settle: Duration::ZERO,
         warm_up: command.warm_up,
         duration: command.duration,
-        pids: command.pids.clone(),
+        pids: command.pids.iter().flat_map(|Pids(pids)| pids).copied().collect(),
         awake: false,
     }
 }

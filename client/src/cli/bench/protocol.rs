@@ -39,12 +39,25 @@ pub trait Protocol {
         false
     }
 
-    /// A frame has come over a connection, its welcome first. Says whether the connection is to be kept.
+    /// A frame has come over a connection, its welcome first.
     ///
     /// # Errors
     /// A sentence, where something is lost.
-    fn note(&mut self, _connection: usize, _frame: &[u8]) -> Result<bool, String> {
-        Ok(true)
+    fn note(&mut self, _connection: usize, _frame: &[u8]) -> Result<Noted, String> {
+        Ok(Noted::New)
+    }
+
+    /// Looks at the whole of a delivery, whose payload ends at `end`: whether it is what makes `payload` known, and nothing else. It is done
+    /// for one in many, as it costs more than all the rest.
+    ///
+    /// # Errors
+    /// A sentence, where something in it is not as it should be.
+    fn examine(&self, frame: &[u8], end: usize, payload: &[u8]) -> Result<(), String> {
+        let is_the_same = frame[..end].ends_with(payload);
+        match is_the_same && serde_json::from_slice::<serde_json::Map<_, _>>(payload).is_ok() {
+            true => Ok(()),
+            false => Err(not_published(frame, payload)),
+        }
     }
 
     /// Where the session of a connection that has ended goes on, what is said first there, and up to which number its payloads need not be
@@ -57,6 +70,23 @@ pub trait Protocol {
     fn answer(&self, _frame: &[u8]) -> &'static [u8] {
         b""
     }
+}
+
+/// What to make of a frame that has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Noted {
+    /// It did not come before.
+    New,
+    /// The same delivery came before.
+    Known,
+    /// It ends the connection.
+    Leaves,
+}
+
+/// What to say of a delivery that is not what was published.
+pub(super) fn not_published(frame: &[u8], payload: &[u8]) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+    format!("{} was delivered, which is not what was published: {}", text(frame), text(payload))
 }
 
 /// One frame.

@@ -42,6 +42,7 @@ impl Load {
         if self.ended.is_empty() || Instant::now() < self.return_at {
             return Ok(());
         }
+        self.meter.work();
         let (mut ended, mut openings, mut known) = (std::mem::take(&mut self.ended), Vec::new(), Vec::new());
         self.ended = ended.split_off(ended.len().min(RETURN_AT_ONCE));
         for index in &ended {
@@ -78,6 +79,7 @@ impl Load {
         stream.set_nonblocking(true).map_err(io)?;
         let link = &mut self.links[index];
         link.stream = TcpStream::from_std(stream);
+        link.has_moved = true;
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut link.stream, Token(index), interest).map_err(io)?;
         if let Some(since) = link.away.take() {
@@ -95,7 +97,9 @@ impl Load {
     /// Publishes again what was published after that number, and not reported on.
     fn publish_again<P: Protocol>(&mut self, protocol: &mut P, publisher: usize, after: u64) {
         let out = &mut self.links[self.first_publisher + publisher].unwritten;
-        for number in after + 1..=self.ledger.count(publisher) {
+        let count = self.ledger.count(publisher);
+        self.said_again[publisher].add(after + 1, count);
+        for number in after + 1..=count {
             protocol.publish(number, self.payload.of(publisher, number), out);
         }
     }
