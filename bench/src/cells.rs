@@ -14,6 +14,8 @@ pub(crate) struct Cell {
     /// What it is about.
     pub(crate) figures: Figures,
     pub(crate) goals: &'static [Goal],
+    /// Why nothing is said of the goals, where that is so.
+    pub(crate) unjudged: Option<String>,
 }
 
 /// Where clients connect, and how, in Freshet. There is no difference to the others, which are not measured with two workers.
@@ -52,10 +54,30 @@ pub(crate) enum Of {
     Redis,
     /// The best of the three.
     Best,
-    /// Freshet itself with one worker, in the cell `1x100`.
+    /// Freshet itself with one worker, in its cell.
     OneWorker,
     /// A number.
     One,
+}
+
+impl Cell {
+    /// Its settings, for the table.
+    pub(crate) fn settings(&self) -> String {
+        let Plan { publishers, subscribers, payloads, pace, warm_up, duration, .. } = &self.plan;
+        let pace = match pace {
+            Pace::Window { window, piece } => {
+                format!("at most {window} under way for each, in pieces of {piece}")
+            }
+            Pace::Rate(rate) => format!("{rate} activities a second"),
+        };
+        match self.figures {
+            Figures::Connects => format!("{subscribers} connections, 64 at a time"),
+            _ => format!(
+                "{publishers}×{subscribers}, {} bytes, {pace}; {warm_up:?} to warm up, {duration:?} measured",
+                payloads.bytes()
+            ),
+        }
+    }
 }
 
 const RATE: usize = 0;
@@ -70,24 +92,28 @@ const LARGE: &[Goal] = &[Goal { figure: CPU, times: 0.8, of: Of::Best }];
 const ONE_TO_ONE: &[Goal] =
     &[Goal { figure: RATE, times: 1.0, of: Of::Redis }, Goal { figure: CPU, times: 1.0, of: Of::One }];
 const WINDOW_OF_ONE: &[Goal] = &[Goal { figure: CPU, times: 1.0, of: Of::Redis }];
-const TWO_WORKERS: &[Goal] = &[Goal { figure: CPU, times: 1.1, of: Of::OneWorker }];
+const AS_ONE_WORKER: &[Goal] = &[Goal { figure: CPU, times: 1.1, of: Of::OneWorker }];
 const LATENCY: &[Goal] =
     &[Goal { figure: 0, times: 1.0, of: Of::Best }, Goal { figure: 1, times: 1.0, of: Of::Best }];
 const CONNECTS: &[Goal] = &[Goal { figure: 0, times: 1.0, of: Of::Best }];
 const IDLE: &[Goal] =
     &[Goal { figure: 0, times: 2_048.0, of: Of::One }, Goal { figure: 2, times: 0.8, of: Of::Redis }];
 
+/// The cell with two workers, and the one that it is compared with.
+pub(crate) const TWO_WORKERS: &str = "two-workers";
+pub(crate) const ONE_WORKER: &str = "1x100";
+
 /// The names of all cells.
 pub(crate) const NAMES: [&str; 13] = [
     "1x1",
-    "1x100",
+    ONE_WORKER,
     "1x1000",
     "10x100",
     "1x100-1k",
     "10x100-1k",
     "real-data",
     "window-1",
-    "two-workers",
+    TWO_WORKERS,
     "latency",
     "connects",
     "connects-token",
@@ -114,7 +140,7 @@ fn shapes(objects: Arc<[Vec<u8>]>, connections: usize, idle: usize) -> [Shape; N
         (10, 100, large, full, Figures::Throughput, LARGE),
         (1, 100, Payloads::Objects(objects), full, Figures::Throughput, &[]),
         (1, 100, small.clone(), one, Figures::Throughput, WINDOW_OF_ONE),
-        (1, 100, small.clone(), full, Figures::Throughput, TWO_WORKERS),
+        (1, 100, small.clone(), full, Figures::Throughput, AS_ONE_WORKER),
         (1, 100, small.clone(), steady, Figures::Latency, LATENCY),
         (1, connections, small.clone(), one, Figures::Connects, CONNECTS),
         (1, connections, small.clone(), one, Figures::Connects, CONNECTS),
@@ -151,11 +177,14 @@ pub(crate) fn all(quick: bool, objects: Arc<[Vec<u8>]>) -> Vec<Cell> {
         let plan =
             Plan { publishers, subscribers, payloads, pace, settle, warm_up, duration, ..just_connect() };
         let setting = match name {
-            "two-workers" => Setting::TwoWorkers,
+            TWO_WORKERS => Setting::TwoWorkers,
             "connects-token" => Setting::ByToken,
             _ => Setting::OneWorker,
         };
-        Cell { name, plan, setting, figures, goals }
+        // What is wanted is wanted of as many as there are otherwise.
+        let unjudged = (quick && figures == Figures::Idle)
+            .then(|| format!("{idle} connections, as this is a quick look"));
+        Cell { name, plan, setting, figures, goals, unjudged }
     };
     NAMES.into_iter().zip(shapes(objects, connections, idle)).map(cell).collect()
 }

@@ -42,12 +42,12 @@ pub(crate) fn run(quick: bool, cpus: Cpus) -> Result<String, String> {
         .map_err(trouble)?;
     let expected = payloads * SUBSCRIBERS * (PAYLOAD + AROUND);
     let received = receive(&mut poll, &mut subscribers, expected).map_err(trouble);
-    let took = started.elapsed();
-    let cpu = Usage::of(&[peer.pid()])?.cpu.saturating_sub(before);
+    let (took, after) = (started.elapsed(), Usage::of(&[peer.pid()]));
     // It has said all that it was to, or never will.
     let _ = benchmark.kill();
     let _ = benchmark.wait();
     received?;
+    let cpu = after?.cpu.saturating_sub(before);
     let deliveries = (payloads * SUBSCRIBERS) as f64;
     Ok(format!(
         "Cross-check: redis-benchmark -c 4 -P 16 (64 under way) as the publisher for Redis with 100 subscribers, 128 bytes: {} deliveries/s, \

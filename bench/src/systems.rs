@@ -88,6 +88,7 @@ impl System {
     /// A sentence.
     pub(crate) fn measure(self, binaries: &Binaries, cell: &Cell, cpus: Cpus) -> Result<Outcome, String> {
         let mut plan = cell.plan.clone();
+        crate::interrupt::check()?;
         crate::pin(cpus.servers)?;
         if let System::Freshet | System::Classic = self {
             let network = Network::start(binaries, if cell.setting == Setting::TwoWorkers { 2 } else { 1 })?;
@@ -185,6 +186,7 @@ fn register(coordinator: &Address, classic: bool) -> Result<As, String> {
 fn await_worker(worker: &Address) -> Result<(), String> {
     let give_up = Instant::now() + START;
     loop {
+        crate::interrupt::check()?;
         let clients = Freshet::at(std::slice::from_ref(worker), anonymous(true), None)?;
         match run(clients, &cells::just_connect()) {
             Ok(_) => return Ok(()),
@@ -216,6 +218,7 @@ impl Peer {
         let peer = Peer { child, address, _directory: directory };
         let give_up = Instant::now() + START;
         while TcpStream::connect(address).is_err() {
+            crate::interrupt::check()?;
             if Instant::now() > give_up {
                 return Err(format!("{} does not listen", system.name()));
             }

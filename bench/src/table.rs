@@ -4,17 +4,21 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use client::cli::bench::Outcome;
+use serde_json::{Value, json};
 
-use crate::cells::{Cell, Figures, Goal, Of};
+use crate::cells::{Cell, Figures, Goal, ONE_WORKER, Of};
 use crate::systems::System;
 
 /// What was measured so far.
 #[derive(Debug)]
 pub(crate) struct Table {
     cells: Vec<Cell>,
-    /// By cell, system and figure: one value a round.
-    values: BTreeMap<(usize, usize, usize), Vec<f64>>,
+    /// By cell, system and figure.
+    values: BTreeMap<(usize, usize, usize), Rounds>,
 }
+
+/// A figure's values, by round.
+type Rounds = BTreeMap<u32, f64>;
 
 /// A figure of a cell.
 struct Figure {
@@ -22,14 +26,6 @@ struct Figure {
     more_is_better: bool,
     /// How it is read off an outcome.
     value: fn(&Outcome) -> f64,
-}
-
-/// The lowest, the median and the highest of some values.
-#[derive(Clone, Copy, Debug)]
-struct Spread {
-    least: f64,
-    median: f64,
-    most: f64,
 }
 
 const THROUGHPUT: &[Figure] = &[
@@ -74,9 +70,10 @@ impl Table {
     }
 
     /// One round's outcome.
-    pub(crate) fn add(&mut self, cell: usize, system: System, outcome: &Outcome) {
+    pub(crate) fn add(&mut self, cell: usize, system: System, round: u32, outcome: &Outcome) {
         for (index, figure) in figures(self.cells[cell].figures).iter().enumerate() {
-            self.values.entry((cell, system as usize, index)).or_default().push((figure.value)(outcome));
+            let rounds = self.values.entry((cell, system as usize, index)).or_default();
+            rounds.insert(round, (figure.value)(outcome));
         }
     }
 
@@ -92,13 +89,13 @@ impl Table {
                 let of = |system: System| self.of(cell, system, index);
                 let _ = write!(text, "| {} | {} |", about.name, figure.name);
                 for system in System::ALL {
-                    let _ = write!(text, " {} |", or_dash(of(system), |spread| readable(spread.median)));
+                    let _ = write!(text, " {} |", or_dash(of(system), |rounds| readable(median(rounds))));
                 }
-                let _ = write!(text, " {} |", or_dash(of(System::Freshet), Spread::noise));
+                let _ = write!(text, " {} |", or_dash(of(System::Freshet), noise));
                 for peer in System::PEERS {
                     let both = of(System::Freshet).zip(of(peer));
                     let ratio =
-                        |(ours, theirs): (Spread, Spread)| format!("{:.2}", ours.median / theirs.median);
+                        |(ours, theirs): (&Rounds, &Rounds)| format!("{:.2}", median(ours) / median(theirs));
                     let _ = write!(text, " {} |", or_dash(both, ratio));
                 }
                 let goals = about.goals.iter().filter(|goal| goal.figure == index);
@@ -109,12 +106,26 @@ impl Table {
         text
     }
 
-    /// What is wanted, and whether it is so.
+    /// Every round's figures, and under which `conditions` they were measured.
+    pub(crate) fn json(&self, conditions: &[String]) -> Value {
+        let cells = self.cells.iter().enumerate().map(|(cell, about)| {
+            let figures = figures(about.figures).iter().enumerate().map(|(index, figure)| {
+                let rounds = |system: System| Some((system.name(), json!(self.of(cell, system, index)?)));
+                let systems: BTreeMap<_, _> = System::ALL.into_iter().filter_map(rounds).collect();
+                json!({"figure": figure.name, "by_round": systems})
+            });
+            json!({"cell": about.name, "settings": about.settings(), "figures": figures.collect::<Value>()})
+        });
+        json!({"conditions": conditions, "cells": cells.collect::<Value>()})
+    }
+
+    /// What is wanted, and whether it is so. In brackets: between which two values the middle half of the rounds' ratios lies. A goal that the
+    /// medians' ratio misses is missed within the noise, where that half reaches it.
     fn judged(&self, cell: usize, goal: &Goal, figure: &Figure) -> String {
         let (sign, times) = (if figure.more_is_better { '≥' } else { '≤' }, goal.times);
         let of = |system: System| self.of(cell, system, goal.figure);
-        let better =
-            |a: Spread, b: Spread| if (a.median < b.median) == figure.more_is_better { b } else { a };
+        let better = |a, b| if (median(a) < median(b)) == figure.more_is_better { b } else { a };
+        let one = of(System::Freshet).map(|ours| ours.keys().map(|round| (*round, 1.0)).collect::<Rounds>());
         let (wanted, theirs) = match goal.of {
             Of::Nats => (format!("{sign} {times} × NATS"), of(System::Nats)),
             Of::Redis => (format!("{sign} {times} × Redis"), of(System::Redis)),
@@ -123,43 +134,58 @@ impl Table {
                 System::PEERS.into_iter().filter_map(of).reduce(better),
             ),
             Of::OneWorker => {
-                let one_worker = self.cells.iter().position(|cell| cell.name == "1x100");
+                let one_worker = self.cells.iter().position(|cell| cell.name == ONE_WORKER);
                 let theirs = one_worker.and_then(|cell| self.of(cell, System::Freshet, goal.figure));
                 (format!("{sign} {times} × one worker"), theirs)
             }
-            Of::One => (format!("{sign} {times}"), Some(Spread { least: 1.0, median: 1.0, most: 1.0 })),
+            Of::One => (format!("{sign} {times}"), one.as_ref()),
         };
-        let Some((ours, theirs)) = of(System::Freshet).zip(theirs) else { return wanted };
-        let ratio = ours.median / theirs.median;
+        if let Some(why) = &self.cells[cell].unjudged {
+            return format!("{wanted}: not judged ({why})");
+        }
+        let Some((ours, theirs)) = of(System::Freshet).zip(theirs) else {
+            return format!("{wanted}: not measured");
+        };
+        let ratio = median(ours) / median(theirs);
+        let ratios =
+            ours.iter().filter_map(|(round, ours)| Some((*round, ours / theirs.get(round)?))).collect();
+        let (low, high) = (quantile(&ratios, 0.25), quantile(&ratios, 0.75));
         let (is_reached, is_near) = match figure.more_is_better {
-            true => (ratio >= times, ours.most >= times * theirs.least),
-            false => (ratio <= times, ours.least <= times * theirs.most),
+            true => (ratio >= times, high >= times),
+            false => (ratio <= times, low <= times),
         };
         let verdict = match (is_reached, is_near) {
             (true, _) => "yes",
             (false, true) => "within the noise",
             (false, false) => "no",
         };
-        format!("{wanted}: {} ({verdict})", readable(ratio))
+        format!("{wanted}: {} ({} to {}; {verdict})", readable(ratio), readable(low), readable(high))
     }
 
-    fn of(&self, cell: usize, system: System, figure: usize) -> Option<Spread> {
-        let mut values = self.values.get(&(cell, system as usize, figure))?.clone();
-        values.sort_by(f64::total_cmp);
-        let middle = values.len() / 2;
-        let median = match values.len() % 2 {
-            1 => values[middle],
-            _ => (values[middle - 1] + values[middle]) / 2.0,
-        };
-        Some(Spread { least: *values.first()?, median, most: *values.last()? })
+    fn of(&self, cell: usize, system: System, figure: usize) -> Option<&Rounds> {
+        self.values.get(&(cell, system as usize, figure))
     }
 }
 
-impl Spread {
-    /// Half of the way from the lowest to the highest, in percent of the median.
-    fn noise(self) -> String {
-        format!("{:.0} %", (self.most - self.least) / 2.0 / self.median * 100.0)
-    }
+/// The value below which so much of all lies; between two of them, in proportion. There is at least one, but where no round has both sides of
+/// a ratio: then it is no number, and no goal is reached by it.
+fn quantile(rounds: &Rounds, quantile: f64) -> f64 {
+    let mut values: Vec<f64> = rounds.values().copied().collect();
+    values.sort_by(f64::total_cmp);
+    let Some(last) = values.len().checked_sub(1) else { return f64::NAN };
+    let place = last as f64 * quantile;
+    let (low, high) = (values[place as usize], values[(place.ceil() as usize).min(last)]);
+    low + (high - low) * place.fract()
+}
+
+fn median(rounds: &Rounds) -> f64 {
+    quantile(rounds, 0.5)
+}
+
+/// Half of the way from the lowest to the highest, in percent of the median.
+fn noise(rounds: &Rounds) -> String {
+    let half = (quantile(rounds, 1.0) - quantile(rounds, 0.0)) / 2.0;
+    format!("{:.0} %", half / median(rounds) * 100.0)
 }
 
 /// An outcome in a few words.
@@ -201,5 +227,56 @@ pub(crate) fn readable(value: f64) -> String {
         value if value >= 1e4 => format!("{:.1} k", value / 1e3),
         value if value >= 100.0 => format!("{value:.0}"),
         value => format!("{value:.3}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{cells, data};
+
+    /// A table of one cell with these values of deliveries a second, of Freshet and of NATS, round by round.
+    fn table(quick: bool, name: &str, ours: &[f64], theirs: &[f64]) -> Table {
+        let cells = cells::all(quick, data::objects(None).unwrap());
+        let mut table = Table::new(cells.into_iter().filter(|cell| cell.name == name).collect());
+        for (system, values) in [(System::Freshet, ours), (System::Nats, theirs)] {
+            table.values.insert((0, system as usize, 0), (1..).zip(values.iter().copied()).collect());
+        }
+        table
+    }
+
+    fn verdict(table: &Table) -> String {
+        let cell = &table.cells[0];
+        table.judged(0, &cell.goals[0], &figures(cell.figures)[0])
+    }
+
+    #[test]
+    fn a_goal_is_missed_within_the_noise_where_the_middle_half_of_the_rounds_reaches_it() {
+        let nats = [1.0; 5];
+        let judge = |ours: [f64; 5]| verdict(&table(false, "1x100", &ours, &nats));
+        assert_eq!(judge([2.1, 2.2, 2.0, 1.0, 3.0]), "≥ 2 × NATS: 2.100 (2.000 to 2.200; yes)");
+        assert_eq!(judge([1.8, 1.9, 2.1, 1.0, 3.0]), "≥ 2 × NATS: 1.900 (1.800 to 2.100; within the noise)");
+        // One lucky round is not enough.
+        assert_eq!(judge([1.8, 1.9, 1.9, 1.0, 9.0]), "≥ 2 × NATS: 1.900 (1.800 to 1.900; no)");
+    }
+
+    #[test]
+    fn a_round_in_which_the_machine_was_slow_for_both_is_no_noise() {
+        let table = table(false, "1x100", &[19.0, 9.5, 1.9], &[10.0, 5.0, 1.0]);
+        assert_eq!(verdict(&table), "≥ 2 × NATS: 1.900 (1.900 to 1.900; no)");
+    }
+
+    #[test]
+    fn what_was_not_measured_or_not_as_it_is_wanted_is_not_judged() {
+        assert_eq!(verdict(&Table::new(table(false, "1x100", &[], &[]).cells)), "≥ 2 × NATS: not measured");
+        let quick = verdict(&table(true, "idle", &[1_000.0], &[]));
+        assert!(quick.contains("not judged (2000 connections"), "{quick}");
+    }
+
+    #[test]
+    fn json_has_every_round() {
+        let json = table(false, "1x100", &[3.0, 4.0], &[1.0]).json(&["here".to_owned()]);
+        assert_eq!(json["conditions"][0], "here");
+        assert_eq!(json["cells"][0]["figures"][0]["by_round"]["Freshet"]["2"], 4.0);
     }
 }

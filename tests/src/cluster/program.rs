@@ -11,8 +11,14 @@ use tempfile::TempDir;
 use super::{PATIENCE, environment, eventually};
 
 /// Environment variables that would change what a program does; none reaches one from whoever runs the tests.
-const VARIABLES: [&str; 5] =
-    ["FRESHET_SECRET", "FRESHET_LOG", "FRESHET_COORDINATOR", "FRESHET_USER_SECRET", "RUST_BACKTRACE"];
+const VARIABLES: [&str; 6] = [
+    "FRESHET_SECRET",
+    "FRESHET_LOG",
+    "FRESHET_COORDINATOR",
+    "FRESHET_USER_SECRET",
+    "RUST_BACKTRACE",
+    "CARGO",
+];
 
 /// A directory for programs to run in, with a home of its own: nothing of the user's is seen or touched.
 #[derive(Debug)]
@@ -44,6 +50,8 @@ impl Sandbox {
             "coordinator" => binaries.coordinator,
             "worker" => binaries.worker,
             "client" => binaries.client,
+            // What `bench/compare` runs; it is built with the others.
+            "bench" => binaries.client.with_file_name("bench"),
             other => panic!("there is no binary {other}"),
         };
         let mut command = Command::new(binary);
@@ -132,7 +140,16 @@ impl Running {
     /// # Panics
     /// When the `kill` program cannot be run.
     pub fn terminate(&self) {
-        Command::new("kill").arg(self.child.id().to_string()).status().expect("kill runs");
+        self.signal("TERM");
+    }
+
+    /// Sends it a signal by name (`TERM`, `INT`, …).
+    ///
+    /// # Panics
+    /// When the `kill` program cannot be run.
+    pub fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        Command::new("kill").arg(format!("-{signal}")).arg(pid).status().expect("kill runs");
     }
 
     /// Waits for its end.
