@@ -21,7 +21,7 @@ const TAKES_ALL: &str = "a Vec takes all that is written";
 
 /// Writes frames. What comes one after the other mostly has the stream and the session in common.
 #[derive(Debug, Default)]
-pub(super) struct Encoder {
+pub struct Encoder {
     /// How the frames of a stream begin, up to the number of the activity's id.
     stream: Option<(StreamId, Vec<u8>)>,
     /// The text of a session's name.
@@ -30,7 +30,7 @@ pub(super) struct Encoder {
 
 impl Encoder {
     /// Makes `frame` the one of `author`'s activity. Returns where in it the activity lies.
-    pub(super) fn publish(
+    pub fn publish(
         &mut self,
         id: &ActivityId,
         identity: (SessionId, Seq),

@@ -53,7 +53,7 @@ impl Offset {
 
 /// The log.
 #[derive(Debug)]
-pub(super) struct Log {
+pub struct Log {
     /// The latest are in memory.
     chunks: VecDeque<Chunk>,
     /// How many of them are not among the latest, and on disk.
@@ -70,7 +70,7 @@ pub(super) struct Log {
 
 impl Log {
     /// An empty log for at most `limit` bytes, in memory alone.
-    pub(super) fn new(limit: usize) -> Self {
+    pub fn new(limit: usize) -> Self {
         Log {
             chunks: VecDeque::new(),
             archived: 0,
@@ -110,7 +110,7 @@ impl Log {
     }
 
     /// Appends the frame of `id`, line end included, and lets go of the oldest beyond the limit.
-    pub(super) fn append(&mut self, id: &ActivityId, frame: &[u8]) {
+    pub fn append(&mut self, id: &ActivityId, frame: &[u8]) {
         debug_assert_eq!(id_of(frame).as_ref(), Some(id), "a frame begins with its id");
         self.push(id, frame);
     }

@@ -20,7 +20,7 @@ use common::time::Time;
 
 /// Sessions' numbers.
 #[derive(Debug)]
-pub(super) struct Ordering {
+pub struct Ordering {
     /// Sessions that were heard since the last change of generation, and those that were heard in the one before. Who is in neither has
     /// been silent for longer than the others, and is forgotten.
     young: BTreeMap<SessionId, Numbers>,
@@ -36,11 +36,11 @@ pub(super) struct Ordering {
 
 /// The bounds of [`Ordering`].
 #[derive(Clone, Debug)]
-pub(super) struct Limits {
+pub struct Limits {
     /// Sessions that are remembered.
-    pub(super) sessions: usize,
+    pub sessions: usize,
     /// Bytes that may wait, of all sessions.
-    pub(super) waiting_bytes: usize,
+    pub waiting_bytes: usize,
 }
 
 /// What is known of one session's numbers.
@@ -95,7 +95,7 @@ pub(super) struct Ready {
 
 /// What an activity is to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
+pub enum Turn {
     /// It is known: delivered, or waiting.
     Known,
     /// Deliver it, then what [`Ordering::next_ready`] gives.
@@ -108,7 +108,7 @@ pub(super) enum Turn {
 
 impl Ordering {
     /// No session is known.
-    pub(super) fn new(limits: Limits) -> Self {
+    pub fn new(limits: Limits) -> Self {
         Ordering {
             young: BTreeMap::new(),
             old: BTreeMap::new(),
@@ -142,7 +142,7 @@ impl Ordering {
     }
 
     /// The activity `seq` of `session` has come, as `frame`. What it says has this checksum.
-    pub(super) fn offer(
+    pub fn offer(
         &mut self,
         now: Time,
         (session, seq): (SessionId, Seq),
