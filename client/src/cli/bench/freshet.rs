@@ -36,7 +36,8 @@ pub struct Freshet {
 }
 
 impl Freshet {
-    /// The same clients, whose sessions go on at other workers when a connection ends. The places of all of them are tried in turn.
+    /// The same clients, whose sessions go on at other workers when a connection ends: those that they were told of,
+    /// and the places of all of them, are tried in turn.
     #[must_use]
     pub fn lasting(mut self) -> Self {
         self.sessions = Some(Vec::new());
@@ -135,9 +136,13 @@ impl Protocol for Freshet {
     fn again(&mut self, connection: usize) -> Option<(SocketAddr, Vec<u8>, u64)> {
         let session = self.sessions.as_mut()?.get_mut(connection)?;
         let (worker, token) = session.to.take().unwrap_or_else(|| {
+            // In turn one that it was told of, as others may listen elsewhere by now, and one where clients began.
+            let (others, at) = (&session.others, connection + session.tried / 2);
             session.tried += 1;
-            let (worker, _) = &self.places[(connection + session.tried) % self.places.len()];
-            (*worker, None)
+            match session.tried % 2 == 1 && !others.is_empty() {
+                true => (others[at % others.len()], None),
+                false => (self.places[at % self.places.len()].0, None),
+            }
         });
         let mut login = log_in(&self.identity, token);
         login.capabilities = capabilities();

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use common::id::ActivityId;
 use common::position::{Position, Ranges, StreamId};
 use common::session::SessionKey;
-use common::wire::{Login, Message};
+use common::wire::{Login, Message, Role};
 
 /// What stands in a delivery before its id.
 const BEFORE_ID: &[u8] = br#"{"command":"ACTIVITY_BROADCAST","id":""#;
@@ -25,7 +25,9 @@ pub(super) struct Session {
     pub(super) reported: u64,
     /// Where it was told to go, and with what to log in there.
     pub(super) to: Option<(SocketAddr, Option<String>)>,
-    /// Workers that were tried.
+    /// The other workers, as the one where it was told last.
+    pub(super) others: Vec<SocketAddr>,
+    /// How many were tried.
     pub(super) tried: usize,
 }
 
@@ -38,6 +40,7 @@ impl Session {
             received: Vec::new(),
             reported: 0,
             to: None,
+            others: Vec::new(),
             tried: 0,
         }
     }
@@ -74,6 +77,11 @@ impl Session {
             Message::Resumed(resumed) => self.position.extend(&resumed.position),
             Message::ActivitySendingReport(report) => {
                 self.reported = self.reported.max(report.activity_seq.0)
+            }
+            Message::BackupList(list) => {
+                let workers = list.servers.iter().filter(|server| server.role == Role::Worker);
+                // Who cannot be found now is left; there are others, and other lists.
+                self.others = workers.filter_map(|server| resolve(&server.address).ok()).collect();
             }
             Message::Quit(quit) => {
                 let to = quit.address().map(|address| resolve(&address)).transpose()?;
