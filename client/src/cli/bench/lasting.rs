@@ -143,4 +143,16 @@ mod tests {
         );
         assert_eq!(login.network.as_deref(), Some("n"));
     }
+
+    #[test]
+    fn a_session_remembers_where_else_workers_are() {
+        let mut session = Session::new(SessionKey::new(1));
+        let list = r#"{"command":"BACKUP_LIST","servers":[{"hostname":"127.0.0.1","port":1,"role":"worker"},
+            {"hostname":"gone","port":2,"role":"worker"},{"hostname":"127.0.0.1","port":3,"role":"main"}]}"#;
+        let told = session.told(Message::decode(list.replace('\n', " ").as_bytes()).unwrap(), |address| {
+            address.to_string().parse().map_err(|_| "nobody knows it".to_owned())
+        });
+        assert_eq!(told, Ok(true));
+        assert_eq!(session.others, ["127.0.0.1:1".parse().unwrap()]);
+    }
 }
