@@ -112,7 +112,7 @@ impl Protocol for Freshet {
             return Ok(Noted::New);
         };
         if frame.starts_with(DELIVERY) {
-            return Ok(if session.delivered(frame) { Noted::New } else { Noted::Known });
+            return Ok(session.delivered(frame));
         }
         let stays = session.told(decode(frame.trim_ascii_end())?, resolve)?;
         Ok(if stays { Noted::New } else { Noted::Leaves })

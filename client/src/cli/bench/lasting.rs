@@ -8,6 +8,8 @@ use common::position::{Position, Ranges, StreamId};
 use common::session::SessionKey;
 use common::wire::{Login, Message, Role};
 
+use super::protocol::Noted;
+
 /// What stands in a delivery before its id.
 const BEFORE_ID: &[u8] = br#"{"command":"ACTIVITY_BROADCAST","id":""#;
 
@@ -19,8 +21,9 @@ pub(super) struct Session {
     network: Option<String>,
     /// What it had when it began, or was told that it has.
     position: Position,
-    /// What it has received since: for each beginning of an id, which numbers follow that.
-    received: Vec<(Box<[u8]>, Ranges)>,
+    /// What it has received since over its earlier connections, and over the one that stands.
+    before: Ids,
+    here: Ids,
     /// Up to here its own activities were reported on.
     pub(super) reported: u64,
     /// Where it was told to go, and with what to log in there.
@@ -37,7 +40,8 @@ impl Session {
             key,
             network: None,
             position: Position::default(),
-            received: Vec::new(),
+            before: Ids::default(),
+            here: Ids::default(),
             reported: 0,
             to: None,
             others: Vec::new(),
@@ -45,15 +49,13 @@ impl Session {
         }
     }
 
-    /// A delivery came. One without an id is none that can be missed. Says whether it is new: none came under this id before.
-    pub(super) fn delivered(&mut self, frame: &[u8]) -> bool {
-        let Some((beginning, number)) = split_id(frame) else { return true };
-        match self.received.iter_mut().find(|(known, _)| **known == *beginning) {
-            Some((_, numbers)) => numbers.insert(number),
-            None => {
-                self.received.push((beginning.into(), Ranges::of(number, number)));
-                true
-            }
+    /// A delivery came. One without an id is none that can be missed.
+    pub(super) fn delivered(&mut self, frame: &[u8]) -> Noted {
+        let Some((beginning, number)) = split_id(frame) else { return Noted::New };
+        match self.here.numbers(beginning).insert(number) {
+            false => Noted::Again,
+            true if self.before.contain(beginning, number) => Noted::Before,
+            true => Noted::New,
         }
     }
 
@@ -98,16 +100,38 @@ impl Session {
     }
 
     /// Makes a LOGIN the one of this session, from where it is.
-    pub(super) fn resume(&self, login: &mut Login) {
+    pub(super) fn resume(&mut self, login: &mut Login) {
+        for (beginning, numbers) in self.here.0.drain(..) {
+            let known = self.before.numbers(&beginning);
+            numbers.iter().for_each(|(first, last)| known.add(first, last));
+        }
         login.session = Some(self.key.clone());
         let mut position = self.position.clone();
-        for (beginning, numbers) in &self.received {
+        for (beginning, numbers) in &self.before.0 {
             let id = format!("{}0", String::from_utf8_lossy(beginning)).parse::<ActivityId>();
             let stream = StreamId::from(&id.expect("a server's ids are ids"));
             numbers.iter().for_each(|(first, last)| position.add(&stream, first, last));
         }
         login.network = self.network.clone();
         login.resume = self.network.is_some().then_some(position);
+    }
+}
+
+/// Which ids: for each beginning, which numbers follow that.
+#[derive(Debug, Default)]
+struct Ids(Vec<(Box<[u8]>, Ranges)>);
+
+impl Ids {
+    fn numbers(&mut self, beginning: &[u8]) -> &mut Ranges {
+        let place = self.0.iter().position(|(known, _)| **known == *beginning).unwrap_or_else(|| {
+            self.0.push((beginning.into(), Ranges::default()));
+            self.0.len() - 1
+        });
+        &mut self.0[place].1
+    }
+
+    fn contain(&self, beginning: &[u8], number: u64) -> bool {
+        self.0.iter().any(|(known, numbers)| **known == *beginning && numbers.contains(number))
     }
 }
 
@@ -132,11 +156,14 @@ mod tests {
         assert_eq!(told, Ok(true));
         for id in ["a/00000000000000ff/7", "b/00000000000000aa/3", "a/00000000000000ff/9"] {
             let frame = format!(r#"{{"command":"ACTIVITY_BROADCAST","id":"{id}","activity":{{}}}}"#);
-            assert!(session.delivered(frame.as_bytes()));
-            assert!(!session.delivered(frame.as_bytes()), "it came under this id before");
+            assert_eq!(session.delivered(frame.as_bytes()), Noted::New);
+            assert_eq!(session.delivered(frame.as_bytes()), Noted::Again);
         }
         let mut login = Login::default();
         session.resume(&mut login);
+        let frame = br#"{"command":"ACTIVITY_BROADCAST","id":"a/00000000000000ff/9","activity":{}}"#;
+        assert_eq!(session.delivered(frame), Noted::Before);
+        assert_eq!(session.delivered(frame), Noted::Again);
         assert_eq!(
             login.resume.unwrap().to_string(),
             "a/00000000000000ff/0-7+9-9,b/00000000000000aa/3-3".replace("9-9", "9").replace("3-3", "3")

@@ -109,6 +109,12 @@ impl Ledger {
         Ok(Some(delivered))
     }
 
+    /// The highest number that a receiver has of each publisher.
+    pub(super) fn had(&self, receiver: usize) -> Vec<u64> {
+        let publishers = self.publishers.len();
+        self.last[receiver * publishers..][..publishers].to_vec()
+    }
+
     /// What this publisher has published.
     pub(super) fn count(&self, publisher: usize) -> u64 {
         let Published { everywhere, under_way } = &self.publishers[publisher];

@@ -130,8 +130,8 @@ struct Link {
     ack_waits: bool,
     /// Since when it has no connection.
     away: Option<Instant>,
-    /// Whether this connection is not its first.
-    has_moved: bool,
+    /// What it had of each publisher when it came to this connection; nothing where that is its first.
+    had: Vec<u64>,
 }
 
 impl Load {
@@ -172,7 +172,7 @@ impl Load {
                     acknowledged: 0,
                     ack_waits: false,
                     away: None,
-                    has_moved: false,
+                    had: Vec::new(),
                 });
                 Ok(())
             },
@@ -361,20 +361,18 @@ impl Load {
         let bytes = &self.buffer[..len];
         let mut at = 0;
         let mut stays = true;
-        let mut known = false;
+        let mut noted = Noted::New;
         while let Some(frame) = protocol.frame(&bytes[at..])? {
             let whole = &bytes[at..at + frame.len];
             if self.lasting {
-                let noted = protocol.note(index, whole)?;
-                (stays, known) = (stays && noted != Noted::Leaves, noted == Noted::Known);
+                noted = protocol.note(index, whole)?;
+                stays &= noted != Noted::Leaves;
             }
             match frame.payload_end.map(|end| (end, payload::identify(&whole[..end]))) {
                 Some((end, Some((publisher, number)))) => {
                     self.links[index].received += 1;
                     let Some(delivered) = self.ledger.deliver(index, publisher, number, now)? else {
-                        let may_be = self.links[index].has_moved
-                            && !known
-                            && self.said_again[publisher].contains(number);
+                        let may_be = self.may_come_again(index, publisher, number, noted);
                         *(if may_be { &mut self.skipped } else { &mut self.repeated }) += 1;
                         at += frame.len;
                         continue;
@@ -419,6 +417,14 @@ impl Load {
             self.write(index)?;
         }
         Ok(())
+    }
+
+    /// Whether something may come that this receiver has: it had it when it came to this worker, which got it later than the receiver itself, or
+    /// under another id, as its sender has said it again at another worker. Over one connection nothing may come twice.
+    fn may_come_again(&self, index: usize, publisher: usize, number: u64, noted: Noted) -> bool {
+        let had = self.links[index].had.get(publisher).is_some_and(|had| number <= *had);
+        let said_again = self.said_again[publisher].contains(number);
+        had && (noted == Noted::Before || noted == Noted::New && said_again)
     }
 
     fn acknowledge<P: Protocol>(&mut self, protocol: &mut P, index: usize) -> Result<(), String> {

@@ -77,8 +77,10 @@ pub trait Protocol {
 pub enum Noted {
     /// It did not come before.
     New,
-    /// The same delivery came before.
-    Known,
+    /// The same came before, over an earlier connection.
+    Before,
+    /// The same came before, over this very connection.
+    Again,
     /// It ends the connection.
     Leaves,
 }

@@ -26,7 +26,7 @@ pub(super) struct Report {
     published: u64,
     #[serde(flatten)]
     faults: Faults,
-    /// Came once more, as the promise allows where sender and receiver have moved.
+    /// Came once more, as they may to a session that has moved.
     skipped_after_move: u64,
     deliveries: u64,
     deliveries_per_second: f64,
@@ -161,7 +161,7 @@ impl Report {
         }
         if self.reconnect {
             text.push_str(&format!(
-                "\nskipped         {} deliveries that came once more under another id, as they may when sender and receiver have moved",
+                "\nskipped         {} deliveries that came once more, as they may to a session that has moved",
                 self.skipped_after_move
             ));
         }

@@ -79,7 +79,7 @@ impl Load {
         stream.set_nonblocking(true).map_err(io)?;
         let link = &mut self.links[index];
         link.stream = TcpStream::from_std(stream);
-        link.has_moved = true;
+        link.had = self.ledger.had(index);
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut link.stream, Token(index), interest).map_err(io)?;
         if let Some(since) = link.away.take() {
