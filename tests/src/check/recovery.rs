@@ -1,12 +1,12 @@
 //! A worker that returns lets nobody in before it has caught up: it has heard from a coordinator who the others are, and the first who is let in finds there whatever the workers that it is linked with held when
-//! they linked. (It does not wait for ever, and where logs are small it may have let go of something again.)
+//! they linked. (It does not wait for ever, and where logs are small it may have let go of something again.) All that lies behind whoever begins there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::limits::RECOVERY;
 use common::position::Position;
 use common::time::Time;
-use common::wire::{Message, Neighbours};
+use common::wire::{LoginSuccess, Message, Neighbours};
 
 use super::stream::Life;
 use super::{Check, Ledger, Scene, Verdict};
@@ -32,7 +32,7 @@ impl Recovery {
     }
 
     /// A worker lets somebody in for the first time.
-    fn opens(&self, scene: &Scene<'_>, ledger: &Ledger, life: Life) -> Verdict {
+    fn opens(&self, scene: &Scene<'_>, ledger: &Ledger, life: Life, success: &LoginSuccess) -> Verdict {
         let process = &scene.world[life.0];
         // What a worker said may arrive when it has died, and when its next run is there.
         let machine = process.machine.as_ref().filter(|_| process.run == life.1).and_then(Node::worker);
@@ -42,6 +42,13 @@ impl Recovery {
         }
         if !self.listed.contains(&life) {
             return Err(format!("{} lets somebody in before it knows of other workers", process.name));
+        }
+        for told in self.told.get(&life).into_iter().flat_map(BTreeMap::values) {
+            let position = success.position.as_ref();
+            let ahead = position.map(|position| told.common(machine.seen()).without(position));
+            if let Some(ahead) = ahead.filter(|ahead| !ahead.is_empty()) {
+                return Err(format!("{} lets somebody in for whom {ahead} is not past", process.name));
+            }
         }
         if self.small {
             return Ok(());
@@ -94,13 +101,13 @@ impl Check for Recovery {
             {
                 self.listed.insert((*at, scene.world[*at].run));
             }
-            Seen::Received { from, run, message: Message::LoginSuccess(_), .. }
+            Seen::Received { from, run, message: Message::LoginSuccess(success), .. }
                 if scene.role(*from) == Role::Worker =>
             {
                 let life = (*from, *run);
                 if self.open.insert(life) {
                     coverage.add("workers that let somebody in after a start", 1);
-                    return self.opens(scene, ledger, life);
+                    return self.opens(scene, ledger, life, success);
                 }
             }
             Seen::Lost { at, conn, .. } => self.forget(scene, *at, *conn),

@@ -10,6 +10,7 @@ use common::wire::{Activity, ActivityBroadcast};
 
 use super::encoding::noted;
 use super::ordering::{Ready, Turn};
+use super::recovering::Recovery;
 use super::{Actions, Worker};
 
 impl Worker {
@@ -143,7 +144,9 @@ impl Worker {
 
     fn period(&self) -> std::time::Duration {
         let period = self.config.limits.ordering_period;
-        if self.catch_up.is_under_way() || self.recovery.is_some() {
+        let expects_links =
+            |recovery: &Recovery| !recovery.is_settled(self.roster.all_linked());
+        if self.catch_up.is_under_way() || self.recovery.as_ref().is_some_and(expects_links) {
             period.max(CATCH_UP_PATIENCE)
         } else {
             period

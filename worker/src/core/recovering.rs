@@ -56,11 +56,16 @@ impl Recovery {
         self.links_until.filter(|_| !self.waited).map_or(self.until, |links| links.min(self.until))
     }
 
-    /// Whether it is over. `all_linked`: a link to every worker stands; `under_way`: somebody still has something for us.
+    /// Whether it has heard of the others and waits for nobody to connect any more. `all_linked`: a link to every worker stands.
+    pub(super) fn is_settled(&self, all_linked: bool) -> bool {
+        self.waited || (self.links_until.is_some() && all_linked)
+    }
+
+    /// Whether it is over. `under_way`: somebody still has something for us, or what came waits for its turn. Who begins to listen here is told
+    /// that everything lies behind it that lies in the log: what got there afterwards would be new to it, however old it is.
     fn is_over(&mut self, now: Time, all_linked: bool, under_way: bool) -> bool {
         self.waited |= self.links_until.is_some_and(|until| until <= now);
-        let settled = self.waited || (self.links_until.is_some() && all_linked);
-        now >= self.until || (settled && !under_way)
+        now >= self.until || (self.is_settled(all_linked) && !under_way)
     }
 }
 
@@ -73,12 +78,11 @@ impl Worker {
     /// Ends the recovery when its time has come, and tells the coordinator. Says whether it did.
     pub(super) fn see_to_recovery(&mut self, now: Now, out: &mut Actions) -> bool {
         let all_linked = || self.roster.all_linked();
-        let over =
-            |recovery: &mut Recovery| recovery.is_over(now.time, all_linked(), self.catch_up.is_under_way());
+        let under_way = self.catch_up.is_under_way() || self.ordering.waits_since().is_some();
+        let over = |recovery: &mut Recovery| recovery.is_over(now.time, all_linked(), under_way);
         let recovery = self.recovery.take_if(over);
         if let Some(recovery) = &recovery {
             self.flood.caught_up();
-            self.give_up_waiting(now.time);
             if recovery.late {
                 // Nobody has been given anything yet.
                 self.log.put_in_order();

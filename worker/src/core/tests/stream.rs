@@ -145,6 +145,41 @@ fn who_begins_after_others_have_let_go_of_it_is_not_told_elsewhere_that_it_lacks
 }
 
 #[test]
+fn a_worker_that_joins_takes_clients_when_what_it_has_fetched_has_had_its_turn() {
+    // The log that was left began in the middle of a session, so that all of it waited for what came before. The worker took clients meanwhile:
+    // a session that began there was sent old activities as new, and was told at other workers that it lacked them.
+    let mut node = Node::starting("w1", Limits::default(), Remembered::default(), None);
+    let coordinator = node.answer_dial();
+    node.say(coordinator, &success("net", r#"{"id":"w2","hostname":"w2","port":1}"#));
+    let other = neighbour(&mut node, "w2", "w2/0000000000000022/13-14");
+    let activity = |n: u64| {
+        format!(
+            r#"{{"id":"w2/0000000000000022/{n}","session":"AAAAAAAAAAAAAAAAAAAAAA","activity_seq":{},"activity":{{"n":{n}}}}}"#,
+            n + 1
+        )
+    };
+    let answer = format!(
+        r#"{{"command":"ACTIVITY_RETRIEVED","request":1,"activities":[{},{}],"done":true}}"#,
+        activity(13),
+        activity(14)
+    );
+    node.say(other, &answer);
+    assert!(node.worker.is_recovering(), "what was fetched waits");
+    node.wait(Duration::from_millis(500));
+    node.say(other, r#"{"command":"NEIGHBOURS","links":["w1"],"next":15,"holds":"w2/0000000000000022/13-14"}"#);
+    node.wait(Duration::ZERO);
+    assert!(!node.worker.is_recovering(), "nobody has what came before");
+    let client = node.connect();
+    node.say(client, &FROM_THE_BEGINNING.replace(r#""resume":"""#, r#""last":1"#));
+    let heard = String::from_utf8(node.read_all(client)).unwrap();
+    assert!(heard.contains(r#"{"n":14}"#) && !heard.contains(r#"{"n":13}"#), "{heard}");
+    let client = node.connect();
+    node.say(client, &FROM_THE_BEGINNING.replace(r#","resume":"""#, ""));
+    let heard = String::from_utf8(node.read_all(client)).unwrap();
+    assert!(heard.contains(r#""position":"w2/0000000000000022/0-14""#), "{heard}");
+}
+
+#[test]
 fn what_was_taken_for_lost_and_came_during_a_replay_is_not_asked_for_besides() {
     // It had been sent from the log, and when another worker said that it held it, it was asked for and sent once more.
     let mut node = Node::starting("w1", Limits::default(), Remembered::default(), None);
