@@ -439,6 +439,9 @@ pub struct Neighbours {
     /// Of which workers the sender knows who their clients are, and how far; itself among them. Every second.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub presence: Vec<PresenceKnown>,
+    /// Say at once what you hold.
+    #[serde(default, rename = "needReply", skip_serializing_if = "std::ops::Not::not")]
+    pub need_reply: bool,
 }
 
 /// Operator → coordinator: how are you?

@@ -341,8 +341,22 @@ fn among_workers() -> Vec<BoxedStrategy<Message>> {
         });
     vec![
         kind(
-            (vec(id(), 0..3), seq(), option::of(position()), option::of(position()), vec(known, 0..3)),
-            |(links, next, holds, past, presence)| Neighbours { links, next, holds, past, presence },
+            (
+                vec(id(), 0..3),
+                seq(),
+                option::of(position()),
+                option::of(position()),
+                vec(known, 0..3),
+                any::<bool>(),
+            ),
+            |(links, next, holds, past, presence, need_reply)| Neighbours {
+                links,
+                next,
+                holds,
+                past,
+                presence,
+                need_reply,
+            },
         ),
         kind((id(), any::<u64>(), vec(count, 0..3)), |(worker, incarnation, counts)| ActivitySuccInfo {
             worker,

@@ -216,6 +216,7 @@ fn among_workers() -> Vec<Message> {
                 change: 2,
                 silent: Millis(1),
             }],
+            need_reply: true,
         }
         .into(),
         ActivitySuccInfo {

@@ -1,18 +1,20 @@
 //! Order. What one session published comes in that order to everybody, but for what is marked late; and to whoever listens over one connection
-//! nothing is left out without a word. What a sender's session numbers, it numbers in the order in which it was published, once.
+//! nothing is left out without a word. No worker goes on without what another one has, to which nothing is wrong. What a sender's session numbers, it numbers in the order in which it was published, once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use common::id::Seq;
 use common::session::SessionId;
+use common::time::Time;
 use common::wire::{ActivityBroadcast, Message};
 
 use super::stream::Life;
 use super::{Check, Ledger, Scene, Tag, Verdict};
 use crate::sim::cast::Role;
 use crate::sim::coverage::Coverage;
-use crate::sim::node::Effect;
-use crate::sim::{ConnId, Seen};
+use crate::sim::node::{Effect, Node};
+use crate::sim::{ConnId, ProcessId, Seen};
 
 #[derive(Debug, Default)]
 pub(super) struct Order {
@@ -21,7 +23,17 @@ pub(super) struct Order {
     to: BTreeMap<(Life, SessionId), Seq>,
     /// What each session's numbers stand for.
     numbers: BTreeMap<SessionId, BTreeMap<Seq, u64>>,
+    /// When each worker got each activity from another one.
+    got: BTreeMap<(SessionId, Seq), BTreeMap<Life, Time>>,
+    /// Before what each worker is known to have gone on without something.
+    went_on: BTreeSet<(ProcessId, SessionId, Seq)>,
 }
+
+/// What a worker has had for so long, others can know that it has.
+const KNOWN: Duration = Duration::from_secs(1);
+
+/// Who has been well for so long can be asked.
+const WELL: Duration = Duration::from_secs(5);
 
 impl Order {
     /// Numbers mean the same everywhere, and ascend with what was published.
@@ -71,11 +83,68 @@ impl Order {
             _ => Ok(()),
         }
     }
+
+    fn worker_got(&mut self, scene: &Scene<'_>, at: ProcessId, broadcast: &ActivityBroadcast) {
+        if let (Some(session), Some(seq)) = (broadcast.session, broadcast.activity_seq) {
+            let got = self.got.entry((session, seq)).or_default();
+            got.entry((at, scene.world[at].run)).or_insert(scene.now);
+        }
+    }
+
+    /// A worker has gone on without something.
+    fn went_on(&mut self, scene: &Scene<'_>, at: ProcessId, coverage: &mut Coverage) -> Verdict {
+        let Some(machine) = scene.world[at].machine.as_ref().and_then(Node::worker) else { return Ok(()) };
+        let life = (at, scene.world[at].run);
+        let news = |(session, _, before): &(SessionId, Seq, Seq)| self.went_on.insert((at, *session, *before));
+        for (session, first, before) in machine.went_on_without().filter(news).collect::<Vec<_>>() {
+            coverage.add("gaps that workers went on without", 1);
+            for (number, got) in self.got.range((session, first)..(session, before)) {
+                let has = |(&(holder, run), since): (&Life, &Time)| {
+                    let process = &scene.world[holder];
+                    let log = process.machine.as_ref().and_then(Node::worker).filter(|_| process.run == run)?;
+                    let can_ask = scene.ways.are_clear(scene.world, at, holder, WELL);
+                    let is_known = *since + KNOWN <= scene.now && log.held().any(|held| held == *number);
+                    (can_ask && is_known).then_some(holder)
+                };
+                if !got.contains_key(&life)
+                    && let Some(holder) = got.iter().find_map(has)
+                {
+                    return Err(format!(
+                        "{} goes on in {session} without {first} to {before}, and {} has some of it",
+                        scene.name(at),
+                        scene.name(holder)
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Check for Order {
-    fn observe(&mut self, scene: &Scene<'_>, _: &Ledger, seen: &Seen<Effect>, _: &mut Coverage) -> Verdict {
+    fn observe(
+        &mut self,
+        scene: &Scene<'_>,
+        _: &Ledger,
+        seen: &Seen<Effect>,
+        coverage: &mut Coverage,
+    ) -> Verdict {
         match seen {
+            Seen::Received { at, message: Message::ActivityBroadcast(broadcast), .. }
+                if scene.role(*at) == Role::Worker =>
+            {
+                self.worker_got(scene, *at, broadcast);
+                Ok(())
+            }
+            Seen::Received { at, message: Message::ActivityRetrieved(retrieved), .. }
+                if scene.role(*at) == Role::Worker =>
+            {
+                for broadcast in scene.taken(*at, retrieved) {
+                    self.worker_got(scene, *at, broadcast);
+                }
+                Ok(())
+            }
+            Seen::Effect { at, effect: Effect::WentOn } => self.went_on(scene, *at, coverage),
             Seen::Received { at, conn, message: Message::ActivityBroadcast(broadcast), .. }
                 if scene.role(*at) == Role::Classic =>
             {

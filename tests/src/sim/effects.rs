@@ -22,7 +22,7 @@ impl Scenario {
                 self.cast.learnt.insert(at, servers);
                 return;
             }
-            Effect::Client(_) | Effect::Numbered(..) => return,
+            Effect::Client(_) | Effect::Numbered(..) | Effect::WentOn => return,
             Effect::Worker(OfWorker::Remember(remembered)) => {
                 self.cast.remembered.insert(at, remembered);
                 return;

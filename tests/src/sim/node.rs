@@ -47,6 +47,8 @@ pub enum Effect {
     /// Nothing is asked for: a worker has given this id to what a client sent it. Nobody else may ever see the two together, where no other
     /// worker is within reach and the activity leaves the log before anybody has read it; and yet the worker speaks of that id.
     Numbered(ActivityId, Tag),
+    /// Nothing is asked for: a worker has gone on without activities that should have come before others.
+    WentOn,
 }
 
 impl Node {
@@ -77,7 +79,11 @@ impl Machine for Node {
     /// Hands the event on, and looks at every bound of the machine afterwards.
     fn handle(&mut self, now: Now, event: Event<Input>, actions: &mut Vec<Action<Effect>>) {
         let publishes = self.publishes(&event);
+        let gaps = self.worker().map(|worker| worker.dropped().gaps);
         self.hand_on(now, event, actions);
+        if self.worker().map(|worker| worker.dropped().gaps) != gaps {
+            actions.push(Action::Effect(Effect::WentOn));
+        }
         if let (Some((id, tag)), Node::Worker(worker)) = (publishes, &*self)
             && worker.next_id() != id
         {

@@ -6,7 +6,7 @@ use common::limits::CATCH_UP_PATIENCE;
 use common::session::SessionId;
 use common::time::{Now, Time};
 use common::user::Username;
-use common::wire::{Activity, ActivityBroadcast};
+use common::wire::{Activity, ActivityBroadcast, Neighbours};
 
 use super::encoding::noted;
 use super::ordering::{Ready, Turn};
@@ -131,21 +131,28 @@ impl Worker {
         self.flush_all = true;
     }
 
-    /// When those have waited long enough that came early. While others are asked for what they hold, what is missing may be among it.
+    /// When to look whether those have waited long enough that came early.
     pub(super) fn give_up_at(&self) -> Option<Time> {
         Some(self.ordering.waits_since()? + self.period())
     }
 
-    /// Goes on without what was waited for long enough.
-    pub(super) fn give_up_waiting(&mut self, now: Time) {
-        self.ordering.give_up(now, self.period());
-        self.deliver_ready(now);
+    /// Goes on without what was waited for long enough, when all who could be asked have said that they do not hold it.
+    pub(super) fn give_up_waiting(&mut self, now: Now, out: &mut Actions) {
+        while let Some(since) = self.ordering.waits_since().filter(|since| *since + self.period() <= now.time)
+        {
+            if self.drain.is_none() && self.catch_up.inquire(now.time, since) {
+                let question = self.encode(Neighbours { need_reply: true, ..self.digest(now) });
+                return self.tell_all_neighbours(now, &question, out);
+            }
+            self.ordering.give_up();
+            self.deliver_ready(now.time);
+        }
     }
 
+    /// How long those wait that came early. While others are asked for what they hold, what is missing may be among it.
     fn period(&self) -> std::time::Duration {
         let period = self.config.limits.ordering_period;
-        let expects_links =
-            |recovery: &Recovery| !recovery.is_settled(self.roster.all_linked());
+        let expects_links = |recovery: &Recovery| !recovery.is_settled(self.roster.all_linked());
         if self.catch_up.is_under_way() || self.recovery.as_ref().is_some_and(expects_links) {
             period.max(CATCH_UP_PATIENCE)
         } else {

@@ -2,7 +2,8 @@
 //!
 //! Workers tell each other what they hold, on connecting and every second. What another one holds and we have not seen may be on its way
 //! by a path of its own; where it is still missing when that worker says so again, it is asked for. On connecting it is asked for at
-//! once, and so is what is missing in front of an activity that came by. One question is under way at a time: each answer is a piece of
+//! once, and so is what is missing in front of an activity that came by. Before something is delivered without what should come before it, all
+//! are asked what they hold: whoever took that in may have died when it had reached some of them only. One question is under way at a time: each answer is a piece of
 //! bounded size, and the next one asks for the rest after a while, so that catching up does not delay what is live.
 //!
 //! Not here: what has been seen (`flood`), and answering others (`retrieving`).
@@ -26,7 +27,12 @@ pub(super) struct CatchUp {
     patience: Duration,
     /// What nobody has held of what is missing here, and since when.
     unheld: Option<(Time, Position)>,
+    /// When all were last asked what they hold.
+    inquired: Option<Time>,
 }
+
+/// How long is waited for those who are asked what they hold: a busy one answers by then, and one that does not is hardly there.
+const INQUIRY: Duration = Duration::from_secs(2);
 
 /// How long nobody must have held what is taken for lost: longer than what is on its way, and several digests.
 const LOST: Duration = Duration::from_secs(3);
@@ -39,6 +45,8 @@ struct Holder {
     wanted: Position,
     /// What of that we had not seen when it said so last.
     suspected: Position,
+    /// It was asked what it holds, and has not said yet.
+    inquired: bool,
 }
 
 /// What somebody is to be asked for.
@@ -64,6 +72,7 @@ impl CatchUp {
             next_request: 1,
             patience,
             unheld: None,
+            inquired: None,
         }
     }
 
@@ -82,9 +91,10 @@ impl CatchUp {
     pub(super) fn told(&mut self, link: LinkId, holds: Position, seen: &Position) {
         let Some(holder) = self.holders.get_mut(&link) else { return };
         let missing = holds.without(seen);
-        // The first time nothing can be on its way: what is sent on a link comes after what was said on it before.
-        holder.wanted =
-            if holder.holds.is_none() { missing.clone() } else { missing.common(&holder.suspected) };
+        // The first time nothing can be on its way: what is sent on a link comes after what was said on it before. Where something waits for
+        // what is missing, it is better to get it twice.
+        let at_once = std::mem::take(&mut holder.inquired) || holder.holds.is_none();
+        holder.wanted = if at_once { missing.clone() } else { missing.common(&holder.suspected) };
         holder.suspected = missing;
         holder.holds = Some(holds);
     }
@@ -148,15 +158,32 @@ impl CatchUp {
         }
     }
 
+    /// Something has waited since then for what may be missing for good. Says whether all are to be asked what they hold, at once: not where
+    /// they have been asked since then, or where there is nobody.
+    pub(super) fn inquire(&mut self, now: Time, since: Time) -> bool {
+        if self.holders.is_empty() || self.inquired >= Some(since) {
+            return false;
+        }
+        self.inquired = Some(now);
+        self.holders.values_mut().for_each(|holder| holder.inquired = true);
+        true
+    }
+
     /// When the answer is overdue that is waited for, or the next question may be asked.
     pub(super) fn deadline(&self) -> Option<Time> {
-        self.asked.as_ref().map(|asked| asked.until).or(self.rests_until)
+        let is_awaited = self.holders.values().any(|holder| holder.inquired);
+        let inquiry = self.inquired.filter(|_| is_awaited).map(|inquired| inquired + INQUIRY);
+        let question = self.asked.as_ref().map(|asked| asked.until).or(self.rests_until);
+        inquiry.into_iter().chain(question).min()
     }
 
     /// Rests no longer than was to be, and waits no longer for an answer that is overdue: it is asked again, of somebody else where that is
     /// possible.
     pub(super) fn give_up(&mut self, now: Time) {
         self.rests_until.take_if(|until| *until <= now);
+        if self.inquired.is_some_and(|inquired| inquired + INQUIRY <= now) {
+            self.holders.values_mut().for_each(|holder| holder.inquired = false);
+        }
         if let Some(asked) = self.asked.take_if(|asked| asked.until <= now)
             && let Some(holder) = self.holders.get_mut(&asked.link)
         {
@@ -190,8 +217,8 @@ impl CatchUp {
 
     /// Whether something may still come that others hold: somebody has not said yet what it holds, or is to be asked for some of it.
     pub(super) fn is_under_way(&self) -> bool {
-        self.asked.is_some()
-            || self.holders.values().any(|holder| holder.holds.is_none() || !holder.wanted.is_empty())
+        let expects = |holder: &Holder| holder.holds.is_none() || holder.inquired || !holder.wanted.is_empty();
+        self.asked.is_some() || self.holders.values().any(expects)
     }
 }
 
@@ -291,6 +318,25 @@ mod tests {
         catch_up.answered(true, None);
         assert_eq!(question.wanted, position("1-9"));
         assert_eq!(catch_up.next(at(0), &position("0-8")).unwrap().wanted, position("11"));
+    }
+
+    #[test]
+    fn before_something_is_given_up_all_are_asked_once_what_they_hold_and_waited_for_but_not_for_long() {
+        let (mut catch_up, one, other) = catch_up();
+        for link in [one, other] {
+            catch_up.told(link, position("0"), &position("0"));
+        }
+        assert!(catch_up.inquire(at(1), at(1)));
+        assert!(!catch_up.inquire(at(2), at(1)), "they are being asked");
+        catch_up.told(one, position("0-1"), &position("0"));
+        assert_eq!(catch_up.next(at(2), &position("0")).unwrap().wanted, position("1"), "at once");
+        catch_up.answered(true, None);
+        assert!(catch_up.is_under_way(), "the other one has not said");
+        assert_eq!(catch_up.deadline(), Some(at(3)));
+        catch_up.give_up(at(3));
+        assert!(!catch_up.is_under_way() && !catch_up.inquire(at(3), at(1)));
+        assert!(catch_up.inquire(at(3), at(2)), "that has begun to wait since");
+        assert!(!CatchUp::new(Duration::ZERO).inquire(at(3), at(2)), "nobody can be asked");
     }
 
     #[test]

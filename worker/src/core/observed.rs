@@ -3,7 +3,7 @@
 use common::id::{ActivityId, Incarnation, Seq, ServerId};
 use common::position::Position;
 use common::session::SessionId;
-use common::wire::Message;
+use common::wire::{ActivityBroadcast, Message};
 
 use super::{Config, Counters, Link, Worker};
 
@@ -51,11 +51,23 @@ impl Worker {
 
     /// The activities that its log holds, by their sessions and their numbers there, in the order of the log.
     pub fn held(&self) -> impl Iterator<Item = (SessionId, Seq)> {
+        self.broadcasts().filter_map(|broadcast| Some((broadcast.session?, broadcast.activity_seq?)))
+    }
+
+    /// What it has gone on without, as far as its log says so: of which session, from which number, and before which.
+    pub fn went_on_without(&self) -> impl Iterator<Item = (SessionId, Seq, Seq)> {
+        self.broadcasts().filter_map(|broadcast| {
+            Some((broadcast.session?, broadcast.missing_from?, broadcast.activity_seq?))
+        })
+    }
+
+    /// What its log holds.
+    fn broadcasts(&self) -> impl Iterator<Item = ActivityBroadcast> {
         let nothing = Position::default();
         let frames: Vec<Vec<u8>> =
             self.log.missing(&nothing, self.log.start()).map(|frame| frame.bytes.to_vec()).collect();
         frames.into_iter().filter_map(|frame| match Message::decode(frame.trim_ascii_end()) {
-            Ok(Message::ActivityBroadcast(broadcast)) => Some((broadcast.session?, broadcast.activity_seq?)),
+            Ok(Message::ActivityBroadcast(broadcast)) => Some(broadcast),
             _ => None,
         })
     }

@@ -10,7 +10,6 @@
 //! Not here: ids of the flood, the log, and asking others for what is missing.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Duration;
 
 use common::id::{ActivityId, Seq};
 use common::limits::GAPS;
@@ -207,10 +206,9 @@ impl Ordering {
         self.waiting.first().map(|(since, _)| *since)
     }
 
-    /// Goes on without what those miss that have waited for `period`.
-    pub(super) fn give_up(&mut self, now: Time, period: Duration) {
-        while let Some((since, session)) = self.waiting.first().copied().filter(|(at, _)| *at + period <= now)
-        {
+    /// Goes on without what that one misses which has waited longest.
+    pub(super) fn give_up(&mut self) {
+        if let Some((since, session)) = self.waiting.first().copied() {
             self.go_on(since, session);
         }
     }

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 
 const PERIOD: Duration = Duration::from_millis(500);
@@ -26,8 +28,10 @@ impl Delivery {
     }
 
     fn give_up(&mut self, millis: u64) {
-        self.ordering.give_up(at(millis), PERIOD);
-        self.take_ready();
+        while self.ordering.waits_since().is_some_and(|since| since + PERIOD <= at(millis)) {
+            self.ordering.give_up();
+            self.take_ready();
+        }
     }
 
     fn take_ready(&mut self) {

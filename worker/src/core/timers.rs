@@ -37,8 +37,8 @@ impl Worker {
     }
 
     pub(super) fn deadline_passed(&mut self, now: Now, out: &mut Actions) {
-        self.give_up_waiting(now.time);
         self.catch_up.give_up(now.time);
+        self.give_up_waiting(now, out);
         self.ask_on(now, out);
         self.count_deliveries(now, out);
         self.send_reports(now, out);

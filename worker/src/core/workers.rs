@@ -132,7 +132,7 @@ impl Worker {
         self.hear_epoch(epoch);
         match message {
             Message::ActivityBroadcast(broadcast) => self.take_from_worker(now, link, broadcast, out),
-            Message::Neighbours(Neighbours { links, holds, past, presence, .. }) => {
+            Message::Neighbours(Neighbours { links, holds, past, presence, need_reply, .. }) => {
                 let first = self.neighbours.told(link, links);
                 self.see_who_is_reachable(now);
                 if first {
@@ -145,6 +145,10 @@ impl Worker {
                     self.neighbour_holds(now, link, holds, out);
                 }
                 self.neighbour_knows(now, link, presence, out);
+                if need_reply && self.links.contains_key(link) {
+                    let digest = self.encode(self.digest(now));
+                    self.tell_neighbour(now, link, &digest, out);
+                }
             }
             Message::ActivitySuccInfo(counts) => self.neighbour_counted(now, link, counts, out),
             Message::ActivityRetrieve(ask) => self.neighbour_asks(now, link, ask, out),

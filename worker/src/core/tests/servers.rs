@@ -260,6 +260,9 @@ fn what_came_early_waits_for_the_ordering_period_and_no_longer() {
     node.wait(Duration::from_millis(499));
     assert_eq!(node.hear(client), [r#"{"n":0}"#]);
     node.wait(Duration::from_millis(1));
+    assert_eq!(node.hear(client), [] as [&str; 0], "it is asked for once more");
+    node.say(link, r#"{"command":"NEIGHBOURS","links":[],"next":0,"holds":""}"#);
+    node.wait(Duration::ZERO);
     assert_eq!(
         (node.hear(client), node.worker.dropped().gaps),
         (vec![r#"(without 2) {"n":2}"#.to_owned()], 1)

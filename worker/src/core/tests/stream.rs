@@ -180,6 +180,47 @@ fn a_worker_that_joins_takes_clients_when_what_it_has_fetched_has_had_its_turn()
 }
 
 #[test]
+fn what_one_worker_has_is_not_late_at_another_because_the_one_that_took_it_in_has_died() {
+    // It had passed an activity on to one of the two others only when it died, and the session went on there. Workers compare what they hold
+    // every second; the third one had gone on without that activity half a second later.
+    let mut node = Node::new();
+    let (witness, origin) = (neighbour(&mut node, "w2", ""), neighbour(&mut node, "w3", ""));
+    let client = node.client();
+    let activity = |id: &str, seq: u64| {
+        format!(r#""id":"{id}","session":"AAAAAAAAAAAAAAAAAAAAAA","activity_seq":{seq},"activity":{{"n":{seq}}}"#)
+    };
+    let broadcast = |id, seq| format!(r#"{{"command":"ACTIVITY_BROADCAST",{}}}"#, activity(id, seq));
+    node.say(origin, &broadcast("w3/0000000000000033/0", 1));
+    node.hang_up(origin);
+    node.say(witness, &broadcast("w2/0000000000000022/0", 3));
+    node.hear(witness);
+    node.wait(Duration::from_millis(500));
+    let asked = String::from_utf8(node.read_all(witness)).unwrap();
+    assert!(asked.contains(r#""needReply":true"#), "{asked}");
+    node.say(
+        witness,
+        r#"{"command":"NEIGHBOURS","links":["w1"],"next":1,"holds":"w2/0000000000000022/0,w3/0000000000000033/0-1"}"#,
+    );
+    assert_eq!(node.hear(witness), ["ACTIVITY_RETRIEVE w3/0000000000000033/1-1"]);
+    node.wait(Duration::from_secs(1));
+    assert_eq!(node.hear(client), [r#"{"n":1}"#], "the answer is waited for");
+    let missing = activity("w3/0000000000000033/1", 2);
+    node.say(
+        witness,
+        &format!(r#"{{"command":"ACTIVITY_RETRIEVED","request":1,"activities":[{{{missing}}}],"done":true}}"#),
+    );
+    assert_eq!(node.hear(client), [r#"{"n":2}"#, r#"{"n":3}"#]);
+}
+
+#[test]
+fn a_worker_that_wants_to_know_at_once_what_another_holds_is_told_at_once() {
+    let mut node = Node::new();
+    let other = neighbour(&mut node, "w2", "");
+    node.say(other, r#"{"command":"NEIGHBOURS","links":["w1"],"next":0,"holds":"","needReply":true}"#);
+    assert_eq!(node.hear(other), ["NEIGHBOURS w2 0"]);
+}
+
+#[test]
 fn what_was_taken_for_lost_and_came_during_a_replay_is_not_asked_for_besides() {
     // It had been sent from the log, and when another worker said that it held it, it was asked for and sent once more.
     let mut node = Node::starting("w1", Limits::default(), Remembered::default(), None);
@@ -199,7 +240,9 @@ fn what_was_taken_for_lost_and_came_during_a_replay_is_not_asked_for_besides() {
             &format!(r#"{{"command":"ACTIVITY_RETRIEVED","request":{request},"activities":[],"done":true}}"#),
         );
     }
-    node.wait(Duration::from_secs(1));
+    node.wait(Duration::from_millis(500));
+    node.say(other, r#"{"command":"NEIGHBOURS","links":["w1"],"next":2,"holds":"w2/0000000000000022/1"}"#);
+    node.wait(Duration::ZERO);
     assert!(!node.worker.is_recovering(), "nobody has what came before");
     let sender = node.client();
     publish(&mut node, sender, 0..30);
