@@ -148,12 +148,15 @@ impl Worker {
                 common::network_secret::VARIABLE
             ))));
         }
-        if let (Some(recovery), Message::AuthenticationFail(AuthenticationFail { taken: true, .. })) =
-            (&mut self.recovery, &message)
-        {
+        let is_taken = matches!(&message, Message::AuthenticationFail(fail) if fail.taken);
+        if let Some(recovery) = self.recovery.as_mut().filter(|_| is_taken) {
             recovery.id_is_taken(now.time);
         }
+        let is_displaced = is_taken && self.upstream.id_is_taken(now.time);
         self.server_refused(now, link, &message, out);
+        if is_displaced {
+            self.give_way(now, out);
+        }
     }
 
     /// The coordinator lets us in: it hears how we are, what we know and it does not, and what its predecessor left unanswered.

@@ -74,8 +74,23 @@ impl Worker {
         if let Some(link) = self.upstream.link() {
             self.close(now, link, Some(Quit::default().into()), out);
         }
-        let quit = self.encode(Quit::default());
-        self.tell_all_neighbours(now, &quit, out);
+        if self.displaced.is_none() {
+            let quit = self.encode(Quit::default());
+            self.tell_all_neighbours(now, &quit, out);
+        }
+    }
+
+    /// Another worker has taken our place in the network, for example one with a copy of our data directory, while nothing was heard from us. Of
+    /// two with one id, nobody could say what the clients of either have received: ours go to other workers, and we end.
+    pub(super) fn give_way(&mut self, now: Now, out: &mut Actions) {
+        let sentence = format!(
+            "another worker called {} has taken the place of this one, which had not been heard for a while: give each an --id and a data \
+             directory of its own",
+            self.config.id
+        );
+        tracing::error!("{sentence}");
+        self.displaced = Some(sentence);
+        self.start_drain(now, out);
     }
 
     pub(super) fn drain_deadline(&self) -> Option<Time> {
@@ -182,7 +197,7 @@ impl Worker {
         for link in self.neighbours.all() {
             self.close(now, link, None, out);
         }
-        out.push(Action::Exit(Ok(())));
+        out.push(Action::Exit(self.displaced.take().map_or(Ok(()), Err)));
     }
 
     /// The coordinator has found that another worker has fewer clients: some go there, of those that have not moved lately.

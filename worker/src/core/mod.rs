@@ -148,6 +148,8 @@ pub struct Worker {
     frame: Vec<u8>,
     next_sweep: Time,
     drain: Option<Drain>,
+    /// What to say at the end, where another worker has taken our place.
+    displaced: Option<String>,
 }
 
 /// Whose connection it is.
@@ -238,6 +240,7 @@ impl Worker {
             frame: Vec::new(),
             next_sweep: now.time + limits.sweep,
             drain: None,
+            displaced: None,
             rng,
             config,
         }

@@ -1,6 +1,6 @@
 //! The links to other workers, and which of them an activity goes to.
 //!
-//! **Invariants.** One link per worker; a new one replaces the old. A worker is named in our NEIGHBOURS only once its own first
+//! **Invariants.** One link per worker; a new one replaces the old, where it is of the same start. A worker is named in our NEIGHBOURS only once its own first
 //! NEIGHBOURS has arrived, because from then on everything that it originates comes by that link: nobody else needs to pass it
 //! on to us. So a healthy mesh of N workers carries N−1 copies of an activity, and a broken one floods around the break.
 //!
@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use common::id::{LinkId, Seq, ServerId};
+use common::id::{Incarnation, LinkId, Seq, ServerId};
 use common::outbox::{Outbox, OutboxFull};
 use common::time::Time;
 use common::wire::Neighbours as NeighboursMessage;
@@ -36,6 +36,8 @@ enum Stage {
     Greeting { until: Time },
     /// Each knows who the other is.
     Established {
+        /// Which start of it this is.
+        incarnation: Incarnation,
         heard: Time,
         /// The workers that it hears directly; none before its first NEIGHBOURS.
         links: Option<Rc<BTreeSet<ServerId>>>,
@@ -72,9 +74,17 @@ impl Neighbours {
         other.map(|(other, _)| *other)
     }
 
+    /// Whether a link stands to a worker `id` that is of another start than this: there may be two. One that is gone is soon silent, and its
+    /// link is closed.
+    pub(super) fn has_twin(&self, id: &ServerId, of: Incarnation) -> bool {
+        let is_other =
+            |stage: &Stage| matches!(stage, Stage::Established { incarnation, .. } if *incarnation != of);
+        self.links.values().any(|neighbour| neighbour.id == *id && is_other(&neighbour.stage))
+    }
+
     /// Both sides of `link` know each other now.
-    pub(super) fn established(&mut self, now: Time, link: LinkId, id: ServerId) {
-        let stage = Stage::Established { heard: now, links: None };
+    pub(super) fn established(&mut self, now: Time, link: LinkId, id: ServerId, incarnation: Incarnation) {
+        let stage = Stage::Established { incarnation, heard: now, links: None };
         match self.links.get_mut(&link) {
             Some(neighbour) => neighbour.stage = stage,
             None => self.insert(link, id, stage),
@@ -272,7 +282,7 @@ mod tests {
         for part in text.split_whitespace() {
             let (name, hears) = part.split_once(':').unwrap();
             let link = keys.insert(());
-            neighbours.established(Time::ZERO, link, id(name));
+            neighbours.established(Time::ZERO, link, id(name), Incarnation(1));
             neighbours.told(link, hears.split(',').filter(|hears| !hears.is_empty()).map(id).collect());
             by_name.insert(name.to_owned(), link);
         }
@@ -308,7 +318,7 @@ mod tests {
             let message = neighbours.message(Seq(7));
             (message.links, message.next)
         };
-        neighbours.established(Time::ZERO, link, id("b"));
+        neighbours.established(Time::ZERO, link, id("b"), Incarnation(1));
         assert_eq!(named(&neighbours), (vec![], Seq(7)));
         assert!(neighbours.told(link, vec![]));
         assert!(!neighbours.told(link, vec![]));

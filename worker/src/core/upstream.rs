@@ -55,6 +55,8 @@ pub(super) struct Upstream {
     outbox: Outbox,
     /// Somebody has let us in since we started.
     was_let_in: bool,
+    /// Since when we are not let in any more, because another worker bears our id.
+    taken: Option<Time>,
     complained: Option<Time>,
     /// Why somebody did not let us in, and when that was said.
     refusal: Option<(Time, String)>,
@@ -96,6 +98,7 @@ impl Upstream {
             state: State::Resting(now),
             outbox: Outbox::new(limits.server_outbox_bytes),
             was_let_in: false,
+            taken: None,
             complained: None,
             refusal: None,
             limits: limits.clone(),
@@ -188,6 +191,13 @@ impl Upstream {
         let link = self.link().expect("somebody let us in");
         self.state = State::Established { link, id, since: now, heard: now };
         self.was_let_in = true;
+        self.taken = None;
+    }
+
+    /// The coordinator says that another worker bears our id, and lives. Says whether that one has taken our place for good: we had been let in,
+    /// and what was last heard from an earlier start of ourselves is no sign of life any more.
+    pub(super) fn id_is_taken(&mut self, now: Time) -> bool {
+        self.was_let_in && now.since(*self.taken.get_or_insert(now)) > limits::WORKER_DOUBT
     }
 
     /// Something was heard from the coordinator.

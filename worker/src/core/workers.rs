@@ -1,7 +1,7 @@
 //! The conversation with the workers beside: getting to know each other, and passing activities on.
 
 use common::epoch::Epoch;
-use common::id::{LinkId, ServerId};
+use common::id::{Incarnation, LinkId, ServerId};
 use common::machine::Action;
 use common::position::Position;
 use common::time::Now;
@@ -43,14 +43,13 @@ impl Worker {
                 .map(|to| format!("this is {}, not {to}", self.config.id))
                 .or_else(|| self.absurdity(epoch)),
         };
+        let taken = refusal.is_none() && self.neighbours.has_twin(&theirs.id, theirs.incarnation);
+        let refusal = refusal.or_else(|| taken.then(|| format!("a worker called {} lives already", theirs.id)));
         if let Some(info) = refusal {
             tracing::warn!(id = %theirs.id, address = %theirs.address, %info, "refused a worker");
-            return self.close(
-                now,
-                link,
-                Some(AuthenticationFail { info, retry_after: None, taken: false }.into()),
-                out,
-            );
+            let retry_after = taken.then(|| self.retry_after());
+            let fail = AuthenticationFail { info, retry_after, taken };
+            return self.close(now, link, Some(fail.into()), out);
         }
         self.hear_epoch(epoch);
         let ours = AuthenticateSuccess {
@@ -63,7 +62,7 @@ impl Worker {
         };
         self.links.insert(link, Link::Neighbour);
         let server = ServerEntry { id: theirs.id, address: theirs.address };
-        self.neighbour_established(now, link, server, Some(ours), out);
+        self.neighbour_established(now, link, (server, theirs.incarnation), Some(ours), out);
     }
 
     /// The worker that we dialled answers our AUTHENTICATE.
@@ -77,14 +76,15 @@ impl Worker {
     ) {
         let expected = self.neighbours.greeted(link).expect("it was not established").clone();
         match message {
-            Message::AuthenticateSuccess(AuthenticateSuccess { id, incarnation: Some(_), .. }) => {
+            Message::AuthenticateSuccess(AuthenticateSuccess { id, incarnation: Some(incarnation), .. }) => {
                 let Some(address) = self.roster.dialled(&id).cloned().filter(|_| id == expected) else {
                     let info = format!("{expected} was dialled here, and {id} answered");
                     tracing::warn!("{info}");
                     return self.refuse(now, link, info, out);
                 };
                 self.hear_epoch(epoch);
-                self.neighbour_established(now, link, ServerEntry { id, address }, None, out);
+                let server = ServerEntry { id, address };
+                self.neighbour_established(now, link, (server, incarnation), None, out);
             }
             Message::InvalidMessage(_) | Message::AuthenticationFail(_) => {
                 self.server_refused(now, link, &message, out)
@@ -101,7 +101,7 @@ impl Worker {
         &mut self,
         now: Now,
         link: LinkId,
-        server: ServerEntry,
+        (server, incarnation): (ServerEntry, Incarnation),
         answer: Option<AuthenticateSuccess>,
         out: &mut Actions,
     ) {
@@ -109,7 +109,7 @@ impl Worker {
             self.close(now, old, None, out);
         }
         tracing::info!(id = %server.id, address = %server.address, "linked with a worker");
-        self.neighbours.established(now.time, link, server.id.clone());
+        self.neighbours.established(now.time, link, server.id.clone(), incarnation);
         self.roster.linked(now.time, server);
         let mut first_words = answer.map(|answer| self.encode(answer)).unwrap_or_default();
         self.catch_up.linked(link);

@@ -149,6 +149,33 @@ fn a_worker_whose_id_is_taken_takes_no_clients_before_it_is_let_in() {
 }
 
 #[test]
+fn a_worker_whose_place_another_one_has_taken_sends_its_clients_there_and_ends() {
+    // It had been paused, and a copy of it was let in meanwhile. When it went on, both took clients, for good, and reports counted those of one.
+    let (mut node, mut coordinator) = Node::joined();
+    neighbour(&mut node);
+    let client = node.client();
+    node.hang_up(coordinator);
+    let refused = node.now.time;
+    while node.accepting {
+        assert!(node.now.time < refused + Duration::from_secs(10), "it goes on");
+        node.wait(Duration::from_millis(100));
+        if !node.dials.is_empty() {
+            coordinator = node.answer_dial();
+            node.say(
+                coordinator,
+                r#"{"command":"AUTHENTICATION_FAIL","info":"w1 lives already","retry_after":1000,"taken":true}"#,
+            );
+        }
+    }
+    let patience = node.now.time - refused;
+    assert!(patience > Duration::from_millis(2_500), "an earlier start may have been heard just before");
+    node.wait(Duration::from_secs(12));
+    assert_eq!(node.hear(client), ["REDIRECT", "(closed)"]);
+    let sentence = node.exit.unwrap().unwrap_err();
+    assert!(sentence.starts_with("another worker called w1 has taken the place of this one"), "{sentence}");
+}
+
+#[test]
 fn what_a_coordinator_must_not_say_closes_the_link() {
     for line in [r#"{"command":"LOGOUT"}"#, "nonsense", GREETING] {
         let (mut node, coordinator) = Node::joined();
@@ -205,6 +232,22 @@ fn a_worker_that_comes_back_takes_the_place_of_its_old_link() {
     let new = neighbour(&mut node);
     assert_eq!((node.hear(old), node.links.contains_key(new)), (vec!["(closed)".to_owned()], true));
     assert_eq!(node.worker.neighbours().len(), 1);
+}
+
+#[test]
+fn a_second_worker_of_one_id_does_not_take_the_link_of_the_first_while_that_stands() {
+    // The two took it from each other every few seconds, without end.
+    let mut node = Node::new();
+    let first = neighbour(&mut node);
+    let second = GREETING.replace("0000000000000000", "00000000000000ff");
+    let link = node.connect();
+    node.say(link, &second);
+    assert_eq!(node.hear(link), ["AUTHENTICATION_FAIL a worker called w0 lives already", "(closed)"]);
+    assert!(node.links.contains_key(first));
+    node.hang_up(first);
+    let link = node.connect();
+    node.say(link, &second);
+    assert_eq!(node.hear(link)[0], "AUTHENTICATE_SUCCESS");
 }
 
 #[test]
