@@ -95,13 +95,15 @@ impl Order {
     fn went_on(&mut self, scene: &Scene<'_>, at: ProcessId, coverage: &mut Coverage) -> Verdict {
         let Some(machine) = scene.world[at].machine.as_ref().and_then(Node::worker) else { return Ok(()) };
         let life = (at, scene.world[at].run);
-        let news = |(session, _, before): &(SessionId, Seq, Seq)| self.went_on.insert((at, *session, *before));
+        let news =
+            |(session, _, before): &(SessionId, Seq, Seq)| self.went_on.insert((at, *session, *before));
         for (session, first, before) in machine.went_on_without().filter(news).collect::<Vec<_>>() {
             coverage.add("gaps that workers went on without", 1);
             for (number, got) in self.got.range((session, first)..(session, before)) {
                 let has = |(&(holder, run), since): (&Life, &Time)| {
                     let process = &scene.world[holder];
-                    let log = process.machine.as_ref().and_then(Node::worker).filter(|_| process.run == run)?;
+                    let log =
+                        process.machine.as_ref().and_then(Node::worker).filter(|_| process.run == run)?;
                     let can_ask = scene.ways.are_clear(scene.world, at, holder, WELL);
                     let is_known = *since + KNOWN <= scene.now && log.held().any(|held| held == *number);
                     (can_ask && is_known).then_some(holder)

@@ -217,7 +217,8 @@ impl CatchUp {
 
     /// Whether something may still come that others hold: somebody has not said yet what it holds, or is to be asked for some of it.
     pub(super) fn is_under_way(&self) -> bool {
-        let expects = |holder: &Holder| holder.holds.is_none() || holder.inquired || !holder.wanted.is_empty();
+        let expects =
+            |holder: &Holder| holder.holds.is_none() || holder.inquired || !holder.wanted.is_empty();
         self.asked.is_some() || self.holders.values().any(expects)
     }
 }

@@ -96,6 +96,15 @@ impl Registrations {
         }
     }
 
+    /// The coordinator has given the name to whoever brought this hash: releases the name, and returns who asked, if it is the same. It may
+    /// have been somebody else, who asked before and was waited for no longer.
+    pub(super) fn won(&mut self, username: &Username, with: Option<&PasswordHash>) -> Option<LinkId> {
+        match &self.held.get(username)?.stage {
+            Stage::Asked { hash, .. } if Some(hash) == with => self.answered(username),
+            _ => None,
+        }
+    }
+
     /// `link`, which wanted `username`, is gone. Once the coordinator has been asked, its answer decides; until then the name is released,
     /// and the job that hashes the secret is nobody's any more: returns that.
     pub(super) fn abandoned(&mut self, username: &Username, link: LinkId) -> Option<JobId> {

@@ -90,8 +90,9 @@ impl Worker {
 
     pub(super) fn lock_allowed(&mut self, now: Now, allowed: LockAllowed, out: &mut Actions) {
         let LockAllowed { username, user, durability } = allowed;
+        let asked = self.registrations.won(&username, user.secret.as_ref());
         self.learn_user(now, username.clone(), user, out);
-        let Some(link) = self.registrations.answered(&username) else { return };
+        let Some(link) = asked else { return };
         let info = format!("{username} is registered");
         self.confirm(now, link, RegisterSuccess { info, durability: Some(durability), existing: false }, out);
     }

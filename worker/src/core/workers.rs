@@ -44,7 +44,8 @@ impl Worker {
                 .or_else(|| self.absurdity(epoch)),
         };
         let taken = refusal.is_none() && self.neighbours.has_twin(&theirs.id, theirs.incarnation);
-        let refusal = refusal.or_else(|| taken.then(|| format!("a worker called {} lives already", theirs.id)));
+        let refusal =
+            refusal.or_else(|| taken.then(|| format!("a worker called {} lives already", theirs.id)));
         if let Some(info) = refusal {
             tracing::warn!(id = %theirs.id, address = %theirs.address, %info, "refused a worker");
             let retry_after = taken.then(|| self.retry_after());
@@ -76,7 +77,9 @@ impl Worker {
     ) {
         let expected = self.neighbours.greeted(link).expect("it was not established").clone();
         match message {
-            Message::AuthenticateSuccess(AuthenticateSuccess { id, incarnation: Some(incarnation), .. }) => {
+            Message::AuthenticateSuccess(AuthenticateSuccess {
+                id, incarnation: Some(incarnation), ..
+            }) => {
                 let Some(address) = self.roster.dialled(&id).cloned().filter(|_| id == expected) else {
                     let info = format!("{expected} was dialled here, and {id} answered");
                     tracing::warn!("{info}");

@@ -166,7 +166,10 @@ fn a_worker_that_joins_takes_clients_when_what_it_has_fetched_has_had_its_turn()
     node.say(other, &answer);
     assert!(node.worker.is_recovering(), "what was fetched waits");
     node.wait(Duration::from_millis(500));
-    node.say(other, r#"{"command":"NEIGHBOURS","links":["w1"],"next":15,"holds":"w2/0000000000000022/13-14"}"#);
+    node.say(
+        other,
+        r#"{"command":"NEIGHBOURS","links":["w1"],"next":15,"holds":"w2/0000000000000022/13-14"}"#,
+    );
     node.wait(Duration::ZERO);
     assert!(!node.worker.is_recovering(), "nobody has what came before");
     let client = node.connect();
@@ -187,7 +190,9 @@ fn what_one_worker_has_is_not_late_at_another_because_the_one_that_took_it_in_ha
     let (witness, origin) = (neighbour(&mut node, "w2", ""), neighbour(&mut node, "w3", ""));
     let client = node.client();
     let activity = |id: &str, seq: u64| {
-        format!(r#""id":"{id}","session":"AAAAAAAAAAAAAAAAAAAAAA","activity_seq":{seq},"activity":{{"n":{seq}}}"#)
+        format!(
+            r#""id":"{id}","session":"AAAAAAAAAAAAAAAAAAAAAA","activity_seq":{seq},"activity":{{"n":{seq}}}"#
+        )
     };
     let broadcast = |id, seq| format!(r#"{{"command":"ACTIVITY_BROADCAST",{}}}"#, activity(id, seq));
     node.say(origin, &broadcast("w3/0000000000000033/0", 1));
@@ -207,7 +212,9 @@ fn what_one_worker_has_is_not_late_at_another_because_the_one_that_took_it_in_ha
     let missing = activity("w3/0000000000000033/1", 2);
     node.say(
         witness,
-        &format!(r#"{{"command":"ACTIVITY_RETRIEVED","request":1,"activities":[{{{missing}}}],"done":true}}"#),
+        &format!(
+            r#"{{"command":"ACTIVITY_RETRIEVED","request":1,"activities":[{{{missing}}}],"done":true}}"#
+        ),
     );
     assert_eq!(node.hear(client), [r#"{"n":2}"#, r#"{"n":3}"#]);
 }

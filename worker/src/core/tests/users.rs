@@ -189,3 +189,29 @@ fn a_worker_that_lags_verifies_against_the_record_that_comes_with_the_refusal() 
     node.say(coordinator, denied);
     assert!(node.worker.upstream(), "an answer that nobody waits for does no harm");
 }
+
+#[test]
+fn a_name_that_somebody_gets_after_long_is_not_said_to_be_a_rivals() {
+    // The coordinator had too few backups, and said yes to the first one when that was waited for no longer. The rival, who had asked meanwhile,
+    // took it for its own, and was told that the name was registered: to it, as it had to believe.
+    let (mut node, coordinator) = Node::joined();
+    let first = node.connect();
+    let register = |secret: &str| format!(r#"{{"command":"REGISTER","username":"ann","secret":"{secret}"}}"#);
+    node.say(first, &register("s"));
+    node.hash();
+    node.wait_with(coordinator, Duration::from_secs(11));
+    assert!(node.hear(first)[0].starts_with("REGISTER_FAILED the coordinator did not answer"));
+    let rival = node.connect();
+    node.say(rival, &register("another"));
+    node.hash();
+    let user = r#"{"registration":"1.0@c","changed":"1.0@c","secret":"hash of s"}"#;
+    let allowed =
+        format!(r#"{{"command":"LOCK_ALLOWED","username":"ann","durability":"local",{}"#, &user[1..]);
+    node.say(coordinator, &allowed);
+    assert!(node.hear(rival).is_empty(), "that was not its answer");
+    let denied =
+        format!(r#"{{"command":"LOCK_DENIED","username":"ann","info":"ann is registered","user":{user}}}"#);
+    node.say(coordinator, &denied);
+    node.hash();
+    assert!(node.hear(rival)[0].starts_with("REGISTER_FAILED ann is "));
+}
