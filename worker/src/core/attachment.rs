@@ -162,6 +162,11 @@ impl Attachment {
         }
     }
 
+    /// Whether it was told to go to another worker, and goes by itself.
+    pub(super) fn is_moving(&self) -> bool {
+        self.capable.is_some_and(|capable| capable.movable_from.is_none())
+    }
+
     /// When it is to be given a new token.
     pub(super) fn token_due(&self) -> Option<Time> {
         self.capable.map(|capable| capable.token_due)

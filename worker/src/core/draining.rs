@@ -1,9 +1,9 @@
 //! How a worker leaves: it hands its clients to other workers, and goes when nothing of theirs is left with it.
 //!
 //! The coordinator and the other workers are told first, so that nobody is sent here any more. Then clients leave, a portion at a time and
-//! spread over the other workers: a capable one is told QUIT with where to go, and closes when it has acknowledged what it has; a classic
-//! one is sent on with REDIRECT when it has taken what was published. Last go the counts of what they received, and the links to the other
-//! workers.
+//! spread over the other workers: a capable one is told QUIT with where to go, where it was not already, and closes when it has acknowledged
+//! what it has; a classic one is sent on with REDIRECT when it has taken what was published. Last go the counts of what they received, and the
+//! links to the other workers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -141,6 +141,10 @@ impl Worker {
                 let target = moving.destinations.get(moving.told % moving.destinations.len().max(1)).cloned();
                 moving.told += 1;
                 let Some(Link::Client(session)) = self.links.get(link) else { continue };
+                if session.attachment().is_some_and(|attachment| attachment.is_moving()) {
+                    // The coordinator has sent it on already. It goes by itself, when it has acknowledged what it has.
+                    continue;
+                }
                 let is_capable = session.attachment().is_some_and(|attachment| attachment.is_capable());
                 match target {
                     Some(address) if is_capable => {

@@ -256,6 +256,26 @@ fn a_drain_hands_clients_to_other_workers_and_classic_ones_are_redirected() {
 }
 
 #[test]
+fn a_drain_leaves_whom_the_coordinator_has_just_sent_on_to_go_by_itself() {
+    // No other worker was linked then, so there was nowhere to send clients to: it was closed as soon as its QUIT had been written, before it
+    // could acknowledge what it had.
+    let mut node = Node::new();
+    let coordinator = node.answer_dial();
+    node.say(coordinator, &success("net", r#"{"id":"w2","hostname":"w2","port":1}"#));
+    let client = node.capable(KEY);
+    node.wait_with(coordinator, Duration::from_secs(10));
+    node.say(coordinator, r#"{"command":"MOVE_CLIENTS","count":1,"to":"w2"}"#);
+    node.publish_numbered(client, 1, 7);
+    node.event(Event::Input(Input::Drain));
+    node.wait(Duration::from_secs(1));
+    assert_eq!(node.hear(client), ["QUIT w2:1 (token)".to_owned(), activity(7)], "and it is not closed");
+    node.acknowledge(client, 1);
+    node.hang_up(client);
+    node.wait(Duration::from_secs(1));
+    assert_eq!(node.exit, Some(Ok(())));
+}
+
+#[test]
 fn who_asks_for_everything_again_and_again_gets_it_at_a_bounded_pace() {
     let mut node = Node::with("w1", Limits { intake_bytes: 10_000, ..Limits::default() });
     let (sender, greedy) = (node.capable(KEY), node.capable("another-session-key"));
