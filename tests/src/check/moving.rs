@@ -26,7 +26,8 @@ pub(super) struct Moving {
     /// The worker of each connection that a client logged in over, and when it heard that it was.
     at: BTreeMap<ConnId, (Life, Time)>,
     /// Connections that a worker closed with a complaint: whom it tells to go may fall behind before it has read that, and hears of both at
-    /// once. A worker that closes because it has told somebody to go complains of nothing.
+    /// once. A worker that closes because it has told somebody to go complains of nothing. Or that it closed inside of an activity: that is whom
+    /// the log has left behind there, and no complaint could follow.
     thrown_out: BTreeSet<ConnId>,
     /// Connections over which a client is being replayed what it missed.
     replays: BTreeSet<ConnId>,
@@ -135,12 +136,9 @@ impl Check for Moving {
                 }
                 _ => Ok(()),
             },
-            Seen::Closed {
-                by,
-                conn,
-                last: Some(Message::InvalidMessage(_) | Message::AuthenticationFail(_)),
-                ..
-            } if scene.role(*by) == Role::Worker => {
+            Seen::Closed { by, conn, last, torn, .. }
+                if scene.role(*by) == Role::Worker && (*torn || is_complaint(last.as_ref())) =>
+            {
                 self.thrown_out.insert(*conn);
                 Ok(())
             }
@@ -152,4 +150,8 @@ impl Check for Moving {
             _ => Ok(()),
         }
     }
+}
+
+fn is_complaint(last: Option<&Message>) -> bool {
+    matches!(last, Some(Message::InvalidMessage(_) | Message::AuthenticationFail(_)))
 }

@@ -235,10 +235,17 @@ impl<M: Machine> World<M> {
         let to = self.process_at(conn, side.other()).expect("an open link has a connection");
         let line = farewell.trim_ascii_end().rsplit(|byte| *byte == b'\n').next();
         let last = line.and_then(|line| Message::decode(line).ok());
-        self.seen.push(Seen::Closed { by: id, to, conn, last });
+        let ends_line = farewell.last().map(|byte| *byte == b'\n');
+        let torn = !ends_line.unwrap_or_else(|| self.has_ended_line(conn, side));
+        self.seen.push(Seen::Closed { by: id, to, conn, last, torn });
         self.set_state(conn, side, State::Closing(farewell));
         self.queue.push(self.now + limits::LINGER, Due::LingerOver(conn, side));
         self.say_goodbye(conn, side);
+    }
+
+    /// Whether what was written so far on this side ends with a line.
+    fn has_ended_line(&mut self, conn: ConnId, side: Side) -> bool {
+        self.network.get(conn).is_none_or(|connection| connection.end(side).pipe.ends_line())
     }
 
     /// A process says its last on a link, and still listens.

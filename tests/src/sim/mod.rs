@@ -84,8 +84,8 @@ pub enum Seen<E> {
     Said { by: ProcessId, to: ProcessId, conn: ConnId, message: Message, epoch: Option<Epoch> },
     /// Something arrived that is no message.
     Malformed { at: ProcessId, from: ProcessId, conn: ConnId, error: WireError },
-    /// The machine at `by` closed a connection. `last`: the message that its farewell ends with.
-    Closed { by: ProcessId, to: ProcessId, conn: ConnId, last: Option<Message> },
+    /// The machine at `by` closed a connection. `last`: the message that its farewell ends with. `torn`: it leaves off inside of a line.
+    Closed { by: ProcessId, to: ProcessId, conn: ConnId, last: Option<Message>, torn: bool },
     /// The machine at `at` learnt that its peer is gone. `clean`: after the peer had closed it, and with a whole line.
     Lost { at: ProcessId, from: ProcessId, conn: ConnId, clean: bool },
     /// A machine asks for something that is neither network nor time.

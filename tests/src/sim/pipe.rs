@@ -70,6 +70,8 @@ pub(super) struct Pipe {
     /// Nothing arrives before.
     not_before: Time,
     severed: bool,
+    /// What was written last is the end of a line.
+    ends_line: bool,
 }
 
 impl Pipe {
@@ -85,12 +87,18 @@ impl Pipe {
             split: weather.split,
             not_before: Time::ZERO,
             severed: false,
+            ends_line: true,
         }
     }
 
     /// How many bytes may be written.
     pub(super) fn free(&self) -> usize {
         self.window - self.unread
+    }
+
+    /// Whether nothing was written yet, or whole lines.
+    pub(super) fn ends_line(&self) -> bool {
+        self.ends_line
     }
 
     /// The least time a byte takes.
@@ -108,6 +116,7 @@ impl Pipe {
             self.free()
         );
         self.unread += bytes.len();
+        self.ends_line = bytes.last().map_or(self.ends_line, |byte| *byte == b'\n');
         while !bytes.is_empty() && !self.severed {
             let length = if rng.f64() < self.split { rng.usize(1..=bytes.len()) } else { bytes.len() };
             let (piece, rest) = bytes.split_at(length);
