@@ -35,6 +35,8 @@ pub(super) struct Attachment {
     pub(super) replay: Option<Box<Replay>>,
     /// Before when nothing more is read from it, because it has asked for much.
     pub(super) quiet_until: Time,
+    /// How much of what waits for it in its outbox ends with the last answer to what it asked for.
+    pub(super) unanswered: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +62,7 @@ impl Attachment {
             from: None,
             replay: None,
             quiet_until: Time::ZERO,
+            unanswered: 0,
         }
     }
 

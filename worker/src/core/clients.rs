@@ -128,7 +128,9 @@ impl Worker {
             Some(attachment) if !attachment.is_capable() => {
                 "ACTIVITY_RETRIEVE is for clients that have a session"
             }
-            Some(_) if !session.took_replies() => "ACTIVITY_RETRIEVE before the last one's answer was taken",
+            Some(_) if !session.may_be_answered() => {
+                "ACTIVITY_RETRIEVE before the last one's answer, or what was missed, was taken"
+            }
             Some(_) => {
                 let answer = Message::from(self.answer(ask)).encode();
                 // Who asks without end gets no more than all others together publish.

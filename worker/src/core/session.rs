@@ -220,10 +220,18 @@ impl Session {
         self.wish.take()
     }
 
-    /// Queues an answer that may be long. It is to be asked whether the client has taken what it was sent before.
+    /// Queues an answer that may be long, for a client that [may be given](Self::may_be_answered) one.
     pub(super) fn answer(&mut self, now: Time, answer: &[u8]) {
         self.outbox.set_limit(self.outbox_bytes + REPLAY_BYTES);
         self.outbox.push_beyond(now, answer);
+        self.attachment.as_mut().expect("it is logged in").unanswered = self.outbox.len();
+    }
+
+    /// Whether it may be given an answer that may be long: it has taken the last one, and what it missed. Replies may wait for it besides.
+    pub(super) fn may_be_answered(&self) -> bool {
+        let took_all = |attachment: &Attachment| attachment.unanswered == 0 && attachment.replay.is_none();
+        self.outbox.is_empty()
+            || self.attachment().is_some_and(took_all) && self.outbox.len() <= self.outbox_bytes
     }
 
     /// It has logged in. What it gets begins with [`go_live`](Self::go_live), or with a replay.
@@ -385,7 +393,11 @@ impl Session {
             }
             _ => {
                 self.outbox.wrote(now, bytes);
-                let replays = self.attachment.as_ref().is_some_and(|attachment| attachment.replay.is_some());
+                let mut replays = false;
+                if let Some(attachment) = &mut self.attachment {
+                    attachment.unanswered = attachment.unanswered.saturating_sub(bytes);
+                    replays = attachment.replay.is_some();
+                }
                 if !replays && self.outbox.len() <= self.outbox_bytes {
                     self.outbox.set_limit(self.outbox_bytes);
                 }

@@ -294,8 +294,46 @@ fn who_asks_for_everything_again_and_again_gets_it_at_a_bounded_pace() {
     let heard = node.hear(greedy);
     assert_eq!(
         heard[heard.len() - 2..],
-        ["INVALID_MESSAGE ACTIVITY_RETRIEVE before the last one's answer was taken", "(closed)"]
+        [
+            "INVALID_MESSAGE ACTIVITY_RETRIEVE before the last one's answer, or what was missed, was taken",
+            "(closed)"
+        ]
     );
+}
+
+#[test]
+fn who_asks_right_behind_its_log_in_is_answered_and_during_a_replay_is_not() {
+    // LOGIN_SUCCESS was not written yet, and was taken for an answer that it had not waited for.
+    let mut node = Node::new();
+    let sender = node.capable(KEY);
+    node.publish_numbered(sender, 1, 7);
+    let login = |resume: &str| {
+        format!(
+            r#"{{"command":"LOGIN","username":"anonymous","capabilities":["session"],"session":"another-session-key"{resume}}}"#
+        )
+    };
+    let ask = r#"{"command":"ACTIVITY_RETRIEVE","after":""}"#;
+    let hasty = node.connect();
+    node.say(hasty, &login(""));
+    node.say(hasty, ask);
+    assert_eq!(node.hear(hasty), ["LOGIN_SUCCESS logged in as anonymous", "ACTIVITY_RETRIEVED"]);
+    node.hang_up(hasty);
+
+    for number in 2..400 {
+        node.say(
+            sender,
+            &format!(
+                r#"{{"command":"ACTIVITY_MESSAGE","activity_seq":{number},"activity":{{"n":"{}"}}}}"#,
+                "x".repeat(1_000)
+            ),
+        );
+    }
+    let hasty = node.connect();
+    node.say(hasty, &login(r#","resume":"w1/0000000000000001/0""#));
+    node.say(hasty, ask);
+    let heard = node.hear(hasty);
+    assert_eq!(heard.last().map(String::as_str), Some("(closed)"));
+    assert!(heard[heard.len() - 2].ends_with("or what was missed, was taken"), "{heard:?}");
 }
 
 #[test]
