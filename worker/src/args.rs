@@ -52,7 +52,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR", env = "FRESHET_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
 
-    /// How many bytes of activities to keep in the data directory, at least 1MiB; what is older comes from other workers, if they have it
+    /// How many bytes of activities to keep in the data directory, at least 1MiB; what is older comes from memory (the latest 32MiB), or from other workers, if they have it
     #[arg(long, value_name = "BYTES", default_value = "1GiB", value_parser = retain_bytes)]
     pub retain_bytes: ByteSize,
 

@@ -4,7 +4,10 @@
 //! Nothing waits for a write. So what is on disk may be less than what was appended, and what is read less than what was written: it is
 //! compared with what should be there, and what is missing is held no longer.
 //!
+//! The disk may be given less room than memory: then what is in memory is not all on disk.
+//!
 //! **Invariants.** Of what is not among the latest, the frames of at most [`READ_BACK`] chunks are in memory. One chunk is read at a time.
+//! What is on disk is the end of the log, but for what was not written yet.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -39,6 +42,8 @@ pub(super) struct Archive {
     pub(super) ids: Position,
     /// What lies before was given to the disk.
     saved: Offset,
+    /// The oldest segment that is still on disk, if it ever was. What lies before is in memory, or nowhere.
+    kept_from: SegmentId,
     /// What lies before has a time when it expires.
     swept: Offset,
     requests: VecDeque<SegmentRequest>,
@@ -67,6 +72,7 @@ impl Log {
             retention,
             ids,
             saved: log.end,
+            kept_from: SegmentId::default(),
             swept: log.end,
             requests: VecDeque::new(),
             wanted: VecDeque::new(),
@@ -153,12 +159,27 @@ impl Log {
     /// Lets go of what is too much: in memory, and on disk.
     pub(super) fn trim(&mut self) {
         while self.len() > self.limit && self.chunks.len() - self.archived > 1 {
-            if self.archive.is_some() { self.archive_oldest() } else { self.forget_oldest() }
+            let oldest = self.chunks[self.archived].segment;
+            let is_on_disk = self.archive.as_ref().is_some_and(|archive| archive.kept_from <= oldest);
+            if is_on_disk { self.archive_oldest() } else { self.forget_oldest() }
         }
-        let Some(most) = self.archive.as_ref().map(|archive| archive.retention.bytes) else { return };
-        while self.end.since(self.first()) > most && self.chunks.len() > 1 {
-            self.forget_oldest();
+        while let Some(archive) = &self.archive {
+            let index = self.chunks.partition_point(|chunk| chunk.segment < archive.kept_from);
+            let on_disk = self.chunks.get(index).map_or(0, |oldest| self.end.since(oldest.start));
+            if on_disk <= archive.retention.bytes || index + 1 == self.chunks.len() {
+                return;
+            }
+            if self.archived > 0 { self.forget_oldest() } else { self.keep_in_memory_alone(index) }
         }
+    }
+
+    /// The chunk `index`, the oldest on disk, is in memory too, and stays there.
+    fn keep_in_memory_alone(&mut self, index: usize) {
+        self.save();
+        let archive = self.archive.as_mut().expect("there is a disk");
+        let segment = self.chunks[index].segment;
+        archive.requests.push_back(SegmentRequest::Drop(segment));
+        archive.kept_from = segment.next();
     }
 
     /// The oldest chunk in memory is on disk alone from now on.
@@ -179,7 +200,10 @@ impl Log {
             self.spare = bytes;
         }
         if let Some(archive) = &mut self.archive {
-            archive.requests.push_back(SegmentRequest::Drop(chunk.segment));
+            if archive.kept_from <= chunk.segment {
+                archive.requests.push_back(SegmentRequest::Drop(chunk.segment));
+                archive.kept_from = chunk.segment.next();
+            }
             archive.wanted.retain(|wanted| *wanted != chunk.segment);
             archive.read_back.retain(|other| *other != chunk.segment);
             if let Some(less) = self.archived.checked_sub(1) {

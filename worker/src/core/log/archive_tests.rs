@@ -207,6 +207,36 @@ fn no_more_is_kept_than_may_be() {
 }
 
 #[test]
+fn a_disk_with_less_room_than_memory_takes_nothing_from_memory() {
+    // With --retain-bytes 1MiB, a worker kept no more than that in memory either, and who came back a moment later was told of a loss.
+    let mut disk = Disk::default();
+    let retention = Retention { bytes: 2_000, ..RETENTION };
+    let mut log = Log::restored(seconds(0), 16 << 10, retention, Vec::new());
+    for seq in 0..1_000 {
+        append(&mut log, seq..seq + 1);
+        disk.serve(&mut log);
+        log.assert_bounds();
+        assert!(disk.segments.values().map(Vec::len).sum::<usize>() <= 2_000);
+        assert!(seq < 200 || log.len() > 15 << 10, "{} bytes are in memory", log.len());
+    }
+    assert_eq!((log.archived, log.first()), (0, log.start()));
+    let kept = read_all(&mut log, &mut disk, &Position::default());
+    assert_eq!((kept, disk.reads), (log.holds().to_string(), 0));
+
+    // And what is on disk is the latest of it.
+    let again = Log::restored(seconds(0), 16 << 10, retention, disk.kept(100));
+    assert!(again.holds().is_within(log.holds()) && again.len() > 1_500, "{} bytes", again.len());
+    assert!(position("999").is_within(again.holds()));
+    log.sweep(seconds(0));
+    log.sweep(seconds(160));
+    disk.serve(&mut log);
+    assert!(
+        log.holds().is_empty() && disk.segments.is_empty(),
+        "what is too old is forgotten, in memory too"
+    );
+}
+
+#[test]
 fn what_is_too_old_is_forgotten_however_little_there_is_and_whatever_ran_it() {
     let (mut log, mut disk) = (empty(Vec::new()), Disk::default());
     for second in 0..400 {
