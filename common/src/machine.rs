@@ -152,7 +152,10 @@ pub enum DialError {
     /// Nobody listens there: the process is gone.
     #[error("connection refused: nobody listens there")]
     Refused,
-    /// No answer, no route, or no such host: nothing is known about the process.
-    #[error("no answer: the host is unreachable or unknown")]
+    /// No answer, or no route: nothing is known about the process.
+    #[error("no answer: the host is unreachable")]
     Unreachable,
+    /// No such host, or nobody could say where it is.
+    #[error("the host's name does not resolve")]
+    Unresolved,
 }

@@ -101,6 +101,16 @@ fn a_worker_without_its_coordinator_says_so_and_joins_when_it_comes() {
 }
 
 #[test]
+fn a_backup_that_is_not_found_is_said_at_the_start() {
+    // A mistyped name was taken without a word, and the coordinator stayed alone.
+    let sandbox = Sandbox::new();
+    let arguments = ["--listen", "127.0.0.1:0", "--backup", "no-such-host.invalid:3780"];
+    let coordinator = sandbox.start("coordinator", &arguments);
+    coordinator.await_stderr("no-such-host.invalid:3780");
+    coordinator.await_stderr("named by --backup is not found: the host's name does not resolve");
+}
+
+#[test]
 fn a_wrong_network_secret_ends_the_worker() {
     let sandbox = Sandbox::new();
     let port = free_port();

@@ -24,7 +24,8 @@ use std::io;
 use std::net::SocketAddr;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
+use tokio::time::{Instant, timeout_at};
 
 use crate::limits;
 use crate::machine::DialError;
@@ -56,10 +57,13 @@ pub async fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener, Stri
 /// Connects within [`limits::DIAL_TIMEOUT`].
 ///
 /// # Errors
-/// Whether somebody said no, or nobody answered.
+/// Whether somebody said no, or nobody answered, or there is no such host.
 pub async fn connect(address: &Address) -> Result<TcpStream, DialError> {
-    let attempt = TcpStream::connect((address.hostname.as_str(), address.port));
-    match tokio::time::timeout(limits::DIAL_TIMEOUT, attempt).await {
+    let until = Instant::now() + limits::DIAL_TIMEOUT;
+    let found = timeout_at(until, lookup_host((address.hostname.as_str(), address.port))).await;
+    let Ok(Ok(found)) = found else { return Err(DialError::Unresolved) };
+    let found: Vec<SocketAddr> = found.collect();
+    match timeout_at(until, TcpStream::connect(&*found)).await {
         Ok(Ok(stream)) => {
             prepare(&stream);
             Ok(stream)

@@ -53,8 +53,18 @@ impl Coordinator {
             // Whoever comes to that address next may be one of ours.
             peer.foreign = false;
             let crashed = error == DialError::Refused;
+            let mistyped =
+                (error == DialError::Unresolved && peer.configured).then(|| peer.address.to_string());
             self.peers.lost(turn.now.time, number, crashed, &mut self.rng);
             self.peer_lost(turn, number, crashed);
+            if let Some(address) = mistyped {
+                // It may be a host that is yet to come.
+                self.complain(
+                    turn,
+                    &address,
+                    "a coordinator named by --backup is not found: the host's name does not resolve",
+                );
+            }
         }
     }
 
@@ -279,7 +289,7 @@ impl Coordinator {
         }
     }
 
-    fn address_of(&self, number: PeerId) -> String {
+    pub(super) fn address_of(&self, number: PeerId) -> String {
         self.peers.get(number).map(|peer| peer.address.to_string()).unwrap_or_default()
     }
 

@@ -87,7 +87,8 @@ impl Coordinator {
         }
         self.doubt = Some(Doubt { by: number, since, latest: now });
         if now.since(since) >= PATIENCE {
-            return self.fail(turn, format!("the coordinator at {coordinator} refused this one: {info}"));
+            let address = self.address_of(number);
+            return self.fail(turn, format!("the coordinator at {address} refused this one: {info}"));
         }
         if self.is_main() {
             self.step_down(turn);

@@ -34,6 +34,7 @@ fn of_two_with_one_id_the_second_is_refused_and_ends_after_a_while() {
     town.pass(seconds(3));
     assert_eq!(town.role(2), "down");
     let Some(Err(reason)) = &town.nodes[2].exited else { panic!("it does not say why") };
+    assert!(reason.starts_with("the coordinator at town:3000 refused this one: "), "{reason}");
     assert!(reason.contains("a coordinator called c1 lives already, at town:3001"), "{reason}");
     assert!(town.nodes[2].disk.users.is_empty(), "nothing has reached it");
 }
