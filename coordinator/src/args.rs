@@ -37,7 +37,7 @@ Examples:
   coordinator export users.jsonl
   coordinator export --data-dir /var/lib/freshet /backup/users.jsonl
 
-The coordinator may be running or not. The file holds names and Argon2id hashes, no secrets; keep it private all the same. It appears as a whole or not at all, and ends with a \
+The coordinator may be running or not; one that runs and says nothing for 10 seconds is not waited for. The file holds names and Argon2id hashes, no secrets; keep it private all the same. It appears as a whole or not at all, and ends with a \
 checksum. To have one made by the running coordinator time and again, see --export-every.";
 
 const IMPORT_EXAMPLES: &str = "\

@@ -179,6 +179,41 @@ fn a_file_that_is_not_whole_changes_nothing_and_the_sentence_says_what_is_wrong(
 }
 
 #[test]
+fn a_coordinator_that_says_nothing_is_not_waited_for() {
+    // Its process was stopped, and the export hung for as long as anybody watched.
+    let (place, running) = with_users();
+    let file = place.sandbox.path("users.jsonl");
+    running.signal("STOP");
+    place.refuse("export", &file, "has said nothing for 10 s: its process is stopped");
+    assert!(!file.exists());
+    running.signal("CONT");
+    place.succeed("export", &file, "exported 3 registrations");
+}
+
+#[test]
+fn a_coordinator_does_not_start_that_could_not_export() {
+    // It started, and warned of that each time. Who did not read its log had no exports.
+    let place = Place::new();
+    let data = place.path("data");
+    let start = |file: &Path| {
+        let file = file.display().to_string();
+        let arguments =
+            ["--listen", "127.0.0.1:0", "--data-dir", &data, "--export-every", "1h", "--export-file", &file];
+        place.sandbox.run("coordinator", &arguments)
+    };
+    for (file, says) in [("no/such/directory", "cannot write"), ("data", "no plain file")] {
+        let Outcome { code, stdout, stderr } = start(&place.sandbox.path(file));
+        assert_eq!((code, stdout.as_str()), (Some(1), ""), "{stderr}");
+        let last = stderr.lines().last().unwrap_or_default();
+        assert!(
+            last.starts_with("error: ") && last.contains(says) && last.contains("--export-file"),
+            "{stderr}"
+        );
+    }
+    place.stop(place.start(&[]));
+}
+
+#[test]
 fn an_export_is_where_it_should_be_or_nothing_is_there() {
     let place = Place::new();
     let file = place.sandbox.path("users.jsonl");

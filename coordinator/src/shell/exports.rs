@@ -1,7 +1,8 @@
 //! Exports of all users time and again (`--export-every`), beside the work.
 //!
 //! The store shows what it held at one moment while others write (a snapshot), so an export runs on a thread of its own and nobody waits
-//! for it. The first one is made at once: what is wrong with the file shows in the log at the start.
+//! for it. A file that cannot be written ends the process at the start; what is wrong with it later shows in the log. The first export is
+//! made at once.
 
 use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
@@ -11,7 +12,7 @@ use common::boot::Clock;
 use tracing::{info, warn};
 
 use super::store::Store;
-use super::transfer;
+use super::{transfer, users_file};
 
 /// When exports are made, and where to.
 #[derive(Debug)]
@@ -23,8 +24,15 @@ pub(super) struct Exports {
 }
 
 impl Exports {
-    pub(super) fn new(path: PathBuf, every: Duration) -> Self {
-        Exports { path, every, next: Instant::now(), running: None }
+    /// To `path`, now and `every` so often.
+    ///
+    /// # Errors
+    /// A sentence that says what to do, where no file can be put there.
+    pub(super) fn new(path: PathBuf, every: Duration) -> Result<Self, String> {
+        users_file::check_writable(&path).map_err(|error| {
+            format!("{error}: users are exported there (--export-every); see that it can be written, or name another with --export-file")
+        })?;
+        Ok(Exports { path, every, next: Instant::now(), running: None })
     }
 
     /// Starts an export where one is due. Says how long it is until the next one.

@@ -42,7 +42,7 @@ pub async fn run(config: Config) -> Result<(), String> {
     let (mut store, opened) = Store::open(&config.data_dir, config.id).map_err(|error| error.to_string())?;
     let (id, users) = (opened.id, opened.recovered.users.len());
     store.announce(&reachable(bound)).map_err(|error| error.to_string())?;
-    let exports = config.export.map(|(path, every)| Exports::new(path, every));
+    let exports = config.export.map(|(path, every)| Exports::new(path, every)).transpose()?;
 
     let clock = boot::Clock::start();
     let settings = core::Config {

@@ -3,8 +3,8 @@
 //! The file is read to its end, and its checksum compared, before the first of its users is sent. An import that breaks off has taken in a
 //! part, which does no harm: it can be done again.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,8 +18,11 @@ use common::wire::{Address, Export, Exported, Import, Message, Registration};
 use super::transfer::Imported;
 use super::users_file::{FileError, Reader, Writer};
 
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long some users to export may take to come: a coordinator that lives has them in memory.
+const EXPORT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long it may take until users are taken in, on disk and at the standbys.
+const IMPORT_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why users were not exported or imported.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +32,14 @@ pub(super) enum RemoteError {
     File(#[from] FileError),
     /// The connection.
     #[error("the coordinator at {address} does not answer: {error}")]
-    Unreachable { address: Address, error: std::io::Error },
+    Unreachable { address: Address, error: io::Error },
+    /// Somebody is there, and says nothing.
+    #[error(
+        "the coordinator at {address} has said nothing for {} s: its process is stopped, or its machine is overloaded. Let it go on, or end \
+         it, and try again; or name the data directory of another coordinator with --data-dir",
+        patience.as_secs()
+    )]
+    Silent { address: Address, patience: Duration },
     /// The coordinator says no.
     #[error("the coordinator at {address} refuses: {reason}")]
     Refused { address: Address, reason: String },
@@ -46,9 +56,8 @@ pub(super) struct Remote {
 impl Remote {
     pub(super) fn connect(address: Address, secret: Secret) -> Result<Self, RemoteError> {
         let connect = || {
-            let stream = TcpStream::connect((address.hostname.as_str(), address.port))?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            stream.set_write_timeout(Some(PATIENCE))?;
+            let stream = dial(&address)?;
+            stream.set_write_timeout(Some(EXPORT_PATIENCE))?;
             stream.set_nodelay(true)?;
             Ok(BufReader::new(stream))
         };
@@ -80,7 +89,7 @@ impl Remote {
     }
 
     fn exported(&mut self, after: Seen) -> Result<Exported, RemoteError> {
-        match self.ask(&Export { secret: self.secret.clone(), after }.into())? {
+        match self.ask(&Export { secret: self.secret.clone(), after }.into(), EXPORT_PATIENCE)? {
             Message::Exported(exported) => Ok(exported),
             other => Err(self.refused(format!("it answered with {}", other.command()))),
         }
@@ -119,9 +128,9 @@ impl Remote {
     /// Has some users taken in: how many were news. Follows the main coordinator, and tries again for a while where that may help.
     fn imported(&mut self, network: Option<String>, users: Vec<Registration>) -> Result<u64, RemoteError> {
         let question = Import { secret: self.secret.clone(), network, users }.into();
-        let give_up = Instant::now() + PATIENCE;
+        let give_up = Instant::now() + IMPORT_PATIENCE;
         loop {
-            match self.ask(&question)? {
+            match self.ask(&question, IMPORT_PATIENCE)? {
                 Message::Imported(imported) => return Ok(imported.news),
                 Message::Redirect(redirect) if Instant::now() < give_up => {
                     *self = Remote::connect(redirect.address, self.secret.clone())?;
@@ -135,18 +144,26 @@ impl Remote {
         }
     }
 
-    fn ask(&mut self, question: &Message) -> Result<Message, RemoteError> {
+    fn ask(&mut self, question: &Message, patience: Duration) -> Result<Message, RemoteError> {
         let mut line = Vec::new();
         let mut exchange = || {
+            self.stream.get_ref().set_read_timeout(Some(patience))?;
             self.stream.get_mut().write_all(&question.encode())?;
             self.stream.by_ref().take(limits::SERVER_OUTBOX_BYTES as u64).read_until(b'\n', &mut line)
         };
         match exchange() {
-            Ok(0) => Err(std::io::ErrorKind::UnexpectedEof.into()),
+            Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
             Ok(_) => Ok(()),
             Err(error) => Err(error),
         }
-        .map_err(|error| RemoteError::Unreachable { address: self.address.clone(), error })?;
+        .map_err(|error: io::Error| {
+            let address = self.address.clone();
+            match error.kind() {
+                // The one or the other, depending on the system.
+                ErrorKind::WouldBlock | ErrorKind::TimedOut => RemoteError::Silent { address, patience },
+                _ => RemoteError::Unreachable { address, error },
+            }
+        })?;
         match Message::decode(line.trim_ascii_end()) {
             Ok(Message::AuthenticationFail(failed)) => Err(self.refused(failed.info)),
             Ok(Message::InvalidMessage(invalid)) => Err(self.refused(invalid.info)),
@@ -158,4 +175,16 @@ impl Remote {
     fn refused(&self, reason: String) -> RemoteError {
         RemoteError::Refused { address: self.address.clone(), reason }
     }
+}
+
+/// Connects within [`limits::DIAL_TIMEOUT`] to each of the addresses of this name, until one answers.
+fn dial(address: &Address) -> io::Result<TcpStream> {
+    let mut last = ErrorKind::NotFound.into();
+    for found in (address.hostname.as_str(), address.port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&found, limits::DIAL_TIMEOUT) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }

@@ -102,12 +102,7 @@ pub(super) struct Writer {
 impl Writer {
     /// Begins a file that is to be at `path`. Until it is finished, what is there stays.
     pub(super) fn create(path: &Path, network: String, exported: WallMillis) -> Result<Self, FileError> {
-        if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
-            return Err(FileError::InTheWay(path.to_owned()));
-        }
-        let draft = tempfile::Builder::new().prefix(".freshet-export-").tempfile_in(directory(path));
-        let draft = draft.map_err(|error| FileError::Unwritable { path: path.to_owned(), error })?;
-        let (out, hash) = (BufWriter::with_capacity(1 << 20, draft), Sha256::new());
+        let (out, hash) = (BufWriter::with_capacity(1 << 20, draft(path)?), Sha256::new());
         let mut writer = Writer { path: path.to_owned(), out, hash, count: 0 };
         writer.line(&Header { format: FORMAT.to_owned(), version: VERSION, network, exported })?;
         Ok(writer)
@@ -260,6 +255,23 @@ fn parse(line: &[u8]) -> Result<Registration, String> {
         Some(hash) if !password::is_well_formed(hash) => Err("its secret is no Argon2id hash".to_owned()),
         _ => Ok(registration),
     }
+}
+
+/// Whether a file can be put at `path`, as far as can be told without doing so.
+///
+/// # Errors
+/// What [`Writer::create`] would say.
+pub(super) fn check_writable(path: &Path) -> Result<(), FileError> {
+    draft(path).map(drop)
+}
+
+/// An empty file beside `path` that can take its place, and is gone where it does not.
+fn draft(path: &Path) -> Result<NamedTempFile, FileError> {
+    if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(FileError::InTheWay(path.to_owned()));
+    }
+    let draft = tempfile::Builder::new().prefix(".freshet-export-").tempfile_in(directory(path));
+    draft.map_err(|error| FileError::Unwritable { path: path.to_owned(), error })
 }
 
 /// The directory that a file is in.
