@@ -64,8 +64,8 @@ Examples:
 
 Coordinators:
   They are tried in turn. What a network tells of its servers is remembered, in freshet/servers in your data directory \
-(~/.local/share on Linux), so that the next run finds it although the coordinator named here is gone. Where no coordinator answers, a \
-worker that is remembered lets in whom it knows.
+(~/.local/share on Linux), so that the next run finds it although the coordinator named here is gone. Those that are remembered are tried \
+first, but by `status`. Where no coordinator answers, a worker that is remembered lets in whom it knows.
 
 Secrets:
   A user's secret comes from the file named by --secret-file, from the environment variable FRESHET_USER_SECRET, or \
@@ -77,7 +77,7 @@ Exit codes:
 /// Whom to connect as, and where to. Every subcommand takes these.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Connection {
-    /// A coordinator; may be given several times, to be tried in turn, after those that the network told of before
+    /// A coordinator; may be given several times, to be tried in turn, after those that the network told of before (by `status`: before them)
     #[arg(
         long = "coordinator",
         global = true,
@@ -215,7 +215,11 @@ Examples:
 
     /// Show how the network is: coordinators, workers, loads, who took over from whom
     #[command(after_help = "\
-The main coordinator is asked, and where it does not answer, any other. NORMAL: everything is as it should be. RECOVERING: a server \
+The coordinators named with --coordinator are asked. Where one is a standby, the main coordinator that it hears is asked in its place, and \
+where that does not answer, the standby says what it knows itself. Where nobody answers who was named, others are asked of which the network \
+told before, and standard error says so. So in a network that is cut in two you see either side: name one of its coordinators.
+
+NORMAL: everything is as it should be. RECOVERING: a server \
 was lost and has not been replaced, or no worker takes clients; the reasons follow. While there is a worker, service goes on.
 
 A registration that lost its name to one with the same secret, the same person's perhaps, or a repetition, counts as a conflict like \

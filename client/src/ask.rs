@@ -18,6 +18,9 @@ pub enum AskError {
     /// Somebody was asked, and did not answer. What was asked for may have happened.
     #[error("{0}")]
     Unanswered(String),
+    /// Whoever was asked does not know the question: it is no coordinator, or one of another version. Nothing was done.
+    #[error("no coordinator: {0}")]
+    NoCoordinator(String),
     /// Somebody said no.
     #[error("refused: {0}")]
     Refused(String),
@@ -34,7 +37,8 @@ pub async fn status(coordinator: &Address, secret: &Secret) -> Result<StatusRepo
     }
 }
 
-/// Asks the coordinator once. AUTHENTICATION_FAIL and INVALID_MESSAGE are no answers but refusals.
+/// Asks the coordinator once. AUTHENTICATION_FAIL is no answer but a refusal; who says INVALID_MESSAGE, or what is no message at all, is
+/// somebody else.
 pub(crate) async fn ask(coordinator: &Address, question: &Message) -> Result<Message, AskError> {
     let unanswered = |error: io::Error| AskError::Unanswered(error.to_string());
     let mut stream =
@@ -52,12 +56,12 @@ pub(crate) async fn ask(coordinator: &Address, question: &Message) -> Result<Mes
             answer = Some(Message::decode(line));
             ControlFlow::Break(())
         });
-        fed.map_err(|error| AskError::Refused(error.to_string()))?;
+        fed.map_err(|error| AskError::NoCoordinator(error.to_string()))?;
     }
     match answer.expect("the loop ended") {
         Ok(Message::AuthenticationFail(failed)) => Err(AskError::Refused(failed.info)),
-        Ok(Message::InvalidMessage(invalid)) => Err(AskError::Refused(invalid.info)),
+        Ok(Message::InvalidMessage(invalid)) => Err(AskError::NoCoordinator(invalid.info)),
         Ok(answer) => Ok(answer),
-        Err(error) => Err(AskError::Refused(error.to_string())),
+        Err(error) => Err(AskError::NoCoordinator(error.to_string())),
     }
 }

@@ -11,7 +11,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use common::limits;
-use common::wire::{Address, BackupEntry};
+use common::wire::{Address, BackupEntry, Role};
 use serde::{Deserialize, Serialize};
 
 /// Longest file that is read, in bytes: a list of servers came in one line.
@@ -57,9 +57,22 @@ impl Memory {
     /// Keeps the servers, all or none; nobody forgets because there are none. A few kilobytes now and then: nobody waits for long, and who ends in the next moment has
     /// kept them.
     pub(crate) fn keep(&self, servers: &[BackupEntry]) {
-        if servers.is_empty() {
-            return;
+        if !servers.is_empty() {
+            self.replace(servers);
         }
+    }
+
+    /// At this address somebody else listens by now.
+    pub(crate) fn forget_coordinator(&self, address: &Address) {
+        let known = self.recall();
+        let stays = |entry: &&BackupEntry| entry.role == Role::Worker || entry.address != *address;
+        let servers: Vec<BackupEntry> = known.iter().filter(stays).cloned().collect();
+        if servers.len() < known.len() {
+            self.replace(&servers);
+        }
+    }
+
+    fn replace(&self, servers: &[BackupEntry]) {
         let contents = Contents { coordinators: self.key(), servers: servers.to_vec() };
         // A thousand sessions of one program hear the same.
         let known = read(&self.path).is_ok_and(|known| {
@@ -107,8 +120,6 @@ fn write(path: &Path, contents: &Contents) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use common::wire::Role;
-
     use super::*;
 
     fn entry(port: u16, role: Role) -> BackupEntry {
@@ -131,6 +142,10 @@ mod tests {
         assert!(Memory::new(path.clone(), &given("a:1")).recall().is_empty(), "that is another network");
         memory.keep(&servers[1..]);
         assert_eq!(memory.recall(), servers[1..]);
+        memory.forget_coordinator(&"10.0.0.1:1".parse().unwrap());
+        assert_eq!(memory.recall(), servers[1..], "nobody knew it as one");
+        memory.forget_coordinator(&"10.0.0.1:2".parse().unwrap());
+        assert!(memory.recall().is_empty());
         let files: Vec<_> = std::fs::read_dir(path.parent().unwrap()).unwrap().collect();
         assert_eq!(files.len(), 1, "no draft is left: {files:?}");
         #[cfg(unix)]

@@ -32,6 +32,13 @@ impl Attempt {
         };
     }
 
+    /// Why it was not done.
+    pub(super) fn reason(&self) -> &str {
+        match self {
+            Attempt::Unanswered(reason) | Attempt::PutOff(_, reason) => reason,
+        }
+    }
+
     /// That it was not done within `patience`, why, and what to do.
     pub(super) fn failure(&self, patience: Duration, coordinators: &[Address]) -> String {
         let patience = humantime::format_duration(patience);

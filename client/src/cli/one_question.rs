@@ -10,11 +10,12 @@ use common::wire::{Address, Message, Millis};
 use tokio::time::timeout;
 
 use super::attempt::Attempt;
-use super::known_coordinators;
+use super::{known_coordinators, memory};
 use crate::args::Connection;
 use crate::ask::{AskError, ask};
 use crate::core::Limits;
 use crate::display::escape;
+use crate::memory::Memory;
 
 /// Pause between two rounds of attempts, at the least; at the most twice that.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -52,7 +53,8 @@ pub(super) async fn ask_within(
                         "{at} heard it and did not answer ({reason}): it may have been done, or not"
                     )));
                 }
-                (_, Err(AskError::Unanswered(_) | AskError::Unreachable(_))) => {}
+                (_, Err(AskError::Unanswered(_) | AskError::Unreachable(_) | AskError::NoCoordinator(_))) => {
+                }
             }
         }
         None
@@ -75,8 +77,12 @@ pub(super) async fn walk<T>(
             if let Some(outcome) = round(&mut state).await {
                 return outcome;
             }
+            if let Some(sentence) = state.hopeless() {
+                return Err(sentence);
+            }
             tokio::time::sleep(state.pause.mul_f64(1.0 + fastrand::f64())).await;
             state.pause = PAUSE;
+            state.strangers.clear();
             state.silence = limits::LOGIN_DEADLINE;
         }
     };
@@ -94,8 +100,11 @@ pub(super) struct Round {
     pause: Duration,
     /// How long each may say nothing.
     silence: Duration,
+    /// Who turned out to be no coordinator, and how.
+    strangers: Vec<(Address, String)>,
+    memory: Option<Memory>,
     /// What came of the last attempt; of the last one that was answered, if any was.
-    last: Attempt,
+    pub(super) last: Attempt,
 }
 
 impl Round {
@@ -104,10 +113,21 @@ impl Round {
         // As in a session: with a choice, the next one is asked when one of them says nothing, and only then waited for.
         let limits = Limits::default();
         let silence = if coordinators.len() > 1 { limits.first_silence } else { limits.login_silence };
-        Round { coordinators, pause: PAUSE, silence, last: Attempt::default() }
+        let (strangers, memory, last) = (Vec::new(), memory(connection), Attempt::default());
+        Round { coordinators, pause: PAUSE, silence, strangers, memory, last }
     }
 
-    /// Asks this one.
+    /// Why there is no use in another round: each of those that are known is somebody else.
+    fn hopeless(&self) -> Option<String> {
+        let is_strange = |address: &Address| self.strangers.iter().any(|(stranger, _)| stranger == address);
+        let (at, reason) = self.strangers.first().filter(|_| self.coordinators.iter().all(is_strange))?;
+        let reason = escape(reason);
+        Some(format!(
+            "{at} is no coordinator, or one of another version ({reason}): name one with --coordinator"
+        ))
+    }
+
+    /// Asks this one. Where somebody else listens by now, that is remembered.
     pub(super) async fn ask(&mut self, at: &Address, question: &Message) -> Result<Message, AskError> {
         self.unanswered(format!("{at}: no answer yet"));
         let answer = timeout(self.silence, ask(at, question)).await.unwrap_or_else(|_| {
@@ -115,6 +135,13 @@ impl Round {
         });
         if let Err(AskError::Unanswered(reason) | AskError::Unreachable(reason)) = &answer {
             self.unanswered(format!("{at}: {reason}"));
+        }
+        if let Err(AskError::NoCoordinator(reason)) = &answer {
+            self.unanswered(format!("{at} is no coordinator: {reason}"));
+            self.strangers.push((at.clone(), reason.clone()));
+            if let Some(memory) = &self.memory {
+                memory.forget_coordinator(at);
+            }
         }
         answer
     }

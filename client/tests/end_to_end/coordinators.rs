@@ -114,3 +114,57 @@ async fn what_a_standby_cannot_do_is_done_by_the_main_coordinator_and_asked_of_i
     fake.lose_main(None);
     assert!(run(&fake, &["status"]).await.status.success());
 }
+
+#[tokio::test]
+async fn a_worker_at_the_address_of_a_former_coordinator_is_passed_over_and_forgotten() {
+    // A coordinator was retired, and a worker got its port. The first to be asked, it refused, and that was the end, although the coordinator
+    // that had been named was there.
+    let fake = Fake::start().await;
+    fake.remember(&[fake.worker(), fake.coordinator.clone()]);
+    let forgotten = run(&fake, &["forget-coordinator", "gone"]).await;
+    assert!(forgotten.status.success(), "{}", text(&forgotten.stderr));
+    let file = std::fs::read_dir(fake.memory()).unwrap().next().unwrap().unwrap().path();
+    let remembered = std::fs::read_to_string(file).unwrap();
+    assert!(!remembered.contains(&format!(":{},", fake.worker().port)), "{remembered}");
+    assert!(remembered.contains(&format!(":{},", fake.coordinator.port)), "{remembered}");
+
+    fake.remember(&[fake.worker(), fake.standby.clone()]);
+    fake.lose_main(None);
+    let status = run(&fake, &["status"]).await;
+    assert!(text(&status.stdout).starts_with("NORMAL, "), "{}", text(&status.stderr));
+
+    let mut command = client(&fake, &["status"]);
+    command.env("FRESHET_COORDINATOR", fake.worker().to_string());
+    let nobody = finished(command.spawn().unwrap()).await;
+    assert_eq!(nobody.status.code(), Some(1));
+    let sentence = format!(
+        "error: {} is no coordinator, or one of another version (STATUS is for coordinators; this is a worker): name one with --coordinator\n",
+        fake.worker()
+    );
+    assert_eq!(text(&nobody.stderr), sentence, "it is said at once");
+}
+
+#[tokio::test]
+async fn status_shows_the_side_of_a_cut_whose_coordinator_is_named() {
+    // Whichever was named, the side was shown whose main coordinator was remembered.
+    let (here, there) = (Fake::start().await, Fake::start().await);
+    here.remember(std::slice::from_ref(&there.coordinator));
+    let says =
+        |coordinator: &client::Address| format!("as coordinator-{} says, which is main", coordinator.port);
+    let status = run(&here, &["status"]).await;
+    assert!(text(&status.stdout).contains(&says(&here.coordinator)), "{}", text(&status.stdout));
+    assert_eq!(text(&status.stderr), "");
+
+    here.remember(std::slice::from_ref(&there.coordinator));
+    here.lose_main(None);
+    let status = run(&here, &["status"]).await;
+    assert!(text(&status.stdout).contains(&says(&there.coordinator)), "{}", text(&status.stdout));
+    let (named, other) = (&here.coordinator, there.coordinator.port);
+    let said = text(&status.stderr);
+    assert!(said.starts_with(&format!("no status from {named} ({named}: ")), "{said}");
+    let of_whom = format!("): this is what coordinator-{other} says, of which the network told before\n");
+    assert!(said.ends_with(&of_whom), "{said}");
+    here.remember(std::slice::from_ref(&there.coordinator));
+    let quiet = run(&here, &["status", "--quiet"]).await;
+    assert_eq!((quiet.status.code(), text(&quiet.stderr)), (Some(0), ""));
+}

@@ -11,9 +11,11 @@ use common::session::SessionId;
 use common::user::Username;
 use common::wire::{
     Address, BackupEntry, BackupList, ChangeSecretSuccess, CoordinatorStatus, Durability,
-    ForgetCoordinatorFailed, ForgetCoordinatorSuccess, Login, LoginFailed, LoginSuccess, Message, Quit,
-    Redirect, Register, RegisterFailed, RegisterSuccess, Role, ServerEntry, State, StatusReport,
+    ForgetCoordinatorFailed, ForgetCoordinatorSuccess, InvalidMessage, Login, LoginFailed, LoginSuccess,
+    Message, Quit, Redirect, Register, RegisterFailed, RegisterSuccess, Role, ServerEntry, State,
+    StatusReport,
 };
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::tcp::OwnedWriteHalf;
@@ -98,6 +100,22 @@ impl Fake {
                 self.break_connections();
             }
         }
+    }
+
+    /// Where the worker is.
+    pub(crate) fn worker(&self) -> Address {
+        self.known.lock().unwrap().worker.clone()
+    }
+
+    /// What a client remembers of its network: that these are the coordinators, the main one first.
+    pub(crate) fn remember(&self, coordinators: &[Address]) {
+        let role = |place: usize| if place == 0 { "main" } else { "backup" };
+        let entry = |(place, address): (usize, &Address)| json!({"hostname": address.hostname, "port": address.port, "role": role(place)});
+        let servers: Vec<_> = coordinators.iter().enumerate().map(entry).collect();
+        let contents = json!({"coordinators": [self.coordinator.to_string()], "servers": servers});
+        std::fs::create_dir_all(self.memory()).unwrap();
+        let name = format!("127.0.0.1_{}.json", self.coordinator.port);
+        std::fs::write(self.memory().join(name), contents.to_string()).unwrap();
     }
 
     /// What the network's memory lies in.
@@ -220,6 +238,10 @@ async fn serve(stream: TcpStream, own: &Address, known: &Mutex<Known>, breaks: &
             return say(&mut writer, Redirect { address: main, token: None }).await;
         }
         let answer = match message {
+            Message::Status(_) | Message::ForgetCoordinator(_) if worker == *own => {
+                let info = format!("{} is for coordinators; this is a worker", message.command());
+                return say(&mut writer, InvalidMessage { info }).await;
+            }
             Message::Status(_) => report(own, &known.lock().unwrap()).into(),
             Message::Register(register) => register_user(&mut known.lock().unwrap(), register),
             Message::ChangeSecret(change) => {

@@ -1,4 +1,6 @@
-//! `client status`: asks the main coordinator how the network is, or whoever answers in its place, and shows it.
+//! `client status`: asks how the network is, and shows it. Unlike everybody else, who wants to find the network, it begins with the
+//! coordinators that it was given: in a network cut in two, each side has a view of its own, and whoever names a coordinator wants that of its
+//! side.
 
 mod table;
 
@@ -7,6 +9,7 @@ pub(super) use table::columns;
 use std::collections::VecDeque;
 use std::time::SystemTime;
 
+use common::boot;
 use common::wire::{self, Address, BackupEntry, Message, Role, ServerEntry, StatusReport};
 
 use super::memory;
@@ -19,9 +22,9 @@ use crate::display::escape;
 pub(super) async fn run(connection: Connection, command: Status) -> Result<(), String> {
     let secret = network_secret(&connection)?;
     let question = wire::Status { secret, conflicts: command.conflicts }.into();
-    let report =
-        walk(&connection, command.timeout, async |round: &mut Round| ask_main(round, &question).await)
-            .await?;
+    let (given, quiet) = (&connection.coordinators, connection.quiet);
+    let ask = async |round: &mut Round| ask_around(round, given, quiet, &question).await;
+    let report = walk(&connection, command.timeout, ask).await?;
     if let Some(memory) = memory(&connection) {
         memory.keep(&servers(&report));
     }
@@ -46,10 +49,41 @@ fn servers(report: &StatusReport) -> Vec<BackupEntry> {
     workers.chain(coordinators).map(entry).collect()
 }
 
-/// The main coordinator's report; where it has none to give, that of the first other one that has. `None`: nobody answered.
-async fn ask_main(round: &mut Round, question: &Message) -> Option<Result<StatusReport, String>> {
+/// The report of those who were given, or, where none of them answers, of those that are remembered, and a word about that. `None`: nobody
+/// answered.
+async fn ask_around(
+    round: &mut Round,
+    given: &[Address],
+    quiet: bool,
+    question: &Message,
+) -> Option<Result<StatusReport, String>> {
+    if let Some(outcome) = ask_main(round, given.to_vec(), question).await {
+        return Some(outcome);
+    }
+    let why = round.last.reason().to_owned();
+    let others = round.coordinators.iter().filter(|known| !given.contains(known)).cloned().collect();
+    let outcome = ask_main(round, others, question).await?;
+    if let (Ok(report), false) = (&outcome, quiet) {
+        let given: Vec<String> = given.iter().map(Address::to_string).collect();
+        boot::note(&format!(
+            "no status from {} ({}): this is what {} says, of which the network told before",
+            given.join(", "),
+            escape(&why),
+            report.id
+        ));
+    }
+    Some(outcome)
+}
+
+/// The report of the main coordinator that these know of; where it has none to give, that of the first of them that has. `None`: nobody
+/// answered.
+async fn ask_main(
+    round: &mut Round,
+    coordinators: Vec<Address>,
+    question: &Message,
+) -> Option<Result<StatusReport, String>> {
     let mut asked: Vec<Address> = Vec::new();
-    let mut left: VecDeque<Address> = round.coordinators.clone().into();
+    let mut left: VecDeque<Address> = coordinators.into();
     let mut second_best = None;
     while let Some(at) = left.pop_front() {
         if asked.contains(&at) {
@@ -71,7 +105,7 @@ async fn ask_main(round: &mut Round, question: &Message) -> Option<Result<Status
                 return Some(Err(format!("there is no status: the answer was {}", other.command())));
             }
             Err(AskError::Refused(info)) => return Some(Err(format!("{at} refused: {}", escape(&info)))),
-            Err(AskError::Unanswered(_) | AskError::Unreachable(_)) => {}
+            Err(AskError::Unanswered(_) | AskError::Unreachable(_) | AskError::NoCoordinator(_)) => {}
         }
         asked.push(at);
     }
