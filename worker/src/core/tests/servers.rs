@@ -152,13 +152,14 @@ fn a_worker_whose_id_is_taken_takes_no_clients_before_it_is_let_in() {
 fn a_worker_whose_place_another_one_has_taken_sends_its_clients_there_and_ends() {
     // It had been paused, and a copy of it was let in meanwhile. When it went on, both took clients, for good, and reports counted those of one.
     let (mut node, mut coordinator) = Node::joined();
-    neighbour(&mut node);
+    let other = neighbour(&mut node);
     let client = node.client();
     node.hang_up(coordinator);
     let refused = node.now.time;
     while node.accepting {
         assert!(node.now.time < refused + Duration::from_secs(10), "it goes on");
         node.wait(Duration::from_millis(100));
+        node.say(other, r#"{"command":"NEIGHBOURS","links":["w1"],"next":0}"#);
         if !node.dials.is_empty() {
             coordinator = node.answer_dial();
             node.say(

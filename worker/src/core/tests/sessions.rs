@@ -375,7 +375,8 @@ fn who_comes_after_an_activity_was_taken_for_past_is_not_counted_when_it_comes_a
             format!(r#"{{"command":"ACTIVITY_RETRIEVED","request":{request},"activities":[],"done":true}}"#);
         node.say(worker, &answer);
     }
-    node.wait(Duration::from_secs(1));
+    // It was also asked what it holds, and did not say.
+    node.wait(Duration::from_secs(3));
     assert!(!node.worker.is_recovering());
     let client = node.connect();
     let login = format!(
