@@ -47,6 +47,7 @@ impl Machine for Counter {
             }
             Event::DialFailed { error: DialError::Refused, .. } => self.told.push("refused"),
             Event::DialFailed { error: DialError::Unreachable, .. } => self.told.push("unreachable"),
+            Event::DialFailed { error: DialError::Unresolved, .. } => unreachable!("there are no names here"),
             Event::Received { message: Message::ServerLoad(ServerLoad { load, .. }), .. } => {
                 self.heard.push(load)
             }
