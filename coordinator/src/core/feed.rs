@@ -95,7 +95,7 @@ impl Cursor {
             }
         }
         // Of what was written over there is nothing left to tell.
-        self.seen.merge(registry.seen());
+        self.seen.merge(registry.complete());
         let seen = if users.is_empty() { registry.complete() } else { registry.seen() };
         (users, seen.clone())
     }
@@ -151,5 +151,26 @@ mod tests {
         let (users, seen) = cursor.next(&main, 1, |_| true);
         backup.take_in(WallMillis(9), Vec::new(), &Claim::of(seen.clone(), users.is_empty()));
         assert_eq!((users.len(), backup.complete()), (0, &seen));
+    }
+
+    #[test]
+    fn what_comes_behind_a_claim_that_is_not_complete_is_told_all_the_same() {
+        // A worker told of users in two messages, and said with the first what it knew for certain. The backup was told of the first ones, and the
+        // others seemed to be told.
+        let stamp = |text: &str| -> Stamp { text.parse().unwrap() };
+        let user = |name: &str, at: &str| {
+            let (registration, changed) = (stamp(at), stamp(at));
+            (name.parse().unwrap(), UserRecord { registration, changed, written: None, secret: None })
+        };
+        let (nobody, nothing) = Default::default();
+        let mut main =
+            Registry::new("c3".parse().unwrap(), WallMillis(9), nobody, nothing, &Limits::default(), false);
+        let (mut cursor, mut seen) = (Cursor::default(), Seen::default());
+        seen.advance(&stamp("9.0@c2"));
+        for (name, at) in [("ann", "1.0@c2"), ("bob", "9.0@c2")] {
+            main.take_in(WallMillis(9), vec![user(name, at)], &Claim::of(seen.clone(), false));
+            let (users, _) = cursor.next(&main, 5, |_| true);
+            assert_eq!(users.into_keys().map(|name| name.to_string()).collect::<Vec<_>>(), [name]);
+        }
     }
 }

@@ -218,9 +218,11 @@ impl Worker {
             && self.upstream.output().len() <= feed_bytes
             && let Some(above) = &mut self.users_above
         {
-            let seen = self.users.told().clone();
             let users = self.users.next_beyond(&mut above.told, sync_users);
-            let is_news = !users.is_empty() || !above.known.covers_all(&seen);
+            let told = self.users.told();
+            let is_news = !users.is_empty() || !above.known.covers_all(told);
+            // Of what is still to come nothing is said before it comes.
+            let seen = if users.is_empty() { told.clone() } else { above.told.meet(told) };
             if users.is_empty() {
                 self.users_above = None;
             }

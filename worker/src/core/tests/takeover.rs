@@ -204,8 +204,8 @@ fn many_users_go_up_in_pieces_as_the_coordinator_takes_them() {
     assert_eq!(
         node.hear(link)[1..],
         [
-            "SYNC_USER u10,u11,u12 [17.0@c]",
-            "SYNC_USER u13,u14,u15 [17.0@c]",
+            "SYNC_USER u10,u11,u12 [12.0@c]",
+            "SYNC_USER u13,u14,u15 [15.0@c]",
             "SYNC_USER u16,u17,u18 [17.0@c]",
             "SYNC_USER u19 [17.0@c]",
             "SYNC_USER  [17.0@c]"
