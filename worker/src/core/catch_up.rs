@@ -87,16 +87,24 @@ impl CatchUp {
         self.asked.take_if(|asked| asked.link == link);
     }
 
-    /// The worker on `link` says what it holds; we have seen `seen`.
-    pub(super) fn told(&mut self, link: LinkId, holds: Position, seen: &Position) {
-        let Some(holder) = self.holders.get_mut(&link) else { return };
+    /// The worker on `link` says what it holds; we have seen `seen`, and where it is `urgent`, something waits here for more. Returns what was
+    /// held, and nobody holds any more, before it came here.
+    pub(super) fn told(&mut self, link: LinkId, holds: Position, seen: &Position, urgent: bool) -> Position {
+        let Some(holder) = self.holders.get_mut(&link) else { return Position::default() };
+        let mut gone =
+            holder.holds.as_ref().map(|held| held.without(&holds).without(seen)).unwrap_or_default();
         let missing = holds.without(seen);
         // The first time nothing can be on its way: what is sent on a link comes after what was said on it before. Where something waits for
         // what is missing, it is better to get it twice.
-        let at_once = std::mem::take(&mut holder.inquired) || holder.holds.is_none();
+        let at_once = std::mem::take(&mut holder.inquired) || holder.holds.is_none() || urgent;
         holder.wanted = if at_once { missing.clone() } else { missing.common(&holder.suspected) };
         holder.suspected = missing;
         holder.holds = Some(holds);
+        self.holders
+            .values()
+            .filter_map(|holder| holder.holds.as_ref())
+            .for_each(|holds| gone.subtract(holds));
+        gone
     }
 
     /// An activity came by `link` although `missing`, which is before it, did not.
@@ -252,8 +260,8 @@ mod tests {
     fn what_a_new_neighbour_holds_is_asked_for_at_once_piece_by_piece() {
         let (mut catch_up, one, other) = catch_up();
         assert!(catch_up.is_under_way(), "they have not said what they hold");
-        catch_up.told(one, position("0-9"), &position("0-3"));
-        catch_up.told(other, position("0-9"), &position("0-3"));
+        catch_up.told(one, position("0-9"), &position("0-3"), false);
+        catch_up.told(other, position("0-9"), &position("0-3"), false);
         let question = catch_up.next(at(0), &position("0-3")).unwrap();
         assert_eq!((question.link, question.wanted), (one, position("4-9")));
         assert_eq!(catch_up.next(at(0), &position("0-3")), None, "one question at a time");
@@ -270,7 +278,7 @@ mod tests {
     #[test]
     fn after_a_piece_the_next_one_waits_for_its_time() {
         let (mut catch_up, one, _) = catch_up();
-        catch_up.told(one, position("0-9"), &position("0"));
+        catch_up.told(one, position("0-9"), &position("0"), false);
         assert!(catch_up.next(at(0), &position("0")).is_some());
         catch_up.answered(false, Some(at(2)));
         assert_eq!(catch_up.deadline(), Some(at(2)));
@@ -282,20 +290,40 @@ mod tests {
     }
 
     #[test]
+    fn what_a_worker_lets_go_of_before_it_came_is_gone_when_nobody_else_holds_it() {
+        let (mut catch_up, one, other) = catch_up();
+        let told =
+            |catch_up: &mut CatchUp, link, holds| catch_up.told(link, position(holds), &position("0"), false);
+        assert_eq!(told(&mut catch_up, one, "0-9"), position(""));
+        assert_eq!(told(&mut catch_up, other, "0-9"), position(""));
+        assert_eq!(told(&mut catch_up, one, "5-9"), position(""), "another one holds it");
+        assert_eq!(told(&mut catch_up, other, "3-9"), position("1-2"));
+    }
+
+    #[test]
     fn what_may_be_on_its_way_is_asked_for_when_it_is_still_missing_the_next_time() {
         let (mut catch_up, one, _) = catch_up();
-        catch_up.told(one, position("0"), &position("0"));
-        catch_up.told(one, position("0-4"), &position("0-2"));
+        catch_up.told(one, position("0"), &position("0"), false);
+        catch_up.told(one, position("0-4"), &position("0-2"), false);
         assert_eq!(catch_up.next(at(0), &position("0-2")), None);
-        catch_up.told(one, position("0-6"), &position("0-3"));
+        catch_up.told(one, position("0-6"), &position("0-3"), false);
         assert_eq!(catch_up.next(at(0), &position("0-3")).unwrap().wanted, position("4"));
+    }
+
+    /// A worker had asked all before it went on, and one of them got what was missing then from its own waiting list into its log.
+    #[test]
+    fn where_something_waits_for_what_is_missing_it_is_asked_for_at_once() {
+        let (mut catch_up, one, _) = catch_up();
+        catch_up.told(one, position("0"), &position("0"), false);
+        catch_up.told(one, position("0-4"), &position("0+4"), true);
+        assert_eq!(catch_up.next(at(0), &position("0+4")).unwrap().wanted, position("1-3"));
     }
 
     #[test]
     fn who_does_not_answer_or_is_gone_is_not_waited_for() {
         let (mut catch_up, one, other) = catch_up();
         for link in [one, other] {
-            catch_up.told(link, position("0-4"), &position("0"));
+            catch_up.told(link, position("0-4"), &position("0"), false);
         }
         let first = catch_up.next(at(0), &position("0")).unwrap();
         assert_eq!(catch_up.deadline(), Some(at(5)));
@@ -311,7 +339,7 @@ mod tests {
     #[test]
     fn what_comes_with_an_answer_is_not_asked_for_and_what_is_missing_besides_is() {
         let (mut catch_up, one, _) = catch_up();
-        catch_up.told(one, position("0-9"), &position("0"));
+        catch_up.told(one, position("0-9"), &position("0"), false);
         let question = catch_up.next(at(0), &position("0")).unwrap();
         catch_up.jumped(one, &position("1-3"));
         catch_up.jumped(one, &position("11"));
@@ -325,11 +353,11 @@ mod tests {
     fn before_something_is_given_up_all_are_asked_once_what_they_hold_and_waited_for_but_not_for_long() {
         let (mut catch_up, one, other) = catch_up();
         for link in [one, other] {
-            catch_up.told(link, position("0"), &position("0"));
+            catch_up.told(link, position("0"), &position("0"), false);
         }
         assert!(catch_up.inquire(at(1), at(1)));
         assert!(!catch_up.inquire(at(2), at(1)), "they are being asked");
-        catch_up.told(one, position("0-1"), &position("0"));
+        catch_up.told(one, position("0-1"), &position("0"), false);
         assert_eq!(catch_up.next(at(2), &position("0")).unwrap().wanted, position("1"), "at once");
         catch_up.answered(true, None);
         assert!(catch_up.is_under_way(), "the other one has not said");
@@ -344,9 +372,9 @@ mod tests {
     fn what_nobody_holds_is_lost_when_everybody_has_said_so_for_a_while() {
         let (mut catch_up, one, other) = catch_up();
         let nothing = position("");
-        catch_up.told(one, position("0-3+8-9"), &nothing);
+        catch_up.told(one, position("0-3+8-9"), &nothing, false);
         assert_eq!(catch_up.lost_for_all(at(0), position("4-7")), nothing, "one has said nothing");
-        catch_up.told(other, position("0-4+8-9"), &nothing);
+        catch_up.told(other, position("0-4+8-9"), &nothing, false);
         catch_up.holders.values_mut().for_each(|holder| holder.wanted = nothing.clone());
         assert_eq!(catch_up.lost_for_all(at(1), position("4-7")), nothing);
         assert_eq!(catch_up.lost_for_all(at(3), position("4-7")), nothing);
@@ -366,7 +394,7 @@ mod tests {
     #[test]
     fn what_is_missing_in_front_of_what_came_by_is_asked_for_at_once() {
         let (mut catch_up, one, _) = catch_up();
-        catch_up.told(one, position("0"), &position("0"));
+        catch_up.told(one, position("0"), &position("0"), false);
         catch_up.jumped(one, &position("1-3"));
         assert_eq!(catch_up.next(at(0), &position("0+4")).unwrap().wanted, position("1-3"));
     }

@@ -9,8 +9,8 @@ use common::machine::Action;
 use common::time::Now;
 use common::user::Username;
 use common::wire::{
-    ActivityMessage, ActivityRetrieve, AuthenticationFail, ChangeSecretFailed, DeLoad, MainAnswer, MainQuery,
-    Message, Millis, RemoveUserFailed,
+    ActivityMessage, ActivityRetrieve, AuthenticationFail, DeLoad, MainAnswer, MainQuery, Message, Millis,
+    Redirect,
 };
 
 use super::session::{Attempt, Phase, Purpose, Session};
@@ -50,13 +50,11 @@ impl Worker {
             | Message::Redirect(_) => {
                 self.refuse(now, link, format!("{} is an answer; nobody asked", message.command()), out);
             }
-            Message::ChangeSecret(_) => {
-                let info = self.at_the_coordinator("secrets are changed");
-                self.close(now, link, Some(ChangeSecretFailed { info, retry_after: None }.into()), out);
-            }
-            Message::RemoveUser(_) => {
-                let info = self.at_the_coordinator("users are removed");
-                self.close(now, link, Some(RemoveUserFailed { info, retry_after: None }.into()), out);
+            Message::ChangeSecret(_) | Message::RemoveUser(_) => {
+                if self.is_fresh(now, link, message.command(), out) {
+                    let address = self.upstream.address().clone();
+                    self.close(now, link, Some(Redirect { address, token: None }.into()), out);
+                }
             }
             Message::Status(_) => self.refuse(now, link, "STATUS is for coordinators; this is a worker", out),
             _ => self.refuse(
@@ -66,10 +64,6 @@ impl Worker {
                 out,
             ),
         }
-    }
-
-    fn at_the_coordinator(&self, what: &str) -> String {
-        format!("{what} at the coordinator, and this is a worker: connect to {}", self.upstream.address())
     }
 
     /// Whether this client may start something, because nothing is under way. Else it is told so and closed.
@@ -132,7 +126,7 @@ impl Worker {
                 "ACTIVITY_RETRIEVE before the last one's answer, or what was missed, was taken"
             }
             Some(_) => {
-                let answer = Message::from(self.answer(ask)).encode();
+                let answer = Message::from(self.answer(&ask)).encode();
                 // Who asks without end gets no more than all others together publish.
                 let share = answer.len() as f64 / self.config.limits.intake_bytes as f64;
                 let session = self.session(link);

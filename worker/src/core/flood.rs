@@ -73,7 +73,7 @@ impl Flood {
         self.seen.insert(id)
     }
 
-    /// Another worker says that this is past, and that it does not hold it. Where somebody else does, it will come.
+    /// Another worker says that this is past, and that it does not hold it, or holds it no longer. Where somebody else does, it will come.
     pub(super) fn learn(&mut self, past: &Position, held: &Position) {
         let mut past = past.without(&self.seen);
         past.retain(|stream| *stream != self.own);

@@ -60,7 +60,7 @@ use common::position::Position;
 use common::session::SessionId;
 use common::time::{Now, Time};
 use common::user::Username;
-use common::wire::{BackupEntry, InvalidMessage, LoginFailed, Message};
+use common::wire::{ActivityRetrieve, BackupEntry, InvalidMessage, LoginFailed, Message};
 use slotmap::SecondaryMap;
 
 pub use config::{Config, Counters, Effect, Input, Limits, Remembered};
@@ -100,6 +100,8 @@ pub struct Worker {
     flood: Flood,
     ordering: Ordering,
     catch_up: CatchUp,
+    /// What other workers asked for, where the disk is waited for.
+    questions: Vec<(LinkId, ActivityRetrieve)>,
     deliveries: Deliveries,
     ahead: Ahead,
     reports: Reports,
@@ -200,6 +202,7 @@ impl Worker {
             log,
             ordering,
             catch_up: CatchUp::new(limits.server_answer),
+            questions: Vec::new(),
             deliveries: Deliveries::new(limits.report_timeout - limits.report_timeout / 5),
             ahead: Ahead::default(),
             reports: Reports::new(config.id.clone(), limits.report_timeout),
@@ -280,7 +283,7 @@ impl Worker {
                 let reason = format!("{}: {error}", self.upstream.address());
                 self.upstream.lost(now.time, &mut self.rng, &reason);
             }
-            Some(Dial::Neighbour(id)) => self.roster.lost(now.time, &id, &mut self.rng),
+            Some(Dial::Neighbour(id)) => self.roster.dial_failed(now.time, &id, &mut self.rng),
             // It was given up.
             None => {}
         }

@@ -5,6 +5,7 @@ use common::position::Position;
 use common::session::SessionId;
 use common::wire::{ActivityBroadcast, Message};
 
+use super::retrieving::QUESTIONS;
 use super::{Config, Counters, Link, Worker};
 
 impl Worker {
@@ -37,6 +38,11 @@ impl Worker {
     pub fn next_id(&self) -> ActivityId {
         let Config { id: origin, incarnation, .. } = &self.config;
         ActivityId { origin: origin.clone(), incarnation: *incarnation, seq: self.flood.next_seq() }
+    }
+
+    /// What has come early and waits for its turn.
+    pub fn awaits_its_turn(&self) -> Position {
+        self.ordering.waiting()
     }
 
     /// The activities that its log holds, by their ids in the flood.
@@ -103,6 +109,7 @@ impl Worker {
             "{} names are held",
             self.registrations.len()
         );
+        assert!(self.questions.len() <= QUESTIONS, "{} questions wait for the disk", self.questions.len());
         self.log.assert_bounds();
         self.flood.assert_bounds();
         self.ordering.assert_bounds();

@@ -3,16 +3,17 @@
 //! What is replayed goes through the client's outbox, a little ahead of what it has taken; when the end of the log is reached it hears
 //! RESUMED and is a cursor in the log like all the others. What is published meanwhile comes at the end of the replay.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use common::id::LinkId;
 use common::machine::Action;
-use common::position::{After, Position};
+use common::position::{After, Position, Ranges};
+use common::session::SessionId;
 use common::time::{Now, Time};
-use common::wire::{ActivityRetrieve, ActivityRetrieved, Message, Resumed};
+use common::wire::{ActivityBroadcast, ActivityRetrieve, ActivityRetrieved, Message, Resumed};
 
-use super::log::Offset;
+use super::log::{Offset, session_of};
 use super::segment::SegmentId;
 use super::{Actions, Link, Worker};
 
@@ -41,6 +42,8 @@ pub(super) struct Replay {
     waits_for: Option<(LinkId, u64)>,
     /// Until when.
     until: Time,
+    /// What it was given of what other workers had, by its sessions and its numbers there: it may be in our log under another id.
+    given: BTreeMap<SessionId, Ranges>,
     /// How far our log has been replayed.
     at: Offset,
     /// Activities that were replayed.
@@ -63,9 +66,26 @@ impl Replay {
             asked: BTreeSet::new(),
             waits_for: None,
             until: Time::ZERO,
+            given: BTreeMap::new(),
             at,
             count: 0,
         }
+    }
+
+    /// An activity comes from elsewhere. Says whether it is new to the client by its session and its number there.
+    fn gives(&mut self, activity: &ActivityBroadcast) -> bool {
+        match (activity.session, activity.activity_seq) {
+            (Some(session), Some(seq)) => self.given.entry(session).or_default().insert(seq.0),
+            _ => true,
+        }
+    }
+
+    /// Whether the activity in this frame of our log came from elsewhere.
+    fn has_given(&self, frame: &[u8]) -> bool {
+        !self.given.is_empty()
+            && session_of(frame).is_some_and(|(session, seq)| {
+                self.given.get(&session).is_some_and(|given| given.contains(seq.0))
+            })
     }
 }
 
@@ -93,9 +113,12 @@ impl Worker {
                 reached_end = false;
                 break;
             }
-            outbox.push_beyond(now.time, frame.bytes);
             sent.insert(&frame.id);
             replay.at = frame.end();
+            if replay.has_given(frame.bytes) {
+                continue;
+            }
+            outbox.push_beyond(now.time, frame.bytes);
             replay.count += 1;
             progressed = true;
         }
@@ -119,6 +142,7 @@ impl Worker {
         out: &mut Actions,
     ) {
         self.log.was_read(segment, frames);
+        self.answer_questions(now, out);
         let replays = |(link, party): (LinkId, &mut Link)| {
             let Link::Client(session) = party else { return None };
             session.replay().map(|_| link)
@@ -165,8 +189,10 @@ impl Worker {
             if replay.elsewhere.contains(&id) {
                 replay.elsewhere.subtract(&Position::single(&id));
                 replay.has.insert(&id);
-                replay.count += 1;
-                outbox.push_beyond(now.time, &Message::from(activity).encode());
+                if replay.gives(&activity) {
+                    replay.count += 1;
+                    outbox.push_beyond(now.time, &Message::from(activity).encode());
+                }
             }
         }
         if answer.done {

@@ -1,7 +1,8 @@
 //! Asking other workers for what was missed, and answering them.
 //!
 //! A question is answered with one piece of bounded size, and whoever wants more asks again: nothing is remembered of a question, and what is
-//! live is never far behind an answer.
+//! live is never far behind an answer. Only where all of it is on disk the question waits until some of it has been read: who was told to
+//! ask again would do so at once.
 
 use std::time::Duration;
 
@@ -14,10 +15,17 @@ use common::wire::{ActivityBroadcast, ActivityRetrieve, ActivityRetrieved, Messa
 use super::log::Frame;
 use super::{Actions, Worker};
 
+/// Questions of other workers that wait for our disk, at the most. Further ones are answered with nothing, to be asked again.
+pub(super) const QUESTIONS: usize = 64;
+
 impl Worker {
     /// The worker on `link` says what it holds.
     pub(super) fn neighbour_holds(&mut self, now: Now, link: LinkId, holds: Position, out: &mut Actions) {
-        self.catch_up.told(link, holds, self.flood.seen());
+        let urgent = self.ordering.waits_since().is_some();
+        let gone = self.catch_up.told(link, holds, self.flood.seen(), urgent);
+        if !gone.is_empty() {
+            self.flood.learn(&gone, self.log.holds());
+        }
         self.ask_on(now, out);
     }
 
@@ -59,9 +67,7 @@ impl Worker {
         out: &mut Actions,
     ) {
         let need_reply = ask.need_reply;
-        let answer = self.answer(ask);
-        let answer = self.encode(answer);
-        self.tell_neighbour(now, link, &answer, out);
+        self.answer_neighbour(now, link, ask, out);
         if need_reply && let Some(holds) = self.catch_up.holds(link) {
             let missing = holds.without(self.flood.seen());
             self.catch_up.jumped(link, &missing);
@@ -69,9 +75,40 @@ impl Worker {
         }
     }
 
+    /// Answers, or waits for the disk, though not with ever more questions.
+    fn answer_neighbour(&mut self, now: Now, link: LinkId, ask: ActivityRetrieve, out: &mut Actions) {
+        let answer = self.answer(&ask);
+        if answer.activities.is_empty() && !answer.done && self.questions.len() < QUESTIONS {
+            self.questions.push((link, ask));
+        } else {
+            let answer = self.encode(answer);
+            self.tell_neighbour(now, link, &answer, out);
+        }
+    }
+
+    /// Answers the questions that waited for what has been read from disk now.
+    pub(super) fn answer_questions(&mut self, now: Now, out: &mut Actions) {
+        for (link, ask) in std::mem::take(&mut self.questions) {
+            if self.neighbours.id(link).is_some() {
+                self.answer_neighbour(now, link, ask, out);
+            }
+        }
+    }
+
+    /// The disk is slow: whoever has asked is told so before it asks somebody else instead.
+    pub(super) fn put_questions_off(&mut self, now: Now, out: &mut Actions) {
+        for (link, ask) in std::mem::take(&mut self.questions) {
+            if self.neighbours.id(link).is_some() {
+                let answer = self.answer(&ask);
+                let answer = self.encode(answer);
+                self.tell_neighbour(now, link, &answer, out);
+            }
+        }
+    }
+
     /// A piece of what we hold and somebody misses. It may be empty and not the last one, where the disk is waited for.
-    pub(super) fn answer(&mut self, ask: ActivityRetrieve) -> ActivityRetrieved {
-        let after = Position::from(ask.after);
+    pub(super) fn answer(&mut self, ask: &ActivityRetrieve) -> ActivityRetrieved {
+        let after = Position::from(ask.after.clone());
         let wanted = |frame: &Frame<'_>| ask.within.is_empty() || ask.within.contains(&frame.id);
         let first = self.log.first();
         let mut bytes = 0;

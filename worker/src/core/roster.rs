@@ -85,7 +85,14 @@ impl Roster {
         }
     }
 
-    /// The attempt failed, or the link is gone. Only where it had stood for a while a new series of attempts begins.
+    /// An attempt to reach `id` failed. It may have been forgotten and learnt anew meanwhile, and a later attempt have made a link.
+    pub(super) fn dial_failed(&mut self, now: Time, id: &ServerId, rng: &mut fastrand::Rng) {
+        if self.dialled(id).is_some() {
+            self.lost(now, id, rng);
+        }
+    }
+
+    /// The link is gone, whether or not its handshake was over. Only where it had stood for a while a new series of attempts begins.
     pub(super) fn lost(&mut self, now: Time, id: &ServerId, rng: &mut fastrand::Rng) {
         if let Some(known) = self.known.get_mut(id) {
             if matches!(known.contact, Contact::Linked(since) if now.since(since) >= STOOD) {
@@ -260,6 +267,20 @@ mod tests {
         roster.linked(now, entry("z", 3));
         roster.lost(now + STOOD, &z, &mut rng);
         assert!(roster.deadline().unwrap() <= now + STOOD + common::limits::RECONNECT.0);
+    }
+
+    #[test]
+    fn an_attempt_that_fails_late_does_not_count_against_the_link_that_a_later_one_made() {
+        let mut roster = roster();
+        let (z, mut rng) = ("z".parse().unwrap(), fastrand::Rng::with_seed(1));
+        roster.joined(at(0), entry("z", 3));
+        assert_eq!(due(&mut roster, at(0)), ["z@h:3"]);
+        roster.removed(at(1), &z);
+        roster.joined(at(1), entry("z", 3));
+        assert_eq!(due(&mut roster, at(1)), ["z@h:3"], "it is learnt anew");
+        roster.linked(at(2), entry("z", 3));
+        roster.dial_failed(at(3), &z, &mut rng);
+        assert_eq!((due(&mut roster, at(60)), roster.all_linked()), (vec![], true));
     }
 
     #[test]

@@ -58,6 +58,7 @@ impl Worker {
             self.log.sweep(now.time);
             self.flood.tidy();
             self.see_what_is_lost(now);
+            self.put_questions_off(now, out);
             self.replays_overdue(now, out);
             self.sweep_clients(now, out);
             self.sweep_servers(now, out);

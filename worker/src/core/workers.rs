@@ -80,7 +80,7 @@ impl Worker {
             Message::AuthenticateSuccess(AuthenticateSuccess {
                 id, incarnation: Some(incarnation), ..
             }) => {
-                let Some(address) = self.roster.dialled(&id).cloned().filter(|_| id == expected) else {
+                let Some(address) = self.roster.address(&id).cloned().filter(|_| id == expected) else {
                     let info = format!("{expected} was dialled here, and {id} answered");
                     tracing::warn!("{info}");
                     return self.refuse(now, link, info, out);

@@ -260,12 +260,12 @@ fn what_is_not_allowed_is_answered_with_its_reason_and_a_close() {
         (
             false,
             r#"{"command":"CHANGE_SECRET","username":"ann","secret":"s","new_secret":"t"}"#.into(),
-            "CHANGE_SECRET_FAILED secrets are changed at the coordinator, and this is a worker: connect to coordinator:3780",
+            "REDIRECT coordinator:3780",
         ),
         (
             true,
             r#"{"command":"REMOVE_USER","username":"ann","secret":"s"}"#.into(),
-            "REMOVE_USER_FAILED users are removed at the coordinator",
+            "INVALID_MESSAGE REMOVE_USER after LOGIN_SUCCESS",
         ),
         (true, LOGIN.into(), "INVALID_MESSAGE LOGIN after LOGIN_SUCCESS"),
         (true, REGISTER.into(), "INVALID_MESSAGE REGISTER after LOGIN_SUCCESS"),

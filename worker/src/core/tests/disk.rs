@@ -1,6 +1,7 @@
 //! A log on disk: what a restart finds there, and what is read back for those who missed more than is in memory.
 
 use common::position::Position;
+use common::wire::ActivityRetrieved;
 
 use super::*;
 use crate::core::segment::{self, HEADER, Kept, SegmentRequest};
@@ -151,9 +152,8 @@ fn what_the_disk_lost_is_named_as_a_gap() {
     assert_eq!(numbers.len(), 500 - lost.frames);
 }
 
-#[test]
-fn another_worker_gets_what_it_asks_for_piece_by_piece_from_disk() {
-    let (mut node, _) = full();
+/// Another worker, which knows who we are.
+fn neighbour(node: &mut Node) -> LinkId {
     let asking = node.connect();
     node.say(
         asking,
@@ -161,29 +161,63 @@ fn another_worker_gets_what_it_asks_for_piece_by_piece_from_disk() {
     );
     node.say(asking, r#"{"command":"NEIGHBOURS","links":[],"next":0}"#);
     node.read_all(asking);
+    asking
+}
+
+fn ask(node: &mut Node, asking: LinkId, request: u64, wanted: &Position) {
+    let question =
+        format!(r#"{{"command":"ACTIVITY_RETRIEVE","after":"","request":{request},"within":"{wanted}"}}"#);
+    node.say(asking, &question);
+}
+
+/// The answer, if there is one by now.
+fn answer(node: &mut Node, asking: LinkId) -> Option<ActivityRetrieved> {
+    let heard = String::from_utf8(node.read_all(asking)).unwrap();
+    let answers = heard.lines().filter(|line| line.contains("ACTIVITY_RETRIEVED"));
+    match answers.map(|line| Message::decode(line.as_bytes()).unwrap()).collect::<Vec<_>>().pop()? {
+        Message::ActivityRetrieved(answer) => Some(answer),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn another_worker_gets_what_it_asks_for_piece_by_piece_from_disk() {
+    let (mut node, _) = full();
+    let asking = neighbour(&mut node);
     let mut wanted: Position = "w1/0000000000000001/0-499".parse().unwrap();
     let mut questions = 0;
     while !wanted.is_empty() {
-        node.say(
-            asking,
-            &format!(
-                r#"{{"command":"ACTIVITY_RETRIEVE","after":"","request":{questions},"within":"{wanted}"}}"#
-            ),
-        );
-        let heard = String::from_utf8(node.read_all(asking)).unwrap();
-        let Message::ActivityRetrieved(answer) = Message::decode(heard.trim_end().as_bytes()).unwrap() else {
-            panic!("{heard}")
-        };
+        ask(&mut node, asking, questions, &wanted);
+        let now = answer(&mut node, asking);
+        node.serve_disk();
+        let answer = now.or_else(|| answer(&mut node, asking)).expect("the disk is served");
         for activity in answer.activities {
             let mut one = Position::default();
             assert!(one.insert(&activity.id.unwrap()) && one.is_within(&wanted));
             wanted.subtract(&one);
         }
         assert_eq!(answer.done, wanted.is_empty(), "after {questions} questions");
-        node.serve_disk();
         questions += 1;
     }
     assert!(questions < 500, "{questions} questions");
+}
+
+/// Two workers asked and answered each other 1,600 times in half a second, while one of them read its disk.
+#[test]
+fn who_asks_for_what_is_on_disk_alone_hears_nothing_until_it_is_read_or_a_second_has_passed() {
+    let (mut node, _) = full();
+    let asking = neighbour(&mut node);
+    let wanted = "w1/0000000000000001/0-9".parse().unwrap();
+    ask(&mut node, asking, 1, &wanted);
+    assert_eq!(answer(&mut node, asking), None);
+    node.wait(Duration::from_secs(1));
+    let put_off = answer(&mut node, asking).expect("the disk is slow");
+    assert!(put_off.activities.is_empty() && !put_off.done, "{put_off:?}");
+    ask(&mut node, asking, 2, &wanted);
+    assert_eq!(answer(&mut node, asking), None);
+    node.serve_disk();
+    let answer = answer(&mut node, asking).expect("it is read");
+    assert_eq!((answer.request, answer.activities.is_empty()), (2, false));
 }
 
 #[test]

@@ -337,8 +337,7 @@ fn tell(line: &str) -> String {
         }
         Message::RegisterSuccess(it) => format!("{command} {}", it.info),
         Message::RegisterFailed(it) => format!("{command} {}{}", it.info, retry(&it.retry_after)),
-        Message::ChangeSecretFailed(it) => format!("{command} {}{}", it.info, retry(&it.retry_after)),
-        Message::RemoveUserFailed(it) => format!("{command} {}{}", it.info, retry(&it.retry_after)),
+        Message::Redirect(it) if it.token.is_none() => format!("{command} {}", it.address),
         Message::InvalidMessage(it) => format!("{command} {}", it.info),
         Message::AuthenticationFail(it) => format!("{command} {}", it.info),
         Message::Authenticate(it) => {

@@ -272,3 +272,39 @@ fn what_was_taken_for_lost_and_came_during_a_replay_is_not_asked_for_besides() {
     assert_eq!(heard.matches(first).count(), 1);
     assert!(heard.contains("RESUMED"), "the replay ends");
 }
+
+/// A worker that had started again did not know any more that both were one, and gave it twice to whoever came with an old position.
+#[test]
+fn what_another_worker_has_under_another_id_is_not_replayed_from_the_log_besides() {
+    let mut node = Node::with("w1", Limits::default());
+    let other = neighbour(&mut node, "w2", "");
+    let broadcast = |id: &str| {
+        format!(
+            r#"{{"command":"ACTIVITY_BROADCAST","id":"{id}","session":"AAAAAAAAAAAAAAAAAAAAAA","activity_seq":1,"activity":{{}}}}"#
+        )
+    };
+    let (here, there) = ("w3/0000000000000033/0", "w2/0000000000000022/0");
+    node.say(other, &broadcast(here));
+    node.say(
+        other,
+        &format!(r#"{{"command":"NEIGHBOURS","links":["w1"],"next":1,"past":"{there}","holds":""}}"#),
+    );
+    node.say(other, &format!(r#"{{"command":"NEIGHBOURS","links":["w1"],"next":1,"holds":"{there}"}}"#));
+    node.read_all(other);
+    let client = node.connect();
+    node.say(client, FROM_THE_BEGINNING);
+    let asked = String::from_utf8(node.read_all(other)).unwrap();
+    let ask = asked.lines().find(|line| line.contains("ACTIVITY_RETRIEVE")).expect("it is asked for");
+    let Message::ActivityRetrieve(ask) = Message::decode(ask.as_bytes()).unwrap() else { panic!("{ask}") };
+    let activity = broadcast(there).replacen(r#""command":"ACTIVITY_BROADCAST","#, "", 1);
+    let request = ask.request;
+    node.say(
+        other,
+        &format!(
+            r#"{{"command":"ACTIVITY_RETRIEVED","request":{request},"activities":[{activity}],"done":true}}"#
+        ),
+    );
+    let heard = String::from_utf8(node.read_all(client)).unwrap();
+    assert_eq!(heard.matches("ACTIVITY_BROADCAST").count(), 1, "{heard}");
+    assert!(heard.contains(there) && heard.contains(r#""recovered":true"#), "{heard}");
+}
