@@ -117,7 +117,7 @@ impl Coordinator {
                     let message = message.as_ref().clone();
                     self.refuse_request(turn, link, &message, &Refusal::Draining);
                 }
-                _ if self.registry.is_awaited(link) => {}
+                _ if self.registry.is_asked_by(link) => {}
                 _ => self.close(turn, link, None),
             }
         }

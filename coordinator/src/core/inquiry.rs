@@ -3,7 +3,7 @@
 //! The cut may be between the two coordinators alone. A worker that hears the main one says so (MAIN_ANSWER), and its word keeps this
 //! coordinator from taking over; it is asked again as long as that is so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use common::id::{LinkId, ServerId};
@@ -18,6 +18,9 @@ use super::{Coordinator, Dialled, Turn};
 
 /// How long an answer may take. Whoever has not given it by then cannot be reached, and is not waited for any more.
 const ANSWER: Duration = Duration::from_millis(400);
+
+/// How long an attempt to connect may take until another one is made beside it: its host may have been down when it began.
+const REDIAL: Duration = Duration::from_secs(2);
 
 /// The pause between two rounds of questions.
 const AGAIN: Duration = Duration::from_millis(250);
@@ -45,9 +48,20 @@ struct Asked {
 
 #[derive(Debug)]
 enum Contact {
-    Dialling(DialId),
+    Dialling { dial: DialId, since: Time },
     Open(LinkId),
     Gone,
+}
+
+impl Contact {
+    /// Whether another attempt is to be made.
+    fn is_lost(&self, now: Time) -> bool {
+        match self {
+            Contact::Dialling { since, .. } => now.since(*since) >= REDIAL,
+            Contact::Open(_) => false,
+            Contact::Gone => true,
+        }
+    }
 }
 
 impl Inquiry {
@@ -99,12 +113,18 @@ impl Coordinator {
     }
 
     fn ask_workers(&mut self, turn: &mut Turn<'_>) {
-        let until = turn.now.time + ANSWER;
-        let workers = self.placement.servers();
+        let now = turn.now.time;
+        let until = now + ANSWER;
+        let Reigning::Seeking(seeking) = &self.reigning else { return };
+        let mut workers = self.placement.servers();
+        // A worker that has taken another id is where it was, and is asked once. Whoever did not answer makes room for others.
+        let mut addresses = BTreeSet::new();
+        workers.retain(|worker| addresses.insert(worker.address.clone()));
+        workers.sort_by_key(|worker| seeking.inquiry.asked_in_vain(&worker.id));
         for worker in workers.into_iter().take(self.config.limits.asked_workers) {
             let Reigning::Seeking(seeking) = &mut self.reigning else { return };
             match seeking.inquiry.asked.get_mut(&worker.id) {
-                Some(asked) if !matches!(asked.contact, Contact::Gone) => {
+                Some(asked) if !asked.contact.is_lost(now) => {
                     asked.answer = None;
                     if let Contact::Open(link) = asked.contact {
                         asked.until = until;
@@ -113,7 +133,8 @@ impl Coordinator {
                 }
                 _ => {
                     let dial = self.dials.insert(Dialled::Worker(worker.id.clone()));
-                    let asked = Asked { contact: Contact::Dialling(dial), until, answer: None };
+                    let asked =
+                        Asked { contact: Contact::Dialling { dial, since: now }, until, answer: None };
                     seeking.inquiry.asked.insert(worker.id, asked);
                     turn.actions.push(Action::Dial { dial, address: worker.address });
                 }
@@ -136,8 +157,8 @@ impl Coordinator {
     ) {
         let Reigning::Seeking(seeking) = &mut self.reigning else { return self.unwanted(turn, link) };
         let asked = seeking.inquiry.asked.get_mut(id);
-        let Some(asked) =
-            asked.filter(|asked| matches!(asked.contact, Contact::Dialling(which) if which == dial))
+        let Some(asked) = asked
+            .filter(|asked| matches!(asked.contact, Contact::Dialling { dial: which, .. } if which == dial))
         else {
             return self.unwanted(turn, link);
         };

@@ -446,7 +446,8 @@ impl Coordinator {
     /// Whether an answer is under way. A server that says no more is gone, and is owed nothing.
     fn owes(&self, link: LinkId) -> bool {
         match self.links.get(link).map(|known| &known.party) {
-            Some(Party::Verifying { .. } | Party::Holding | Party::Parked { .. }) => true,
+            Some(Party::Verifying { .. } | Party::Holding) => true,
+            Some(Party::Parked { message, .. }) => !matches!(**message, Message::Authenticate(_)),
             Some(Party::Operator) => {
                 self.registry.is_asked_by(link) || self.imports.iter().any(|import| import.link == link)
             }

@@ -16,13 +16,14 @@
 //!
 //! What is *not* here: who asks, beyond a value that is handed back; names and secrets are checked before; disks and backups.
 
+mod holds;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use common::epoch::Epoch;
 use common::id::{LinkId, ServerId};
-use common::machine::JobId;
-use common::time::{Time, WallMillis};
+use common::time::WallMillis;
 use common::user::{PasswordHash, Stamp, UserRecord, Username};
 use common::users::{Seen, Users};
 use tracing::warn;
@@ -31,6 +32,7 @@ use super::config::Limits;
 use super::feed::Claim;
 use super::lost::Run;
 use super::secrets::Digest;
+use holds::Hold;
 
 /// The users and the under-registration list.
 #[derive(Debug)]
@@ -133,23 +135,6 @@ struct Batch {
     users: Vec<Entry>,
     /// Which of the names are held for it.
     held: BTreeSet<Username>,
-}
-
-#[derive(Debug)]
-struct Hold {
-    /// The registration that is to be changed; `None` for a new one.
-    of: Option<Stamp>,
-    /// Who hears of it; `None` once they have been told that it failed, as far as they are concerned.
-    asker: Option<Asker>,
-    stage: Stage,
-}
-
-#[derive(Debug)]
-enum Stage {
-    /// The secret is being hashed by this job, since then.
-    Hashing { job: JobId, since: Time },
-    /// The record waits for its batch, or is under way.
-    Writing,
 }
 
 impl Asker {
@@ -261,116 +246,6 @@ impl Registry {
     /// How many there are.
     pub(super) fn conflict_count(&self) -> usize {
         self.users.conflict_count()
-    }
-
-    /// Whether the name is under registration.
-    pub(super) fn is_being_registered(&self, username: &Username) -> bool {
-        self.holds.get(username).is_some_and(|hold| hold.of.is_none())
-    }
-
-    /// Whether any name is held.
-    pub(super) fn has_holds(&self) -> bool {
-        !self.holds.is_empty()
-    }
-
-    /// Whether somebody on this link waits for what becomes of a held name.
-    pub(super) fn is_awaited(&self, link: LinkId) -> bool {
-        self.holds.values().any(|hold| hold.asker.as_ref().is_some_and(|asker| asker.link() == link))
-    }
-
-    /// Whether the name can be registered.
-    pub(super) fn may_register(&self, username: &Username) -> Result<(), Unavailable> {
-        match self.users.get(username) {
-            Some(_) => self.may_confirm(username).and(Err(Unavailable::Registered(username.clone()))),
-            None => self.may_hold(username),
-        }
-    }
-
-    /// Whether a user may be told that the name is its own. Not before that is known for certain: what was only proposed is adopted first, or
-    /// the next backup would be listed without it; and where names are given once, it may have been given to somebody else since.
-    fn may_confirm(&self, username: &Username) -> Result<(), Unavailable> {
-        match self.users.get(username) {
-            Some(user) if !self.seen.covers(user.written()) => {
-                Err(Unavailable::BeingRegistered(username.clone()))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Whether the name can be held, for whatever change.
-    pub(super) fn may_hold(&self, username: &Username) -> Result<(), Unavailable> {
-        match self.holds.get(username) {
-            Some(hold) if hold.of.is_none() => Err(Unavailable::BeingRegistered(username.clone())),
-            Some(_) => Err(Unavailable::BeingChanged(username.clone())),
-            None if self.holds.len() >= self.limit => Err(Unavailable::Crowded),
-            None => Ok(()),
-        }
-    }
-
-    /// Holds a name while `job` hashes its secret: for a registration, or for a change of the registration `of`.
-    pub(super) fn hold(
-        &mut self,
-        now: Time,
-        username: Username,
-        of: Option<Stamp>,
-        asker: Asker,
-        job: JobId,
-    ) {
-        let stage = Stage::Hashing { job, since: now };
-        self.insert_hold(username, Hold { of, asker: Some(asker), stage });
-    }
-
-    /// The hash of a held name's secret has come: its record goes into the next batch. Nothing happens where the name is no longer
-    /// held for this job.
-    pub(super) fn hashed(&mut self, username: Username, job: JobId, hash: PasswordHash) {
-        let hold = self.holds.get_mut(&username);
-        let waiting =
-            |hold: &&mut Hold| matches!(&hold.stage, Stage::Hashing { job: held, .. } if *held == job);
-        if let Some(hold) = hold.filter(waiting) {
-            hold.stage = Stage::Writing;
-            let of = hold.of.clone();
-            self.collect(username, of, Some(hash));
-        }
-    }
-
-    /// Whose secret is being hashed to register this name.
-    pub(super) fn hashing_for(&self, username: &Username) -> Option<LinkId> {
-        let hold = self.holds.get(username)?;
-        match (&hold.stage, &hold.asker) {
-            (Stage::Hashing { .. }, Some(Asker::Client { link, .. })) => Some(*link),
-            _ => None,
-        }
-    }
-
-    /// Whether whoever is at the other end of `link` waits for a name that is held.
-    pub(super) fn is_asked_by(&self, link: LinkId) -> bool {
-        self.holds.values().any(|hold| hold.asker.as_ref().is_some_and(|asker| asker.link() == link))
-    }
-
-    /// Whether this name is held because its user changes something, and not because it is being registered.
-    pub(super) fn is_changing(&self, username: &Username) -> bool {
-        self.holds.get(username).is_some_and(|hold| hold.of.is_some())
-    }
-
-    /// The hash of a held name's secret will not come: the name is released, where it is still held for this job.
-    pub(super) fn hash_cancelled(&mut self, username: &Username, job: JobId) {
-        let hold = self.holds.get(username);
-        if hold.is_some_and(|hold| matches!(hold.stage, Stage::Hashing { job: held, .. } if held == job)) {
-            self.holds.remove(username);
-        }
-    }
-
-    /// Holds a name of which all is known: its record, without a secret that of a removed user, goes into the next batch.
-    pub(super) fn hold_ready(
-        &mut self,
-        username: Username,
-        of: Option<Stamp>,
-        asker: Asker,
-        secret: Option<PasswordHash>,
-    ) {
-        let hold = Hold { of: of.clone(), asker: Some(asker), stage: Stage::Writing };
-        self.insert_hold(username.clone(), hold);
-        self.collect(username, of, secret);
     }
 
     /// Whether this record of a registration says more than is known for certain.
@@ -513,21 +388,6 @@ impl Registry {
         users.into_iter().filter_map(done).collect()
     }
 
-    /// Who asked and will not be told how it ends: what is under way goes on, what has only been collected is dropped.
-    pub(super) fn disown(&mut self) -> Vec<(Username, Asker)> {
-        self.collected.retain(|wanted| !wanted.is_held());
-        let nothing = BTreeSet::new();
-        let under_way = self.batch.as_ref().map_or(&nothing, |batch| &batch.held);
-        let mut asked = Vec::new();
-        self.holds.retain(|name, hold| {
-            if matches!(hold.stage, Stage::Writing) {
-                asked.extend(hold.asker.take().map(|asker| (name.clone(), asker)));
-            }
-            matches!(hold.stage, Stage::Hashing { .. }) || under_way.contains(name)
-        });
-        asked
-    }
-
     /// This coordinator reigns no longer. A batch that is on its way to our own disk still gets there; one that was only proposed is
     /// left to whoever reigns. Nobody who asked for anything is told by us what becomes of it.
     pub(super) fn resign(&mut self, settling: bool) -> Vec<(Username, Asker)> {
@@ -545,16 +405,8 @@ impl Registry {
         asked
     }
 
-    /// Releases the names whose hash has not come within `patience`.
-    pub(super) fn expire(&mut self, now: Time, patience: Duration) -> Vec<(Username, Asker)> {
-        let expired =
-            |hold: &Hold| matches!(hold.stage, Stage::Hashing { since, .. } if now.since(since) >= patience);
-        let names: Vec<Username> =
-            self.holds.iter().filter(|(_, hold)| expired(hold)).map(|(name, _)| name.clone()).collect();
-        names.into_iter().filter_map(|name| Some((name.clone(), self.release(&name)?))).collect()
-    }
-
-    /// Whether workers may be told of this, and operators. Where names are given once, not of what is not known for certain: it may have to be removed.
+    /// Whether workers may be told of this, and operators. Where names are given once, not of what is not known for certain: it may have
+    /// to be removed.
     pub(super) fn may_be_told(&self, record: &UserRecord) -> bool {
         !self.once || self.seen.covers(record.written())
     }
@@ -596,17 +448,6 @@ impl Registry {
         }
     }
 
-    fn insert_hold(&mut self, username: Username, hold: Hold) {
-        assert!(self.may_hold(&username).is_ok(), "a name is held that is not to be had");
-        let registration = self.users.get(&username).map(|user| &user.registration);
-        assert_eq!(registration, hold.of.as_ref(), "a hold is for the user that there is");
-        self.holds.insert(username, hold);
-    }
-
-    fn release(&mut self, username: &Username) -> Option<Asker> {
-        self.holds.remove(username)?.asker
-    }
-
     /// Whether the name of what was proposed has been given to another registration: then this one was never acknowledged.
     fn is_taken_from(
         &self,
@@ -621,8 +462,8 @@ impl Registry {
         self.once && self.users.registrations(username).iter().any(has_it)
     }
 
-    /// The record as it will be. What is adopted is as it was, and only written anew, unless its name was given to somebody else meanwhile. What is written of a record that lies in the future
-    /// follows it there: else it would be acknowledged and lose.
+    /// The record as it will be. What is adopted is as it was, and only written anew, unless its name was given to somebody else
+    /// meanwhile. What is written of a record that lies in the future follows it there: else it would be acknowledged and lose.
     fn stamp(
         &mut self,
         wall: WallMillis,

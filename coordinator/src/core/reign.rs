@@ -205,8 +205,9 @@ impl Coordinator {
         }
         let Some(epoch) = epoch else { return };
         info!(%epoch, "heard of a higher epoch");
+        let gave_way = self.give_way(turn.now.time);
         self.epoch = Some(epoch.clone());
-        if self.group.epoch.as_ref() < Some(epoch) {
+        if gave_way || self.group.epoch.as_ref() < Some(epoch) {
             self.group.epoch = Some(epoch.clone());
             let group = Some(self.group.clone());
             self.write(turn, Write { group, ..Write::nothing(Then::Nothing) });
@@ -221,6 +222,21 @@ impl Coordinator {
             }
             Reigning::Seeking(_) => self.announce_standing(turn),
         }
+    }
+
+    /// Somebody else reigns, while our own epoch is on disk or on its way there. It has been said to nobody, and is as good as never taken: an
+    /// epoch that is lower takes its place, or we would follow somebody below what we know. Says whether there was one.
+    fn give_way(&mut self, now: Time) -> bool {
+        let is_unsaid =
+            |epoch: &&Epoch| Some(*epoch) > self.epoch.as_ref() && epoch.coordinator == self.config.id;
+        let Some(unsaid) = self.group.epoch.as_ref().filter(is_unsaid).cloned() else { return false };
+        if let Reigning::Seeking(seeking) = &mut self.reigning
+            && seeking.rising.take().is_some()
+        {
+            seeking.next = Some(now);
+        }
+        self.group.history.retain(|reign| reign.epoch != unsaid);
+        true
     }
 
     /// Looks for a main coordinator from now on.

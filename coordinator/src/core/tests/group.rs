@@ -235,6 +235,43 @@ fn a_new_main_coordinator_waits_for_the_workers_that_it_reaches_and_for_no_other
     assert_eq!(town.answer(ann), "local");
 }
 
+/// Its own epoch was on its way to the disk when it heard of another one's reign, which was lower. It followed that one all the same, and
+/// confirmed updates below what was on its disk.
+#[test]
+fn who_hears_of_a_reign_while_its_own_is_on_its_way_to_the_disk_follows_it_with_the_epoch_of_that_one() {
+    let mut town = Town::in_step(3);
+    town.cut(1, 2);
+    town.stall_disk(2);
+    town.kill(0);
+    town.pass(seconds(6));
+    assert_eq!(town.roles()[1..], ["main", "seeking"]);
+    town.heal();
+    town.pass(seconds(1));
+    town.free_disk(2);
+    town.pass(seconds(3));
+    assert_eq!(town.roles()[1..], ["main", "backup"]);
+    let epoch = |node: usize| town.nodes[node].disk.group.epoch.clone().unwrap();
+    assert_eq!((epoch(1).coordinator.to_string(), epoch(1)), (town::name(1), epoch(2)));
+    let reigns = &town.nodes[2].disk.group.history;
+    assert!(reigns.iter().all(|reign| reign.epoch.coordinator.to_string() != town::name(2)), "{reigns:?}");
+}
+
+/// Two workers heard the main coordinator and died, and a third one, which had been down when it was dialled, was not asked: the backup took
+/// over.
+#[test]
+fn a_worker_that_was_down_when_it_was_dialled_to_be_asked_is_dialled_again() {
+    let mut town = Town::in_step(2);
+    town.worker(0, "w1");
+    town.worker(0, "w2");
+    town.pass(seconds(1));
+    town.workers_hear = Some(0);
+    town.out_of_reach = vec!["w1"];
+    town.cut(0, 1);
+    town.pass(seconds(9));
+    assert_eq!(town.roles(), ["main", "seeking"]);
+    assert!((3..=5).contains(&town.dialled_in_vain("w1")), "{}", town.dialled_in_vain("w1"));
+}
+
 #[test]
 fn nobody_takes_over_while_another_coordinator_hears_the_main_one() {
     let mut town = Town::in_step(3);
@@ -324,6 +361,21 @@ fn a_request_that_meets_a_takeover_waits_for_it() {
     town.free_disk(1);
     town.pass(seconds(2));
     assert_eq!(town.answer(ann), "local");
+}
+
+/// Clients were sent to a worker that had given a slow takeover up: it was taken for a client that still listens.
+#[test]
+fn a_worker_that_gives_a_slow_takeover_up_gets_no_clients() {
+    let mut town = Town::in_step(2);
+    town.stall_disk(1);
+    town.kill(0);
+    let (patient, impatient) = (town.worker(1, "w1"), town.worker(1, "w2"));
+    assert!(town.heard(patient).is_empty(), "it waits for the takeover");
+    town.finish(impatient);
+    assert!(town.outsiders[impatient].closed);
+    town.free_disk(1);
+    assert_eq!(town.heard(patient)[0].command(), "AUTHENTICATE_SUCCESS");
+    assert!(town.heard(impatient).is_empty());
 }
 
 #[test]

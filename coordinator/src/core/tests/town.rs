@@ -76,6 +76,8 @@ pub(super) struct Town {
     pub(super) workers_hear: Option<usize>,
     /// Workers that no coordinator reaches, by their names.
     pub(super) out_of_reach: Vec<&'static str>,
+    /// Workers that a coordinator has dialled in vain, by their ports.
+    dialled_in_vain: Vec<u16>,
 }
 
 pub(super) fn name(node: usize) -> String {
@@ -117,6 +119,7 @@ impl Town {
             cuts: Vec::new(),
             workers_hear: None,
             out_of_reach: Vec::new(),
+            dialled_in_vain: Vec::new(),
         }
     }
 
@@ -229,6 +232,12 @@ impl Town {
         self.event(node, event);
     }
 
+    /// An outsider says no more, and listens.
+    pub(super) fn finish(&mut self, outsider: usize) {
+        let (node, link) = self.outsiders[outsider].peer.expect("connected");
+        self.event(node, Event::Ended { link });
+    }
+
     /// Registers at this coordinator; the answer is for [`answer`](Self::answer).
     pub(super) fn register(&mut self, node: usize, name: &str, secret: &str) -> usize {
         let client = self.connect(node);
@@ -248,6 +257,11 @@ impl Town {
             ),
         );
         worker
+    }
+
+    /// How often this worker was dialled and could not be reached.
+    pub(super) fn dialled_in_vain(&self, id: &str) -> usize {
+        self.dialled_in_vain.iter().filter(|port| **port == worker_port(id)).count()
     }
 
     /// Everything that somebody heard, but for signs of life, as it is called.
@@ -427,6 +441,7 @@ impl Town {
 
     fn dial_worker(&mut self, node: usize, dial: DialId, port: u16) {
         if self.out_of_reach.iter().any(|id| worker_port(id) == port) {
+            self.dialled_in_vain.push(port);
             return;
         }
         let link = self.links.insert(());
