@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use tests::sim::Telling;
 use tests::sim::coverage::{Coverage, PER_SEEDS};
 use tests::sim::crowd::one_more;
 use tests::sim::explore::explore;
@@ -16,7 +17,7 @@ fn number(variable: &str) -> Option<u64> {
 /// Runs the seeds that are asked for, or as many as usual. Returns what was covered, and by how many; nothing where one was replayed.
 fn seeds(plans: Plans, usual: u64) -> Option<(Coverage, u64)> {
     if let Some(seed) = number("FRESHET_SEED") {
-        let outcome = run(plans, seed, true);
+        let outcome = run(plans, seed, Telling::Everything);
         println!("{} events, hash {:016x}\n{}", outcome.events, outcome.hash, outcome.coverage.table());
         if let Some(failure) = outcome.failure {
             panic!("{failure}");
@@ -76,8 +77,8 @@ fn when_a_worker_joins_ten_with_ten_thousand_clients_they_are_even_within_a_minu
 #[test]
 fn the_same_seed_is_the_same_run() {
     for seed in 0..6 {
-        let (once, again) = (run(Plans::Any, seed, false), run(Plans::Any, seed, false));
+        let (once, again) = (run(Plans::Any, seed, Telling::Last), run(Plans::Any, seed, Telling::Last));
         assert_eq!((once.hash, once.events), (again.hash, again.events), "seed {seed}");
     }
-    assert_ne!(run(Plans::Any, 0, false).hash, run(Plans::Any, 1, false).hash);
+    assert_ne!(run(Plans::Any, 0, Telling::Last).hash, run(Plans::Any, 1, Telling::Last).hash);
 }

@@ -1,5 +1,6 @@
 //! What a worker counts is true: of an activity it counts no more clients than were logged in to it meanwhile, and no more that have it than
-//! were sent it live: clients of ours by what came to them, others by what may have been written to them. And what a sender is told adds up over all.
+//! were sent it live: clients of ours by what came to them, others by what may have been written to them. And what a sender is told adds up
+//! over all.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +17,7 @@ use crate::sim::coverage::Coverage;
 use crate::sim::node::{Effect, Node};
 use crate::sim::{ConnId, ProcessId, Seen};
 
-/// How long a worker may take a client for present that is gone.
+/// How long a worker may take a client for present that is gone, when their connection lets something through.
 const NOTICED: std::time::Duration = std::time::Duration::from_secs(15);
 
 /// A worker in one of its runs.
@@ -67,15 +68,26 @@ impl Counts {
     }
 
     /// How many clients of a worker, or of all, may count an activity that was taken at `taken`, and how many may have it.
-    fn most(&self, ledger: &Ledger, worker: Option<&Run>, tag: &Tag, taken: Time) -> (u64, u64) {
+    fn most(
+        &self,
+        scene: &Scene<'_>,
+        ledger: &Ledger,
+        worker: Option<&Run>,
+        tag: &Tag,
+        taken: Time,
+    ) -> (u64, u64) {
+        let noticed = |conn| {
+            let session = ledger.sessions.get(conn)?;
+            let trouble = scene.ways.trouble_until(session.client, session.worker);
+            Some(session.ended?.max(trouble) + NOTICED)
+        };
         let (mut attached, mut have) = (0, 0);
         for (conn, reader) in &self.readers {
             if worker.is_some_and(|worker| reader.worker != *worker) {
                 continue;
             }
             let ended = ledger.stream.server_ends.get(conn).copied();
-            let ended = ended.or_else(|| Some(ledger.sessions.get(conn)?.ended? + NOTICED));
-            if ended.is_some_and(|ended| ended < taken) {
+            if ended.or_else(|| noticed(conn)).is_some_and(|ended| ended < taken) {
                 continue;
             }
             attached += 1;
@@ -91,7 +103,7 @@ impl Counts {
             for seq in count.first.0..=count.last.0 {
                 let Some(tag) = self.tags.get(&(count.session, Seq(seq))) else { continue };
                 let Some(accepted) = ledger.accepted.get(tag) else { continue };
-                let (attached, have) = self.most(ledger, Some(&run), tag, accepted.at);
+                let (attached, have) = self.most(scene, ledger, Some(&run), tag, accepted.at);
                 if count.client_count > attached || count.succ_count > have {
                     return Err(format!(
                         "{} counts {count:?}; of {tag:?}, taken at {}, it could count {attached} clients at {}, and {have} may have it",
@@ -103,14 +115,14 @@ impl Counts {
         Ok(())
     }
 
-    fn reported(&self, ledger: &Ledger, life: Life, report: &Report) -> Verdict {
+    fn reported(&self, scene: &Scene<'_>, ledger: &Ledger, life: Life, report: &Report) -> Verdict {
         let published = &ledger.stream.listeners[&life].published;
         for number in report.first.0..=report.last.0 {
             let Some(tag) = usize::try_from(number - 1).ok().and_then(|index| published.get(index)) else {
                 continue;
             };
             let Some(accepted) = ledger.accepted.get(tag) else { continue };
-            let (attached, have) = self.most(ledger, None, tag, accepted.at);
+            let (attached, have) = self.most(scene, ledger, None, tag, accepted.at);
             if report.client_count > attached || report.succ_count > have {
                 return Err(format!(
                     "{tag:?}, taken at {}, was for {attached} clients at the most, and {have} may have it: {report:?}",
@@ -153,7 +165,7 @@ impl Check for Counts {
                 _ => Ok(()),
             },
             Seen::Effect { at, effect: Effect::Client(client::core::Effect::Report(report)) } => {
-                self.reported(ledger, (*at, scene.world[*at].run), report)
+                self.reported(scene, ledger, (*at, scene.world[*at].run), report)
             }
             _ => Ok(()),
         }

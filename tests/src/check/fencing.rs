@@ -15,8 +15,8 @@ use crate::sim::{ConnId, ProcessId, Seen};
 pub(super) struct Fencing {
     /// The highest epoch that each run of a coordinator has heard of.
     heard: BTreeMap<(ProcessId, u32), Epoch>,
-    /// Updates that are out of date, by connection: the first of them.
-    stale: BTreeMap<ConnId, u64>,
+    /// Updates that are out of date, by connection: the first of them, and its epoch.
+    stale: BTreeMap<ConnId, (u64, Epoch)>,
 }
 
 impl Fencing {
@@ -29,8 +29,7 @@ impl Fencing {
         epoch: &Epoch,
         coverage: &mut Coverage,
     ) {
-        let run = (at, scene.world[at].run);
-        let known = self.heard.get(&run).max(scene.disks.of(at).epoch());
+        let known = self.known(scene, at).cloned();
         let update = match message {
             Message::SynchroniseServerAddresses(update) => Some(update.update),
             Message::SynchroniseServerLoad(update) => Some(update.update),
@@ -38,17 +37,22 @@ impl Fencing {
             _ => None,
         };
         match update {
-            Some(update) if known > Some(epoch) => {
+            Some(update) if known.as_ref() > Some(epoch) => {
                 coverage.add("updates of a lower epoch", 1);
-                self.stale.entry(conn).or_insert(update);
+                self.stale.entry(conn).or_insert_with(|| (update, epoch.clone()));
             }
             // The numbers begin again with every reign.
             Some(1) => _ = self.stale.remove(&conn),
             _ => {}
         }
-        if known < Some(epoch) {
-            self.heard.insert(run, epoch.clone());
+        if known.as_ref() < Some(epoch) {
+            self.heard.insert((at, scene.world[at].run), epoch.clone());
         }
+    }
+
+    /// The highest epoch that a coordinator knows.
+    fn known<'a>(&'a self, scene: &'a Scene<'_>, id: ProcessId) -> Option<&'a Epoch> {
+        self.heard.get(&(id, scene.world[id].run)).max(scene.disks.of(id).epoch())
     }
 
     fn acknowledges(&self, scene: &Scene<'_>, by: ProcessId, command: &str) -> Verdict {
@@ -96,8 +100,10 @@ impl Check for Fencing {
                 Err(format!("{by} tells {to} off instead of saying what it has heard of: {}", invalid.info))
             }
             Seen::Said { by, conn, message: Message::Synchronised(confirmed), .. } => {
+                let known = self.known(scene, *by);
                 match self.stale.get(conn) {
-                    Some(stale) if confirmed.update >= *stale => {
+                    // What was only on its own disk, and said to nobody, may have given way since.
+                    Some((stale, epoch)) if confirmed.update >= *stale && known > Some(epoch) => {
                         Err(format!("{} confirms update {stale} of a lower epoch", scene.name(*by)))
                     }
                     _ => Ok(()),

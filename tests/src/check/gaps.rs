@@ -1,7 +1,7 @@
 //! Gaps are true: a client that resumes is told that something is lost only where no worker that could be asked still has it, never of
 //! what it has received, never of what was gone before its session began, and whether there is a gap and which one it is agree.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use common::position::Position;
@@ -24,33 +24,43 @@ const WELL: Duration = Duration::from_secs(15);
 pub(super) struct Gaps {
     /// The positions with which clients ask to resume.
     asked: BTreeMap<ConnId, Position>,
+    /// What was gone already when a client asked to begin a session.
+    asking: BTreeMap<ConnId, Position>,
     /// What was gone already when each session of a client of ours began.
     gone: BTreeMap<Life, Position>,
-    /// Which workers have heard from which others what these hold. One that has started without a memory, and has not reached a
-    /// coordinator since, knows of nobody whom it could ask, and nobody knows it.
-    met: BTreeSet<(Life, Life)>,
+    /// Which workers have heard from which others, and what these held when they said so last. One that has started without a memory, and has
+    /// not reached a coordinator since, knows of nobody whom it could ask, and nobody knows it.
+    told: BTreeMap<(Life, Life), Position>,
 }
 
 impl Gaps {
     /// A client asks `worker` to let it in, to begin there: what others that the worker has been linked to for long know of, and nobody holds
     /// any more, is not for it.
-    fn begins(&mut self, scene: &Scene<'_>, ledger: &Ledger, life: Life, worker: ProcessId) {
+    fn begins(&mut self, scene: &Scene<'_>, ledger: &Ledger, conn: ConnId, worker: ProcessId) {
         let machines = scene.cast.workers.iter().filter_map(|&other| {
             let machine = scene.world[other].machine.as_ref().and_then(Node::worker)?;
             Some((machine, other == worker || self.can_ask(scene, worker, other)))
         });
         let mut gone = Position::default();
         machines.clone().filter(|(_, clear)| *clear).for_each(|(machine, _)| gone.extend(machine.seen()));
-        machines.for_each(|(machine, _)| gone.subtract(machine.holds()));
+        machines.for_each(|(machine, _)| {
+            gone.subtract(machine.holds());
+            gone.subtract(&machine.awaits_its_turn());
+        });
         let young = ledger.stream.holdings.values().filter(|holding| holding.since + WELL > scene.now);
         young.flat_map(|holding| &holding.ids).for_each(|id| gone.subtract(&Position::single(id)));
-        self.gone.insert(life, gone);
+        self.asking.insert(conn, gone);
     }
 
     /// Whether one worker can ask the other.
     fn can_ask(&self, scene: &Scene<'_>, one: ProcessId, other: ProcessId) -> bool {
+        self.told_by(scene, one, other).is_some() && scene.ways.are_clear(scene.world, other, one, WELL)
+    }
+
+    /// What one worker has last been told that the other holds.
+    fn told_by(&self, scene: &Scene<'_>, one: ProcessId, other: ProcessId) -> Option<&Position> {
         let life = |id: ProcessId| (id, scene.world[id].run);
-        self.met.contains(&(life(one), life(other))) && scene.ways.are_clear(scene.world, other, one, WELL)
+        self.told.get(&(life(one), life(other)))
     }
 
     fn resumed(
@@ -88,6 +98,10 @@ impl Gaps {
                 return Err(format!("{name} is told that nobody can tell, and {} can", scene.name(worker)));
             }
             let mut common: Position = machine.holds().common(&resumed.gaps);
+            if let Some(told) = self.told_by(scene, from, worker) {
+                // What has come there since, or had been waiting for its turn, it has not said yet.
+                common = common.common(told);
+            }
             let young = ledger.stream.holdings.values().filter(|holding| holding.since + KNOWN > scene.now);
             young.flat_map(|holding| &holding.ids).for_each(|id| common.subtract(&Position::single(id)));
             if !common.is_empty() {
@@ -116,18 +130,28 @@ impl Check for Gaps {
                 self.asked.insert(*conn, position.clone());
                 Ok(())
             }
-            Seen::Received { at, from, run, message: Message::Login(Login { resume: None, .. }), .. }
-                if scene.role(*at) == Role::Worker && scene.role(*from) == Role::Client =>
-            {
-                self.begins(scene, ledger, (*from, *run), *at);
+            Seen::Received {
+                at, from, conn, message: Message::Login(Login { resume: None, .. }), ..
+            } if scene.role(*at) == Role::Worker && scene.role(*from) == Role::Client => {
+                self.begins(scene, ledger, *conn, *at);
+                Ok(())
+            }
+            // A log-in that its client gave up may arrive when the session has begun elsewhere: it is the one that was answered that counts.
+            Seen::Received { at, conn, message: Message::LoginSuccess(_), .. } => {
+                if let Some(gone) = self.asking.remove(conn) {
+                    self.gone.insert((*at, scene.world[*at].run), gone);
+                }
                 Ok(())
             }
             Seen::Received { at, from, conn, message: Message::Resumed(resumed), .. } => {
                 let asked = self.asked.remove(conn).unwrap_or_default();
                 self.resumed(scene, ledger, (*at, *from), &asked, resumed)
             }
-            Seen::Received { at, from, run, message: Message::Neighbours(_), .. } => {
-                self.met.insert(((*at, scene.world[*at].run), (*from, *run)));
+            Seen::Received { at, from, run, message: Message::Neighbours(neighbours), .. } => {
+                let told = self.told.entry(((*at, scene.world[*at].run), (*from, *run))).or_default();
+                if let Some(holds) = &neighbours.holds {
+                    told.clone_from(holds);
+                }
                 Ok(())
             }
             _ => Ok(()),

@@ -29,6 +29,8 @@ pub(super) struct Moving {
     /// once. A worker that closes because it has told somebody to go complains of nothing. Or that it closed inside of an activity: that is whom
     /// the log has left behind there, and no complaint could follow.
     thrown_out: BTreeSet<ConnId>,
+    /// Connections of workers that the network has broken.
+    broken: BTreeSet<ConnId>,
     /// Connections over which a client is being replayed what it missed.
     replays: BTreeSet<ConnId>,
     /// What each worker has given to somebody live, and when it first did.
@@ -57,8 +59,9 @@ impl Moving {
         let runs = scene.world[worker.0].is_up() && scene.world[worker.0].run == worker.1;
         let leaves = ledger.draining.get(worker);
         let has_time = leaves.is_none_or(|since| *since + PATIENCE > scene.now);
+        let excused = self.thrown_out.contains(&conn) || self.broken.contains(&conn);
         match ledger.stream.server_ends.get(&conn) {
-            Some(ended) if runs && has_time && !self.thrown_out.contains(&conn) => Err(format!(
+            Some(ended) if runs && has_time && !excused => Err(format!(
                 "{} is told to leave over {conn:?}, which its worker had closed at {ended}",
                 scene.name(at)
             )),
@@ -140,6 +143,11 @@ impl Check for Moving {
                 if scene.role(*by) == Role::Worker && (*torn || is_complaint(last.as_ref())) =>
             {
                 self.thrown_out.insert(*conn);
+                Ok(())
+            }
+            // What it said before may be on its way.
+            Seen::Lost { at, conn, clean: false, .. } if scene.role(*at) == Role::Worker => {
+                self.broken.insert(*conn);
                 Ok(())
             }
             Seen::Lost { at, from, conn, clean: true }

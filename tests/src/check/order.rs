@@ -1,13 +1,16 @@
 //! Order. What one session published comes in that order to everybody, but for what is marked late; and to whoever listens over one connection
-//! nothing is left out without a word. No worker goes on without what another one has, to which nothing is wrong. What a sender's session numbers, it numbers in the order in which it was published, once.
+//! nothing is left out without a word. No worker goes on without what another one has, to which nothing is wrong, unless it has waited for
+//! long. What a sender's session numbers, it numbers in the order in which it was published, once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use common::id::Seq;
+use common::id::{ActivityId, Seq};
+use common::limits::CATCH_UP_PATIENCE;
+use common::position::Position;
 use common::session::SessionId;
 use common::time::Time;
-use common::wire::{ActivityBroadcast, Message};
+use common::wire::{ActivityBroadcast, Message, Neighbours};
 
 use super::stream::Life;
 use super::{Check, Ledger, Scene, Tag, Verdict};
@@ -23,13 +26,15 @@ pub(super) struct Order {
     to: BTreeMap<(Life, SessionId), Seq>,
     /// What each session's numbers stand for.
     numbers: BTreeMap<SessionId, BTreeMap<Seq, u64>>,
-    /// When each worker got each activity from another one.
-    got: BTreeMap<(SessionId, Seq), BTreeMap<Life, Time>>,
+    /// When each worker got each activity from another one, and under which id.
+    got: BTreeMap<(SessionId, Seq), BTreeMap<Life, (Time, ActivityId)>>,
+    /// What each worker was told by each other one that this holds: what it has known for long, and later news.
+    told: BTreeMap<(Life, Life), VecDeque<(Time, Position)>>,
     /// Before what each worker is known to have gone on without something.
     went_on: BTreeSet<(ProcessId, SessionId, Seq)>,
 }
 
-/// What a worker has had for so long, others can know that it has.
+/// What a worker has been told for so long that another one holds, it can have asked for.
 const KNOWN: Duration = Duration::from_secs(1);
 
 /// Who has been well for so long can be asked.
@@ -85,9 +90,20 @@ impl Order {
     }
 
     fn worker_got(&mut self, scene: &Scene<'_>, at: ProcessId, broadcast: &ActivityBroadcast) {
-        if let (Some(session), Some(seq)) = (broadcast.session, broadcast.activity_seq) {
+        if let (Some(session), Some(seq), Some(id)) =
+            (broadcast.session, broadcast.activity_seq, &broadcast.id)
+        {
             let got = self.got.entry((session, seq)).or_default();
-            got.entry((at, scene.world[at].run)).or_insert(scene.now);
+            got.entry((at, scene.world[at].run)).or_insert_with(|| (scene.now, id.clone()));
+        }
+    }
+
+    /// A worker is told what another one holds.
+    fn worker_told(&mut self, scene: &Scene<'_>, at: ProcessId, holder: Life, holds: &Position) {
+        let told = self.told.entry(((at, scene.world[at].run), holder)).or_default();
+        told.push_back((scene.now, holds.clone()));
+        while told.get(1).is_some_and(|(since, _)| *since + KNOWN <= scene.now) {
+            told.pop_front();
         }
     }
 
@@ -99,16 +115,31 @@ impl Order {
             |(session, _, before): &(SessionId, Seq, Seq)| self.went_on.insert((at, *session, *before));
         for (session, first, before) in machine.went_on_without().filter(news).collect::<Vec<_>>() {
             coverage.add("gaps that workers went on without", 1);
+            // While it catches up with much it is patient, and not for ever.
+            let came = self.got.get(&(session, before)).and_then(|got| got.get(&life));
+            if came.is_some_and(|(came, _)| *came + CATCH_UP_PATIENCE <= scene.now) {
+                continue;
+            }
             for (number, got) in self.got.range((session, first)..(session, before)) {
-                let has = |(&(holder, run), since): (&Life, &Time)| {
+                let has = |(&(holder, run), (_, id)): (&Life, &(Time, ActivityId))| {
                     let process = &scene.world[holder];
                     let log =
                         process.machine.as_ref().and_then(Node::worker).filter(|_| process.run == run)?;
-                    let can_ask = scene.ways.are_clear(scene.world, at, holder, WELL);
-                    let is_known = *since + KNOWN <= scene.now && log.held().any(|held| held == *number);
+                    let is_linked = machine.neighbours().contains(log.id());
+                    let can_ask = is_linked && scene.ways.are_clear(scene.world, at, holder, WELL);
+                    let told = self.told.get(&(life, (holder, run)))?;
+                    let (since, holds) = told.front()?;
+                    let is_known = *since + KNOWN <= scene.now
+                        && holds.contains(id)
+                        && log.held().any(|held| held == *number);
                     (can_ask && is_known).then_some(holder)
                 };
-                if !got.contains_key(&life)
+                // What it took or got before it was started again, and has let go of since, it knows by its id alone.
+                let had = |(&(holder, run), (_, id)): (&Life, &(Time, ActivityId))| {
+                    let is_its = holder == at || id.origin == *machine.id();
+                    (holder, run) == life || (is_its && machine.seen().contains(id))
+                };
+                if !got.iter().any(had)
                     && let Some(holder) = got.iter().find_map(has)
                 {
                     return Err(format!(
@@ -144,6 +175,16 @@ impl Check for Order {
                 for broadcast in scene.taken(*at, retrieved) {
                     self.worker_got(scene, *at, broadcast);
                 }
+                Ok(())
+            }
+            Seen::Received {
+                at,
+                from,
+                run,
+                message: Message::Neighbours(Neighbours { holds: Some(holds), .. }),
+                ..
+            } => {
+                self.worker_told(scene, *at, (*from, *run), holds);
                 Ok(())
             }
             Seen::Effect { at, effect: Effect::WentOn } => self.went_on(scene, *at, coverage),

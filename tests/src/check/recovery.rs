@@ -1,8 +1,10 @@
-//! A worker that returns lets nobody in before it has caught up: it has heard from a coordinator who the others are, and the first who is let in finds there whatever the workers that it is linked with held when
-//! they linked. (It does not wait for ever, and where logs are small it may have let go of something again.) All that lies behind whoever begins there.
+//! A worker that returns lets nobody in before it has caught up: it has heard from a coordinator who the others are, and the first who is
+//! let in finds there whatever the workers that it is linked with held when they linked. (It does not wait for ever, and where logs are
+//! small somebody may have let go of something again.) All of that which came before it opened lies behind whoever begins there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use common::id::ActivityId;
 use common::limits::RECOVERY;
 use common::position::Position;
 use common::time::Time;
@@ -20,6 +22,10 @@ pub(super) struct Recovery {
     small: bool,
     /// What each worker was told first over each link to another one, while it was catching up.
     told: BTreeMap<Life, BTreeMap<ConnId, Position>>,
+    /// What came to each of them meanwhile.
+    came: BTreeMap<Life, Position>,
+    /// Workers that had caught up when something came to them last.
+    caught_up: BTreeSet<Life>,
     /// Workers that have heard of the others.
     listed: BTreeSet<Life>,
     /// Workers that have let somebody in.
@@ -28,7 +34,33 @@ pub(super) struct Recovery {
 
 impl Recovery {
     pub(super) fn new(small: bool) -> Self {
-        Recovery { small, told: BTreeMap::new(), listed: BTreeSet::new(), open: BTreeSet::new() }
+        Recovery {
+            small,
+            told: BTreeMap::new(),
+            came: BTreeMap::new(),
+            caught_up: BTreeSet::new(),
+            listed: BTreeSet::new(),
+            open: BTreeSet::new(),
+        }
+    }
+
+    /// These activities have come to a worker.
+    fn came<'a>(
+        &mut self,
+        scene: &Scene<'_>,
+        at: ProcessId,
+        ids: impl Iterator<Item = Option<&'a ActivityId>>,
+    ) {
+        let life = (at, scene.world[at].run);
+        let machine = scene.world[at].machine.as_ref().and_then(Node::worker);
+        if self.caught_up.contains(&life) {
+            return;
+        }
+        let came = self.came.entry(life).or_default();
+        ids.flatten().for_each(|id| _ = came.insert(id));
+        if machine.is_none_or(|machine| !machine.recovers()) {
+            self.caught_up.insert(life);
+        }
     }
 
     /// A worker lets somebody in for the first time.
@@ -45,7 +77,9 @@ impl Recovery {
         }
         for told in self.told.get(&life).into_iter().flat_map(BTreeMap::values) {
             let position = success.position.as_ref();
-            let ahead = position.map(|position| told.common(machine.seen()).without(position));
+            let ahead = position
+                .zip(self.came.get(&life))
+                .map(|(position, came)| told.common(came).common(machine.seen()).without(position));
             if let Some(ahead) = ahead.filter(|ahead| !ahead.is_empty()) {
                 return Err(format!("{} lets somebody in for whom {ahead} is not past", process.name));
             }
@@ -95,6 +129,16 @@ impl Check for Recovery {
                     let told = self.told.entry((*at, scene.world[*at].run)).or_default();
                     told.entry(*conn).or_insert_with(|| holds.clone());
                 }
+            }
+            Seen::Received { at, message: Message::ActivityBroadcast(broadcast), .. }
+                if scene.role(*at) == Role::Worker =>
+            {
+                self.came(scene, *at, std::iter::once(broadcast.id.as_ref()));
+            }
+            Seen::Received { at, message: Message::ActivityRetrieved(retrieved), .. }
+                if scene.role(*at) == Role::Worker =>
+            {
+                self.came(scene, *at, retrieved.activities.iter().map(|broadcast| broadcast.id.as_ref()));
             }
             Seen::Received { at, from, message: Message::AuthenticateSuccess(_), .. }
                 if scene.role(*at) == Role::Worker && scene.role(*from) == Role::Coordinator =>

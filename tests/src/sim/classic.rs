@@ -76,6 +76,8 @@ enum State {
 enum Step {
     Register,
     LogIn,
+    /// It was let in by a coordinator, which is about to name a worker.
+    BeSentOn,
     Arrive,
 }
 
@@ -121,7 +123,7 @@ impl Classic {
         let address = match step {
             Step::Register => self.config.register_at.as_ref().unwrap_or(coordinator),
             Step::LogIn => coordinator,
-            Step::Arrive => &self.target,
+            Step::BeSentOn | Step::Arrive => &self.target,
         };
         self.dial_address(step, address.clone(), actions);
     }
@@ -215,11 +217,20 @@ impl Classic {
                 self.leave(link, actions);
                 self.follow(now, Step::Register, redirect.address, actions);
             }
-            (Step::LogIn | Step::Arrive, Message::Redirect(redirect)) => {
+            // Who has not been let in before is sent to a coordinator.
+            (Step::LogIn, Message::Redirect(redirect)) => {
+                self.leave(link, actions);
+                self.follow(now, Step::LogIn, redirect.address, actions);
+            }
+            (Step::BeSentOn | Step::Arrive, Message::Redirect(redirect)) => {
                 self.leave(link, actions);
                 self.follow(now, Step::Arrive, redirect.address, actions);
             }
-            (Step::LogIn, Message::LoginSuccess(_)) => {}
+            (Step::LogIn, Message::LoginSuccess(_)) => {
+                if let State::Talking { step, .. } = &mut self.state {
+                    *step = Step::BeSentOn;
+                }
+            }
             (Step::Arrive, Message::LoginSuccess(_)) => self.state = State::Live { link },
             (Step::LogIn, Message::LoginFailed(failed))
                 if failed.retry_after.is_none() && !self.registered =>

@@ -17,7 +17,7 @@ use super::errand::Wish;
 use super::faults::Repair;
 use super::plan::Plan;
 use super::scenario::{Own, Scenario};
-use super::{ProcessId, Weather};
+use super::{ProcessId, Telling, Weather};
 use crate::check::whole;
 use common::user::Secret;
 
@@ -96,7 +96,7 @@ pub fn explore(budget: usize, decisions: usize) -> Result<Explored, String> {
         for (schedule, possible) in level[..now].iter().zip(run_all(&level[..now])) {
             let possible = possible.map_err(|why| {
                 // Once more, with every event.
-                drop(run(schedule, true));
+                drop(run(schedule, Telling::Everything));
                 format!("the schedule {schedule} fails: {why}")
             })?;
             if length < decisions && next.len() <= left {
@@ -120,7 +120,7 @@ fn run_all(schedules: &[Schedule]) -> Vec<Result<Possible, String>> {
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
             let Some(schedule) = schedules.get(at) else { return done };
-            done.push((at, run(schedule, false)));
+            done.push((at, run(schedule, Telling::Nothing)));
         }
     };
     let mut done: Vec<(usize, Result<Possible, String>)> = std::thread::scope(|scope| {
@@ -152,11 +152,9 @@ fn successors<'a>(schedule: &'a Schedule, possible: &'a Possible) -> impl Iterat
     })
 }
 
-fn run(schedule: &Schedule, echo: bool) -> Result<Possible, String> {
+fn run(schedule: &Schedule, telling: Telling) -> Result<Possible, String> {
     let mut scenario = Scenario::of_plan(1, Plan::small());
-    if echo {
-        scenario.trace().echo();
-    }
+    scenario.trace().set_telling(telling);
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| scenario.follow(schedule)))
         .unwrap_or_else(|panic| Err(super::run::words(&*panic)))
 }

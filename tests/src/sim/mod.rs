@@ -47,7 +47,7 @@ pub use network::{ConnId, Side, Sides};
 pub use pipe::Weather;
 pub use process::Process;
 pub use queue::Queue;
-pub use trace::Trace;
+pub use trace::{Telling, Trace};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Index, IndexMut};

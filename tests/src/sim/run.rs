@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::coverage::Coverage;
 use super::scenario::Scenario;
+use super::trace::Telling;
 
 /// What a run came to.
 #[derive(Debug)]
@@ -73,12 +74,12 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Runs one seed; with `echo`, prints every event.
-pub fn run(plans: Plans, seed: u64, echo: bool) -> Outcome {
+/// Runs one seed.
+pub fn run(plans: Plans, seed: u64, telling: Telling) -> Outcome {
     let mut scenario = Scenario::new(plans, seed);
-    if echo {
+    scenario.trace().set_telling(telling);
+    if telling == Telling::Everything {
         println!("{:#?}", scenario.plan());
-        scenario.trace().echo();
     }
     // A core that finds itself in a state that must not be panics; that is a finding like any other.
     let result =
@@ -122,7 +123,11 @@ pub fn survey(plans: Plans, first: u64, count: u64, most: usize) -> (Coverage, V
                     if seed >= first + count {
                         break;
                     }
-                    let outcome = run(plans, seed, false);
+                    let mut outcome = run(plans, seed, Telling::Nothing);
+                    if outcome.failure.is_some() {
+                        // The same again, in words.
+                        outcome.failure = run(plans, seed, Telling::Last).failure.or(outcome.failure);
+                    }
                     let mut total = total.lock().expect("no thread panics with it");
                     total.0.merge(&outcome.coverage);
                     if let Some(failure) = outcome.failure {

@@ -228,6 +228,9 @@ impl Scenario {
     }
 
     fn note(&mut self, seen: &Seen<Effect>) {
+        if !self.world.trace.has_words() {
+            return;
+        }
         let now = self.world.now();
         let name = |id: ProcessId| self.world[id].name.clone();
         let line = match seen {

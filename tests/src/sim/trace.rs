@@ -17,23 +17,44 @@ pub struct Trace {
     hash: u64,
     events: u64,
     recent: VecDeque<String>,
-    echo: bool,
+    telling: Telling,
+}
+
+/// How much of a run is put into words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Telling {
+    /// Nothing: what crosses the network is in the hash all the same.
+    Nothing,
+    /// The last events, for whoever asks for them.
+    #[default]
+    Last,
+    /// Every event, printed as it comes: for replays.
+    Everything,
 }
 
 impl Default for Trace {
     fn default() -> Self {
-        Trace { hash: 0xcbf2_9ce4_8422_2325, events: 0, recent: VecDeque::new(), echo: false }
+        Trace { hash: 0xcbf2_9ce4_8422_2325, events: 0, recent: VecDeque::new(), telling: Telling::default() }
     }
 }
 
 impl Trace {
-    /// Prints every line as it comes: for replays.
-    pub fn echo(&mut self) {
-        self.echo = true;
+    /// Says how much is put into words.
+    pub fn set_telling(&mut self, telling: Telling) {
+        self.telling = telling;
+    }
+
+    /// Whether anything is put into words.
+    pub fn has_words(&self) -> bool {
+        self.telling != Telling::Nothing
     }
 
     /// Records one event.
     pub fn note(&mut self, now: Time, what: std::fmt::Arguments<'_>) {
+        self.events += 1;
+        if !self.has_words() {
+            return;
+        }
         let mut line = if self.recent.len() < SHOWN {
             String::new()
         } else {
@@ -42,8 +63,7 @@ impl Trace {
         line.clear();
         write!(line, "{now} {what}").expect("a String takes all that is written");
         self.bytes(line.as_bytes());
-        self.events += 1;
-        if self.echo {
+        if self.telling == Telling::Everything {
             println!("{line}");
         }
         if line.len() > LINE_BYTES {

@@ -41,12 +41,16 @@ impl Ways {
         world[id].is_up() && !world[id].is_paused() && last + span <= world.now()
     }
 
+    /// When something was, or will be, last wrong between two processes.
+    pub fn trouble_until(&self, one: ProcessId, other: ProcessId) -> Time {
+        self.between.get(&(one.min(other), one.max(other))).copied().unwrap_or_default().max(self.everywhere)
+    }
+
     /// Whether two processes have run, and nothing has been wrong with them or between them, for `span`.
     pub fn are_clear(&self, world: &World<Node>, one: ProcessId, other: ProcessId, span: Duration) -> bool {
-        let between = self.between.get(&(one.min(other), one.max(other))).copied().unwrap_or_default();
         self.is_well(world, one, span)
             && self.is_well(world, other, span)
-            && between + span <= world.now()
+            && self.trouble_until(one, other) + span <= world.now()
             && !world.is_cut(one, other)
     }
 }
