@@ -1,12 +1,13 @@
 //! Under which conditions was it measured? All that somebody needs to repeat it, for below the table.
 
-use std::process::Command;
-
 use playground::binaries::Binaries;
 
 use crate::Args;
 use crate::cells::Cell;
 use crate::systems::System;
+
+/// Which sources were built, as git told `bench/compare` when it built them.
+const COMMIT: Option<&str> = option_env!("FRESHET_COMMIT");
 
 /// The conditions, one a line.
 pub(crate) fn lines(binaries: &Binaries, args: &Args, rounds: u32, cells: &[Cell]) -> Vec<String> {
@@ -25,7 +26,7 @@ pub(crate) fn lines(binaries: &Binaries, args: &Args, rounds: u32, cells: &[Cell
         ),
         format!(
             "commit {}; rounds: {rounds}{}; activities of real-data: {}",
-            commit(),
+            COMMIT.unwrap_or("unknown, as this was not built by bench/compare"),
             if args.quick { ", --quick" } else { "" },
             match &args.data {
                 Some(path) => path.display().to_string(),
@@ -38,13 +39,4 @@ pub(crate) fn lines(binaries: &Binaries, args: &Args, rounds: u32, cells: &[Cell
     }
     lines.extend(cells.iter().map(|cell| format!("cell {}: {}", cell.name, cell.settings())));
     lines
-}
-
-/// Which sources were built, as git tells it.
-fn commit() -> String {
-    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-    let git = ["-C", directory, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"];
-    let output = Command::new("git").args(git).output().ok().filter(|output| output.status.success());
-    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    text.unwrap_or_else(|| "unknown".to_owned())
 }

@@ -18,21 +18,25 @@ static CODE: AtomicU8 = AtomicU8::new(0);
 /// How long to wait until it is looked once more for servers: one may just have been started.
 const AGAIN: Duration = Duration::from_millis(20);
 
-/// From now on SIGINT and SIGTERM do not end this process, but what it has started.
+/// From now on SIGINT, SIGTERM and SIGHUP (its terminal is gone) do not end this process, but what it has started.
 ///
 /// # Errors
 /// A sentence, where the system does not let it.
 pub(crate) fn watch() -> Result<(), String> {
     let trouble = |error: std::io::Error| format!("cannot listen for signals: {error}");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(trouble)?;
-    let (mut interrupt, mut terminate) = {
+    let (mut interrupt, mut terminate, mut hang_up) = {
         let _entered = runtime.enter();
         let listen = |kind| signal(kind).map_err(trouble);
-        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?)
+        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?)
     };
     std::thread::spawn(move || {
         runtime.block_on(async {
-            let code = tokio::select! { _ = interrupt.recv() => 130, _ = terminate.recv() => 143 };
+            let code = tokio::select! {
+                _ = interrupt.recv() => 130,
+                _ = terminate.recv() => 143,
+                _ = hang_up.recv() => 129,
+            };
             CODE.store(code, Ordering::SeqCst);
         });
         loop {

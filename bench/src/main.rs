@@ -1,7 +1,7 @@
 //! Compares Freshet with NATS, Redis Pub/Sub and Mosquitto: the same load, the same machine, interleaved rounds, medians and ratios.
 //!
-//! The servers have one CPU, the load has another. In each round every cell is measured once with every system, each freshly started, so
-//! that what else the machine does falls on all of them alike. Where it is busy, CPU for a delivery says more than deliveries a second.
+//! The servers have one CPU, the load has another. In each round every cell is measured once with every system, each freshly started and in
+//! another order than in the round before (`order`), so that what else the machine does falls on all of them alike. Where it is busy, CPU for a delivery says more than deliveries a second.
 
 mod cells;
 mod conditions;
@@ -10,13 +10,14 @@ mod data;
 mod interrupt;
 mod mqtt;
 mod nats;
+mod order;
+mod output;
+mod ratio;
 mod redis;
 mod systems;
 mod table;
 
-use std::fs::File;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -26,7 +27,8 @@ use playground::binaries::{self, Binaries};
 use rustix::thread::CpuSet;
 
 use cells::{Cell, Figures};
-use systems::{Cpus, System};
+use output::Output;
+use systems::Cpus;
 use table::Table;
 
 /// Compare Freshet with NATS, Redis Pub/Sub and Mosquitto on this machine
@@ -42,7 +44,7 @@ Examples:
 
 Exit codes:
   0  all was measured, whatever came of it    1  something was not, or not everything came once and in order
-  2  a mistake on the command line            130, 143  interrupted: nothing is left behind"
+  2  a mistake on the command line            129, 130, 143  interrupted: nothing is left behind"
 )]
 struct Args {
     /// Short measurements, few rounds, fewer idle connections
@@ -116,7 +118,7 @@ impl Args {
 
 fn compare(args: &Args) -> Result<(), String> {
     common::boot::raise_file_limit();
-    let outputs = [&args.output, &args.json].map(|path| path.as_deref().map(create).transpose());
+    let outputs = [&args.output, &args.json].map(|path| path.as_deref().map(Output::new).transpose());
     let [output, json] = outputs;
     let (output, json) = (output?, json?);
     let binaries = binaries::locate()?;
@@ -138,8 +140,8 @@ fn compare(args: &Args) -> Result<(), String> {
     let list: String = conditions.iter().map(|line| format!("- {line}\n")).collect();
     let text = format!("{}\n{crosscheck}{list}", table.text());
     print!("{text}");
-    write(output, &text)?;
-    write(json, &format!("{}\n", table.json(&conditions)))?;
+    output.map_or(Ok(()), |output| output.write(&text))?;
+    json.map_or(Ok(()), |json| json.write(&format!("{}\n", table.json(&conditions))))?;
     match failed.as_slice() {
         [] => Ok(()),
         failed => Err(format!("not everything was measured, see above: {}", failed.join("; "))),
@@ -153,24 +155,22 @@ fn compare(args: &Args) -> Result<(), String> {
 fn measure(table: &mut Table, rounds: u32, binaries: &Binaries, cpus: Cpus) -> Result<Vec<String>, String> {
     let mut failed = Vec::new();
     for round in 1..=rounds {
-        for index in 0..table.cells().len() {
+        for (index, system) in order::of(round, table.cells()) {
             let cell = table.cells()[index].clone();
-            for system in System::ALL.into_iter().filter(|system| system.knows(cell.setting)) {
-                let outcome = system.measure(binaries, &cell, cpus).and_then(|outcome| sound(&cell, outcome));
-                interrupt::check()?;
-                let what = format!("round {round}, {}, {}", cell.name, system.name());
-                let line = match outcome {
-                    Ok(outcome) => {
-                        table.add(index, system, round, &outcome);
-                        table::line(cell.figures, &outcome)
-                    }
-                    Err(error) => {
-                        failed.push(what.clone());
-                        error
-                    }
-                };
-                common::boot::note(&format!("{what}: {line}"));
-            }
+            let outcome = system.measure(binaries, &cell, cpus).and_then(|outcome| sound(&cell, outcome));
+            interrupt::check()?;
+            let what = format!("round {round}, {}, {}", cell.name, system.name());
+            let line = match outcome {
+                Ok(outcome) => {
+                    table.add(index, system, round, &outcome);
+                    table::line(cell.figures, &outcome)
+                }
+                Err(error) => {
+                    failed.push(what.clone());
+                    error
+                }
+            };
+            common::boot::note(&format!("{what}: {line}"));
         }
     }
     Ok(failed)
@@ -186,16 +186,6 @@ fn sound(cell: &Cell, outcome: Outcome) -> Result<Outcome, String> {
         }
         None => Ok(outcome),
     }
-}
-
-/// A file to be written at the end; that it can be is to be known at the beginning.
-fn create(path: &Path) -> Result<File, String> {
-    File::create(path).map_err(|error| format!("cannot write {}: {error}", path.display()))
-}
-
-fn write(file: Option<File>, text: &str) -> Result<(), String> {
-    let Some(mut file) = file else { return Ok(()) };
-    file.write_all(text.as_bytes()).map_err(|error| format!("cannot write all of a file: {error}"))
 }
 
 /// The CPUs that this process may use.

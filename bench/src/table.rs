@@ -1,4 +1,4 @@
-//! Medians and ratios, each beside what is wanted.
+//! Medians and ratios (`ratio`), each beside what is wanted.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -7,6 +7,7 @@ use client::cli::bench::Outcome;
 use serde_json::{Value, json};
 
 use crate::cells::{Cell, Figures, Goal, ONE_WORKER, Of};
+use crate::ratio::{EXPLANATION, Ratio, Rounds, median};
 use crate::systems::System;
 
 /// What was measured so far.
@@ -17,48 +18,52 @@ pub(crate) struct Table {
     values: BTreeMap<(usize, usize, usize), Rounds>,
 }
 
-/// A figure's values, by round.
-type Rounds = BTreeMap<u32, f64>;
-
 /// A figure of a cell.
 struct Figure {
     name: &'static str,
     more_is_better: bool,
-    /// How it is read off an outcome.
-    value: fn(&Outcome) -> f64,
+    /// How it is read off an outcome; `None` where that does not tell.
+    value: fn(&Outcome) -> Option<f64>,
 }
 
 const THROUGHPUT: &[Figure] = &[
-    more("deliveries/s", |outcome| outcome.deliveries as f64 / outcome.took.as_secs_f64()),
-    less("server µs of CPU / delivery", |outcome| each(outcome, outcome.cpu)),
-    less("load µs of CPU / delivery", |outcome| each(outcome, outcome.own_cpu)),
+    more("deliveries/s", |outcome| Some(outcome.deliveries as f64 / outcome.took.as_secs_f64())),
+    less("server µs of CPU / delivery", servers_cpu),
+    less("load µs of CPU / delivery", |outcome| Some(each(outcome, outcome.own_cpu))),
 ];
 const LATENCY: &[Figure] = &[
-    less("p50 ms", |outcome| outcome.latency.value_at_quantile(0.5) as f64 / 1e3),
-    less("p99 ms", |outcome| outcome.latency.value_at_quantile(0.99) as f64 / 1e3),
-    less("p99.9 ms", |outcome| outcome.latency.value_at_quantile(0.999) as f64 / 1e3),
-    less("server µs of CPU / delivery", |outcome| each(outcome, outcome.cpu)),
+    less("p50 ms", |outcome| Some(outcome.latency.value_at_quantile(0.5) as f64 / 1e3)),
+    less("p99 ms", |outcome| Some(outcome.latency.value_at_quantile(0.99) as f64 / 1e3)),
+    less("p99.9 ms", |outcome| Some(outcome.latency.value_at_quantile(0.999) as f64 / 1e3)),
+    less("server µs of CPU / delivery", servers_cpu),
 ];
 const CONNECTS: &[Figure] = &[
     more("connects and log-ins / s", |outcome| {
-        outcome.connections.0 as f64 / outcome.connections.1.as_secs_f64()
+        Some(outcome.connections.0 as f64 / outcome.connections.1.as_secs_f64())
     }),
     less("server µs of CPU / connection", |outcome| {
-        outcome.connecting_cpu.as_secs_f64() * 1e6 / outcome.connections.0 as f64
+        Some(outcome.servers?.connecting_cpu.as_secs_f64() * 1e6 / outcome.connections.0 as f64)
     }),
 ];
 const IDLE: &[Figure] = &[
     less("resident bytes / connection", |outcome| {
-        (outcome.resident[1] as f64 - outcome.resident[0] as f64) / outcome.connections.0 as f64
+        let [before, connected, _] = outcome.servers?.resident;
+        Some((connected as f64 - before as f64) / outcome.connections.0 as f64)
     }),
     less("the kernel's bytes / connection, both ends", |outcome| {
-        outcome.kernel as f64 / outcome.connections.0 as f64
+        Some(outcome.kernel as f64 / outcome.connections.0 as f64)
     }),
     less("one activity to all, last receiver, ms", |outcome| {
-        outcome.last.value_at_quantile(0.5) as f64 / 1e3
+        Some(outcome.last.value_at_quantile(0.5) as f64 / 1e3)
     }),
-    less("server µs of CPU / delivery", |outcome| each(outcome, outcome.cpu)),
+    less("server µs of CPU / delivery", servers_cpu),
 ];
+
+/// A goal, and how far it is reached: the ratio and the verdict, or why there is none.
+struct Judgement {
+    wanted: String,
+    outcome: Result<(Ratio, &'static str), String>,
+}
 
 impl Table {
     pub(crate) fn new(cells: Vec<Cell>) -> Self {
@@ -72,94 +77,96 @@ impl Table {
     /// One round's outcome.
     pub(crate) fn add(&mut self, cell: usize, system: System, round: u32, outcome: &Outcome) {
         for (index, figure) in figures(self.cells[cell].figures).iter().enumerate() {
-            let rounds = self.values.entry((cell, system as usize, index)).or_default();
-            rounds.insert(round, (figure.value)(outcome));
+            if let Some(value) = (figure.value)(outcome) {
+                self.values.entry((cell, system as usize, index)).or_default().insert(round, value);
+            }
         }
     }
 
-    /// Medians of all, ratios of Freshet's to the others', and what is wanted, as Markdown.
+    /// Medians of all, ratios of Freshet's to the others', and what is wanted, as Markdown; and what ± is.
     pub(crate) fn text(&self) -> String {
         let mut text = String::from("| cell | figure |");
         text.extend(System::ALL.map(|system| format!(" {} |", system.name())));
-        text.push_str(" ± | ÷ NATS | ÷ Redis | ÷ Mosquitto | wanted |\n| --- | --- |");
-        text.push_str(&" ---: |".repeat(System::ALL.len() + 4));
+        text.push_str(" ÷ NATS | ÷ Redis | ÷ Mosquitto | wanted |\n| --- | --- |");
+        text.push_str(&" ---: |".repeat(System::ALL.len() + System::PEERS.len()));
         text.push_str(" --- |\n");
         for (cell, about) in self.cells.iter().enumerate() {
             for (index, figure) in figures(about.figures).iter().enumerate() {
-                let of = |system: System| self.of(cell, system, index);
                 let _ = write!(text, "| {} | {} |", about.name, figure.name);
                 for system in System::ALL {
-                    let _ = write!(text, " {} |", or_dash(of(system), |rounds| readable(median(rounds))));
+                    let rounds = self.of(cell, system, index);
+                    let median = rounds.and_then(|rounds| median(rounds.values().copied().collect()));
+                    let _ = write!(text, " {} |", or_dash(median, readable));
                 }
-                let _ = write!(text, " {} |", or_dash(of(System::Freshet), noise));
                 for peer in System::PEERS {
-                    let both = of(System::Freshet).zip(of(peer));
-                    let ratio =
-                        |(ours, theirs): (&Rounds, &Rounds)| format!("{:.2}", median(ours) / median(theirs));
-                    let _ = write!(text, " {} |", or_dash(both, ratio));
+                    let hundredths = |value| format!("{value:.2}");
+                    let ratio = self.ratio(cell, peer, index);
+                    let _ = write!(text, " {} |", or_dash(ratio, |ratio| ratio.text(hundredths)));
                 }
-                let goals = about.goals.iter().filter(|goal| goal.figure == index);
-                let goals: Vec<_> = goals.map(|goal| self.judged(cell, goal, figure)).collect();
+                let goals: Vec<_> = self.judged(cell, index).iter().map(Judgement::text).collect();
                 let _ = writeln!(text, " {} |", goals.join("; "));
             }
         }
+        let _ = writeln!(text, "\n{EXPLANATION}");
         text
     }
 
-    /// Every round's figures, and under which `conditions` they were measured.
+    /// Every round's figures, what the table makes of them, and under which `conditions` they were measured.
     pub(crate) fn json(&self, conditions: &[String]) -> Value {
         let cells = self.cells.iter().enumerate().map(|(cell, about)| {
             let figures = figures(about.figures).iter().enumerate().map(|(index, figure)| {
                 let rounds = |system: System| Some((system.name(), json!(self.of(cell, system, index)?)));
                 let systems: BTreeMap<_, _> = System::ALL.into_iter().filter_map(rounds).collect();
-                json!({"figure": figure.name, "by_round": systems})
+                let ratio = |peer: System| Some((peer.name(), self.ratio(cell, peer, index)?.json()));
+                let ratios: BTreeMap<_, _> = System::PEERS.into_iter().filter_map(ratio).collect();
+                let goals: Vec<_> = self.judged(cell, index).iter().map(Judgement::json).collect();
+                json!({"figure": figure.name, "by_round": systems, "ratios": ratios, "wanted": goals})
             });
             json!({"cell": about.name, "settings": about.settings(), "figures": figures.collect::<Value>()})
         });
-        json!({"conditions": conditions, "cells": cells.collect::<Value>()})
+        json!({"conditions": conditions, "explanation": EXPLANATION, "cells": cells.collect::<Value>()})
     }
 
-    /// What is wanted, and whether it is so. In brackets: between which two values the middle half of the rounds' ratios lies. A goal that the
-    /// medians' ratio misses is missed within the noise, where that half reaches it.
-    fn judged(&self, cell: usize, goal: &Goal, figure: &Figure) -> String {
-        let (sign, times) = (if figure.more_is_better { '≥' } else { '≤' }, goal.times);
-        let of = |system: System| self.of(cell, system, goal.figure);
-        let better = |a, b| if (median(a) < median(b)) == figure.more_is_better { b } else { a };
-        let one = of(System::Freshet).map(|ours| ours.keys().map(|round| (*round, 1.0)).collect::<Rounds>());
-        let (wanted, theirs) = match goal.of {
-            Of::Nats => (format!("{sign} {times} × NATS"), of(System::Nats)),
-            Of::Redis => (format!("{sign} {times} × Redis"), of(System::Redis)),
-            Of::Best => (
-                format!("{sign} {times} × the best"),
-                System::PEERS.into_iter().filter_map(of).reduce(better),
-            ),
-            Of::OneWorker => {
-                let one_worker = self.cells.iter().position(|cell| cell.name == ONE_WORKER);
-                let theirs = one_worker.and_then(|cell| self.of(cell, System::Freshet, goal.figure));
-                (format!("{sign} {times} × one worker"), theirs)
-            }
-            Of::One => (format!("{sign} {times}"), one.as_ref()),
+    fn judged(&self, cell: usize, index: usize) -> Vec<Judgement> {
+        let about = &self.cells[cell];
+        let figure = &figures(about.figures)[index];
+        let goals = about.goals.iter().filter(|goal| goal.figure == index);
+        goals.map(|goal| self.judge(cell, goal, figure)).collect()
+    }
+
+    /// What is wanted, and whether it is so.
+    fn judge(&self, cell: usize, goal: &Goal, figure: &Figure) -> Judgement {
+        let (at_least, times) = (figure.more_is_better, goal.times);
+        let wanted = format!("{} {times}", if at_least { '≥' } else { '≤' });
+        let (wanted, ratio) = match goal.of {
+            Of::Nats => (format!("{wanted} × NATS"), self.ratio(cell, System::Nats, goal.figure)),
+            Of::Redis => (format!("{wanted} × Redis"), self.ratio(cell, System::Redis, goal.figure)),
+            Of::Best => (format!("{wanted} × the best"), self.ratio_to_best(cell, goal.figure, at_least)),
+            Of::OneWorker => (format!("{wanted} × one worker"), self.ratio_to_one_worker(cell, goal.figure)),
+            Of::One => (wanted, self.of(cell, System::Freshet, goal.figure).and_then(Ratio::to_one)),
         };
-        if let Some(why) = &self.cells[cell].unjudged {
-            return format!("{wanted}: not judged ({why})");
-        }
-        let Some((ours, theirs)) = of(System::Freshet).zip(theirs) else {
-            return format!("{wanted}: not measured");
+        let outcome = match (&self.cells[cell].unjudged, ratio) {
+            (Some(why), _) => Err(format!("not judged ({why})")),
+            (None, None) => Err("not measured".to_owned()),
+            (None, Some(ratio)) => Ok((ratio, ratio.verdict(at_least, times))),
         };
-        let ratio = median(ours) / median(theirs);
-        let ratios =
-            ours.iter().filter_map(|(round, ours)| Some((*round, ours / theirs.get(round)?))).collect();
-        let (low, high) = (quantile(&ratios, 0.25), quantile(&ratios, 0.75));
-        let (is_reached, is_near) = match figure.more_is_better {
-            true => (ratio >= times, high >= times),
-            false => (ratio <= times, low <= times),
-        };
-        let verdict = match (is_reached, is_near) {
-            (true, _) => "yes",
-            (false, true) => "within the noise",
-            (false, false) => "no",
-        };
-        format!("{wanted}: {} ({} to {}; {verdict})", readable(ratio), readable(low), readable(high))
+        Judgement { wanted, outcome }
+    }
+
+    /// Freshet's figure as a multiple of another's.
+    fn ratio(&self, cell: usize, peer: System, figure: usize) -> Option<Ratio> {
+        Ratio::of(self.of(cell, System::Freshet, figure)?, self.of(cell, peer, figure)?)
+    }
+
+    /// That to the peer to which it is worst.
+    fn ratio_to_best(&self, cell: usize, figure: usize, more_is_better: bool) -> Option<Ratio> {
+        let worse = |a: Ratio, b: Ratio| if (a.median < b.median) == more_is_better { a } else { b };
+        System::PEERS.into_iter().filter_map(|peer| self.ratio(cell, peer, figure)).reduce(worse)
+    }
+
+    fn ratio_to_one_worker(&self, cell: usize, figure: usize) -> Option<Ratio> {
+        let one_worker = self.cells.iter().position(|cell| cell.name == ONE_WORKER)?;
+        Ratio::of(self.of(cell, System::Freshet, figure)?, self.of(one_worker, System::Freshet, figure)?)
     }
 
     fn of(&self, cell: usize, system: System, figure: usize) -> Option<&Rounds> {
@@ -167,40 +174,33 @@ impl Table {
     }
 }
 
-/// The value below which so much of all lies; between two of them, in proportion. There is at least one, but where no round has both sides of
-/// a ratio: then it is no number, and no goal is reached by it.
-fn quantile(rounds: &Rounds, quantile: f64) -> f64 {
-    let mut values: Vec<f64> = rounds.values().copied().collect();
-    values.sort_by(f64::total_cmp);
-    let Some(last) = values.len().checked_sub(1) else { return f64::NAN };
-    let place = last as f64 * quantile;
-    let (low, high) = (values[place as usize], values[(place.ceil() as usize).min(last)]);
-    low + (high - low) * place.fract()
-}
+impl Judgement {
+    fn text(&self) -> String {
+        match &self.outcome {
+            Ok((ratio, verdict)) => format!("{}: {} ({verdict})", self.wanted, ratio.text(readable)),
+            Err(why) => format!("{}: {why}", self.wanted),
+        }
+    }
 
-fn median(rounds: &Rounds) -> f64 {
-    quantile(rounds, 0.5)
-}
-
-/// Half of the way from the lowest to the highest, in percent of the median.
-fn noise(rounds: &Rounds) -> String {
-    let half = (quantile(rounds, 1.0) - quantile(rounds, 0.0)) / 2.0;
-    format!("{:.0} %", half / median(rounds) * 100.0)
+    fn json(&self) -> Value {
+        match &self.outcome {
+            Ok((ratio, verdict)) => json!({"goal": self.wanted, "ratio": ratio.json(), "verdict": verdict}),
+            Err(why) => json!({"goal": self.wanted, "verdict": why}),
+        }
+    }
 }
 
 /// An outcome in a few words.
 pub(crate) fn line(about: Figures, outcome: &Outcome) -> String {
-    let figures = figures(about).iter();
-    let words: Vec<_> =
-        figures.map(|figure| format!("{} {}", readable((figure.value)(outcome)), figure.name)).collect();
-    words.join(", ")
+    let value = |figure: &Figure| Some(format!("{} {}", readable((figure.value)(outcome)?), figure.name));
+    figures(about).iter().filter_map(value).collect::<Vec<_>>().join(", ")
 }
 
-const fn more(name: &'static str, value: fn(&Outcome) -> f64) -> Figure {
+const fn more(name: &'static str, value: fn(&Outcome) -> Option<f64>) -> Figure {
     Figure { name, more_is_better: true, value }
 }
 
-const fn less(name: &'static str, value: fn(&Outcome) -> f64) -> Figure {
+const fn less(name: &'static str, value: fn(&Outcome) -> Option<f64>) -> Figure {
     Figure { name, more_is_better: false, value }
 }
 
@@ -211,6 +211,10 @@ fn figures(about: Figures) -> &'static [Figure] {
         Figures::Connects => CONNECTS,
         Figures::Idle => IDLE,
     }
+}
+
+fn servers_cpu(outcome: &Outcome) -> Option<f64> {
+    Some(each(outcome, outcome.servers?.cpu))
 }
 
 fn each(outcome: &Outcome, cpu: std::time::Duration) -> f64 {
@@ -246,24 +250,39 @@ mod tests {
     }
 
     fn verdict(table: &Table) -> String {
-        let cell = &table.cells[0];
-        table.judged(0, &cell.goals[0], &figures(cell.figures)[0])
+        table.judged(0, 0)[0].text()
     }
 
     #[test]
-    fn a_goal_is_missed_within_the_noise_where_the_middle_half_of_the_rounds_reaches_it() {
-        let nats = [1.0; 5];
-        let judge = |ours: [f64; 5]| verdict(&table(false, "1x100", &ours, &nats));
-        assert_eq!(judge([2.1, 2.2, 2.0, 1.0, 3.0]), "≥ 2 × NATS: 2.100 (2.000 to 2.200; yes)");
-        assert_eq!(judge([1.8, 1.9, 2.1, 1.0, 3.0]), "≥ 2 × NATS: 1.900 (1.800 to 2.100; within the noise)");
-        // One lucky round is not enough.
-        assert_eq!(judge([1.8, 1.9, 1.9, 1.0, 9.0]), "≥ 2 × NATS: 1.900 (1.800 to 1.900; no)");
+    fn the_table_its_verdicts_and_the_json_have_the_same_ratio() {
+        // The medians' ratio is 1.8.
+        let table = table(false, "1x100", &[17.0, 18.0, 27.0], &[10.0, 9.0, 10.0]);
+        let (text, json) = (table.text(), table.json(&[]));
+        assert!(
+            text.contains("| 2.00 ± 0.30 |") && text.contains("≥ 2 × NATS: 2.000 ± 0.300 (yes, within"),
+            "{text}"
+        );
+        assert!(text.contains(EXPLANATION));
+        let figure = &json["cells"][0]["figures"][0];
+        let ratio = &figure["ratios"]["NATS"];
+        assert_eq!((&ratio["median"], ratio), (&json!(2.0), &figure["wanted"][0]["ratio"]));
+        assert_eq!(figure["wanted"][0]["verdict"], "yes, within the noise");
     }
 
     #[test]
-    fn a_round_in_which_the_machine_was_slow_for_both_is_no_noise() {
-        let table = table(false, "1x100", &[19.0, 9.5, 1.9], &[10.0, 5.0, 1.0]);
-        assert_eq!(verdict(&table), "≥ 2 × NATS: 1.900 (1.900 to 1.900; no)");
+    fn one_round_has_no_spread() {
+        let text = table(false, "1x100", &[19.0], &[10.0]).text();
+        assert!(text.contains("| 1.90 |") && text.contains("≥ 2 × NATS: 1.900 (no)"), "{text}");
+    }
+
+    #[test]
+    fn the_best_is_the_one_to_which_the_ratio_is_worst() {
+        let mut table = table(false, "latency", &[2.0], &[1.0]);
+        table.values.insert((0, System::Redis as usize, 0), Rounds::from([(1, 4.0)]));
+        assert_eq!(verdict(&table), "≤ 1 × the best: 2.000 (no)");
+        let mut table = super::tests::table(false, "connects", &[2.0], &[1.0]);
+        table.values.insert((0, System::Redis as usize, 0), Rounds::from([(1, 4.0)]));
+        assert_eq!(verdict(&table), "≥ 1 × the best: 0.500 (no)");
     }
 
     #[test]

@@ -64,7 +64,7 @@ Examples:
 
 Coordinators:
   They are tried in turn. What a network tells of its servers is remembered, in freshet/servers in your data directory \
-(~/.local/share on Linux), so that the next run finds it although the coordinator named here is gone. Those that are remembered are tried \
+(~/.local/share on Linux), so that the next run that names the same ones, in the same order, finds it although they are gone. Those that are remembered are tried \
 first, but by `status`. Where no coordinator answers, a worker that is remembered lets in whom it knows.
 
 Secrets:

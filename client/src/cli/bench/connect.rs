@@ -5,9 +5,6 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// Connections that are being opened at once.
-const AT_ONCE: usize = 64;
-
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -20,19 +17,20 @@ pub(super) struct Opening {
     pub(super) hello: Vec<u8>,
 }
 
-/// Opens `count` connections. `judge` takes all that has come over one, and says how much of it was its welcome, as soon as that is whole;
-/// `opened` takes the connection and what came beyond that.
+/// Opens `count` connections, so many of them `at_once`. `judge` takes all that has come over one, and says how much of it was its welcome,
+/// as soon as that is whole; `opened` takes the connection and what came beyond that.
 ///
 /// # Errors
 /// A sentence.
 pub(super) fn open(
     count: usize,
+    at_once: usize,
     mut opening: impl FnMut(usize) -> Result<Opening, String>,
     mut judge: impl FnMut(usize, &[u8]) -> Result<Option<usize>, String>,
     mut opened: impl FnMut(usize, TcpStream, Vec<u8>) -> Result<(), String>,
 ) -> Result<(), String> {
-    for first in (0..count).step_by(AT_ONCE) {
-        let some: Vec<usize> = (first..count.min(first + AT_ONCE)).collect();
+    for first in (0..count).step_by(at_once) {
+        let some: Vec<usize> = (first..count.min(first + at_once)).collect();
         let openings = some.iter().map(|index| opening(*index)).collect::<Result<Vec<_>, _>>()?;
         let results = open_all(&openings, PATIENCE, |at, bytes| judge(some[at], bytes));
         for (index, result) in some.iter().zip(results) {

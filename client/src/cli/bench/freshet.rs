@@ -14,6 +14,11 @@ use super::protocol::{Frame, Noted, Protocol, not_published};
 
 const DELIVERY: &[u8] = br#"{"command":"ACTIVITY_BROADCAST""#;
 
+/// Clients that log in at once. Each secret is hashed, which takes a server some 20 ms, and whoever would wait for 2 s is sent away
+/// (`HASH_PATIENCE`): on a busy machine that would hit some of 64.
+const AT_ONCE: usize = 64;
+const AT_ONCE_BY_SECRET: usize = 8;
+
 /// As whom clients log in, and of which kind they are.
 #[derive(Clone, Debug)]
 pub struct As {
@@ -101,6 +106,11 @@ impl Protocol for Freshet {
             }
         }
         Ok((worker, Message::from(login).encode()))
+    }
+
+    fn at_once(&self) -> usize {
+        let has_token = self.places.iter().all(|(_, token)| token.is_some());
+        log_ins_at_once(&self.identity, has_token)
     }
 
     fn is_lasting(&self) -> bool {
@@ -218,8 +228,16 @@ fn distribute(
         }
         Ok(Some(bytes.len()))
     };
-    connect::open(connections, |_| Ok(Opening { address, hello: hello.clone() }), judge, |_, _, _| Ok(()))?;
+    let opening = |_| Ok(Opening { address, hello: hello.clone() });
+    connect::open(connections, log_ins_at_once(identity, false), opening, judge, |_, _, _| Ok(()))?;
     Ok(places)
+}
+
+fn log_ins_at_once(identity: &As, has_token: bool) -> usize {
+    match identity.secret.is_some() && !has_token {
+        true => AT_ONCE_BY_SECRET,
+        false => AT_ONCE,
+    }
 }
 
 fn log_in(identity: &As, token: Option<String>) -> Login {
@@ -252,6 +270,19 @@ fn resolve(address: &Address) -> Result<SocketAddr, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fewer_log_in_at_once_where_each_secret_is_hashed() {
+        let worker = [Address::new("127.0.0.1", 1).unwrap()];
+        let at_once = |secret: Option<&str>, token| {
+            let secret = secret.map(Secret::new);
+            let identity = As { username: "ann".parse().unwrap(), secret, classic: false };
+            Freshet::at(&worker, identity, token).unwrap().at_once()
+        };
+        assert_eq!(at_once(Some("a secret of hers"), None), AT_ONCE_BY_SECRET);
+        assert_eq!(at_once(Some("a secret of hers"), Some("a token")), AT_ONCE);
+        assert_eq!(at_once(None, None), AT_ONCE);
+    }
 
     #[test]
     fn a_delivery_must_have_an_id_its_author_and_what_was_published() {

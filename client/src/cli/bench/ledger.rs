@@ -109,6 +109,11 @@ impl Ledger {
         Ok(Some(delivered))
     }
 
+    /// When the oldest of this publisher's that are under way was (to be) sent.
+    pub(super) fn oldest(&self, publisher: usize) -> Option<Instant> {
+        self.publishers[publisher].under_way.front().map(|(_, when)| *when)
+    }
+
     /// The highest number that a receiver has of each publisher.
     pub(super) fn had(&self, receiver: usize) -> Vec<u64> {
         let publishers = self.publishers.len();

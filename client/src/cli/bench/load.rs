@@ -27,7 +27,7 @@ use super::protocol::{Noted, Protocol};
 const READ_BYTES: usize = 256 << 10;
 /// In a closed loop, one in so many latencies is kept.
 const SAMPLE: u64 = 16;
-/// One in so many deliveries is parsed as a whole.
+/// One in so many deliveries is parsed as a whole, and the first of all.
 const EXAMINED: u64 = 1_024;
 /// In an open loop, so many of a publisher's payloads may be under way, if together they have no more than so many bytes.
 const OPEN_WINDOW: usize = 1 << 16;
@@ -44,13 +44,14 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// A sentence, where there is nothing to tell: somebody was not let in, a connection broke, or what came was not what was published.
 pub fn run<P: Protocol>(mut protocol: P, plan: &Plan) -> Result<Outcome, String> {
     let mut servers = Processes::new(&plan.pids)?;
-    let (before, kernel) = (servers.usage(), kernel_bytes());
+    servers.look();
+    let kernel = kernel_bytes();
     let started = Instant::now();
     let mut load = Load::open(&mut protocol, plan)?;
     let opened = started.elapsed();
-    let connecting_cpu = servers.usage().cpu.saturating_sub(before.cpu);
-    std::thread::sleep(plan.settle);
-    let connected = servers.usage();
+    servers.look();
+    load.settle(&mut protocol, Instant::now() + plan.settle)?;
+    servers.look();
     let kernel = kernel_bytes() as i64 - kernel as i64;
     let now = Instant::now();
     load.next_due = now;
@@ -58,12 +59,14 @@ pub fn run<P: Protocol>(mut protocol: P, plan: &Plan) -> Result<Outcome, String>
 
     load.latency.reset();
     load.last.reset();
-    let (deliveries, began) = (load.ledger.deliveries(), Instant::now());
-    let (cpu, own_cpu) = (servers.usage().cpu, load.meter.worked());
+    let (deliveries, own_cpu, began) = (load.ledger.deliveries(), load.meter.worked(), Instant::now());
+    servers.look();
     goes_on = goes_on && load.go_on(&mut protocol, began + plan.duration)?;
-    let (after, own_cpu) = (servers.usage(), load.meter.worked().saturating_sub(own_cpu));
+    servers.look();
+    let own_cpu = load.meter.worked().saturating_sub(own_cpu);
     let took = began.elapsed();
     let deliveries = load.ledger.deliveries() - deliveries;
+    let behind = load.behind();
     if goes_on {
         load.finish(&mut protocol)?;
     }
@@ -82,11 +85,10 @@ pub fn run<P: Protocol>(mut protocol: P, plan: &Plan) -> Result<Outcome, String>
         last: load.last,
         absences: load.absences,
         connections: (load.links.len(), opened),
-        connecting_cpu,
         kernel,
-        cpu: after.cpu.saturating_sub(cpu),
         own_cpu,
-        resident: [before.resident, connected.resident, after.resident],
+        behind,
+        servers: servers.used(),
         gone: servers.gone(),
     })
 }
@@ -117,6 +119,8 @@ struct Load {
     skipped: u64,
     repeated: u64,
     awake: bool,
+    /// When last there was nothing to receive.
+    waited: Option<Instant>,
     meter: Meter,
 }
 
@@ -148,6 +152,7 @@ impl Load {
             .map(|hello| hello.map(|(address, hello)| Opening { address, hello }))
             .collect::<Result<_, _>>()?;
         let mut links = Vec::with_capacity(count);
+        let at_once = protocol.at_once();
         let judge = |index, bytes: &[u8]| {
             let welcome = protocol.welcome(bytes, index < receivers)?;
             if let Some(end) = welcome {
@@ -157,6 +162,7 @@ impl Load {
         };
         connect::open(
             count,
+            at_once,
             |index| Ok(hello[index].clone()),
             judge,
             |index, stream, begun| {
@@ -208,8 +214,20 @@ impl Load {
             skipped: 0,
             repeated: 0,
             awake: plan.awake,
+            waited: None,
             meter: Meter::default(),
         })
+    }
+
+    /// Receives until then what comes by itself, so that nothing waits for this load.
+    fn settle<P: Protocol>(&mut self, protocol: &mut P, until: Instant) -> Result<(), String> {
+        let mut events = Events::with_capacity(4_096);
+        self.next_due = until;
+        while Instant::now() < until {
+            self.turn(protocol, &mut events, until)?;
+            self.go_on_elsewhere(protocol)?;
+        }
+        Ok(())
     }
 
     /// Publishes and receives until then. Says whether what was published still comes.
@@ -242,6 +260,14 @@ impl Load {
         Ok(())
     }
 
+    /// How much later this load publishes than it was to.
+    fn behind(&self) -> Duration {
+        match self.pace {
+            Pace::Window { .. } => Duration::ZERO,
+            Pace::Rate(_) => Instant::now().saturating_duration_since(self.next_due),
+        }
+    }
+
     /// Whether something is under way, and nothing has come for a long time.
     fn is_stuck(&self, progress: &mut (u64, Instant)) -> bool {
         let deliveries = self.ledger.deliveries();
@@ -267,7 +293,7 @@ impl Load {
                 while self.next_due <= now {
                     let publisher = self.next_publisher;
                     if self.ledger.room(publisher) == 0 {
-                        return Err("the servers do not keep up with this --rate at all".to_owned());
+                        return Err(self.too_fast(publisher).to_owned());
                     }
                     self.publish_one(protocol, publisher, self.next_due);
                     self.write(self.first_publisher + publisher)?;
@@ -277,6 +303,21 @@ impl Load {
             }
         }
         Ok(())
+    }
+
+    /// No more may be under way in an open loop: because of whom? It is the load, where it is later with publishing than all that is under way was
+    /// to take, or never had to wait since the oldest of that was to be sent.
+    fn too_fast(&self, publisher: usize) -> &'static str {
+        let now = Instant::now();
+        let oldest = self.ledger.oldest(publisher).unwrap_or(now);
+        let is_late =
+            now.saturating_duration_since(self.next_due) >= self.next_due.saturating_duration_since(oldest);
+        match self.waited.is_some_and(|waited| waited > oldest) && !is_late {
+            true => "the servers do not keep up with this --rate at all",
+            false => {
+                "this load itself does not keep up with this --rate at all: lessen --rate or --subscribers"
+            }
+        }
     }
 
     fn publish_one<P: Protocol>(&mut self, protocol: &mut P, publisher: usize, when: Instant) {
@@ -314,7 +355,10 @@ impl Load {
             _ => {}
         }
         match events.is_empty() {
-            true => self.meter.rest(),
+            true => {
+                self.meter.rest();
+                self.waited = Some(now);
+            }
             false => self.meter.work(),
         }
         for event in events.iter() {
@@ -377,7 +421,7 @@ impl Load {
                         at += frame.len;
                         continue;
                     };
-                    if self.ledger.deliveries().is_multiple_of(EXAMINED) {
+                    if self.ledger.deliveries() % EXAMINED == 1 {
                         protocol.examine(whole, end, self.payload.of(publisher, number))?;
                     }
                     let all = matches!(self.pace, Pace::Rate(_));

@@ -33,7 +33,8 @@ impl Meter {
     }
 }
 
-fn thread_time() -> Duration {
+/// How long this thread has had a CPU.
+pub(super) fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::try_from(time).expect("a thread's time is not negative")
 }

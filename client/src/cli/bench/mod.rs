@@ -22,7 +22,7 @@ use crate::args::{Bench, Connection, Pids};
 pub use freshet::{As, Freshet};
 pub use load::run;
 pub use payload::{LEAST_BYTES, PUBLISHERS, Payloads};
-pub use plan::{Faults, Outcome, Pace, Plan};
+pub use plan::{Faults, Outcome, Pace, Plan, Servers};
 pub use process::Usage;
 pub use protocol::{Frame, Noted, Protocol};
 use report::{Clients, Report};

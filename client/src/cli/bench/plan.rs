@@ -64,20 +64,29 @@ pub struct Outcome {
     pub last: Histogram<u64>,
     /// Connections, and how long it took to open them all and log in.
     pub connections: (usize, Duration),
-    /// What the servers used for that.
-    pub connecting_cpu: Duration,
     /// How much more the kernel holds since, for both ends of all connections.
     pub kernel: i64,
-    /// What the servers used while it was measured.
-    pub cpu: Duration,
     /// What the load itself used, without what it spent on waiting awake.
     pub own_cpu: Duration,
+    /// In an open loop, how much later than intended the load published at the end: what it cannot keep up with grows.
+    pub behind: Duration,
     /// How long sessions were away whose connection had ended, in microseconds.
     pub absences: Histogram<u64>,
-    /// What the servers held before the first connection, after the last, and at the end.
-    pub resident: [u64; 3],
-    /// Processes that ended meanwhile: what they used and held counts as it was last seen.
+    /// What the servers used that lived until all was measured; `None` where there was none.
+    pub servers: Option<Servers>,
+    /// Servers that ended before: nothing of them is in that.
     pub gone: Vec<u32>,
+}
+
+/// What servers used.
+#[derive(Clone, Copy, Debug)]
+pub struct Servers {
+    /// CPU time while connections were opened.
+    pub connecting_cpu: Duration,
+    /// CPU time while it was measured.
+    pub cpu: Duration,
+    /// Resident bytes before the first connection, after the last, and at the end.
+    pub resident: [u64; 3],
 }
 
 /// Deliveries that break the promise that everybody gets everything, once and in order.

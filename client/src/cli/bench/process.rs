@@ -1,73 +1,100 @@
 //! What processes have cost so far, as Linux counts it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// What some processes have used.
+use super::plan::Servers;
+
+/// What a process has used, or some together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Time on a CPU, of all their threads that live.
+    /// Time on a CPU, of all their threads, also of those that have ended.
     pub cpu: Duration,
     /// Resident memory, in bytes.
     pub resident: u64,
 }
 
 impl Usage {
-    /// What the processes `pids` have used so far.
+    /// What the process `pid` has used so far.
     ///
     /// # Errors
-    /// A sentence, where one does not run, or the system does not say.
-    pub fn of(pids: &[u32]) -> Result<Usage, String> {
-        Processes::new(pids).map(|mut processes| processes.usage())
+    /// A sentence, where it does not run, or the system does not say.
+    pub fn of(pid: u32) -> Result<Usage, String> {
+        Usage::if_runs(pid)
+            .ok_or_else(|| format!("nothing is known of process {pid}: does it run, on this machine?"))
     }
 
     /// `None` where the process does not run: it is not there, or has ended and has no memory any more.
-    fn of_one(pid: u32) -> Option<Usage> {
+    fn if_runs(pid: u32) -> Option<Usage> {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-        let mut usage = Usage { resident: first_number(resident) * 1_024, ..Usage::default() };
-        for task in std::fs::read_dir(format!("/proc/{pid}/task")).ok()? {
-            // A thread may end meanwhile.
-            let Ok(text) = std::fs::read_to_string(task.ok()?.path().join("schedstat")) else { continue };
-            usage.cpu += Duration::from_nanos(first_number(&text));
-        }
-        Some(usage)
+        Some(Usage { cpu: process_time(pid)?, resident: first_number(resident) * 1_024 })
     }
 }
 
-/// Processes that are watched, and may end meanwhile.
+/// The process' own clock: in nanoseconds, and unlike those of its threads it keeps what ended threads took.
+#[cfg(target_os = "linux")]
+fn process_time(pid: u32) -> Option<Duration> {
+    let pid = nix::unistd::Pid::from_raw(pid.try_into().ok()?);
+    let clock = nix::time::ClockId::pid_cpu_clock_id(pid).ok()?;
+    clock.now().ok().map(Duration::from)
+}
+
+/// Elsewhere there is no `/proc` either.
+#[cfg(not(target_os = "linux"))]
+fn process_time(_: u32) -> Option<Duration> {
+    None
+}
+
+/// Processes that are looked at now and then, and may end meanwhile.
 #[derive(Debug)]
 pub(super) struct Processes(Vec<Process>);
 
 #[derive(Debug)]
 struct Process {
     pid: u32,
-    last_seen: Usage,
+    /// What it had used at each look; no more is added when it is gone.
+    seen: Vec<Usage>,
     is_gone: bool,
 }
 
 impl Processes {
-    /// All of them run.
+    /// All of them run. One that is named twice is one.
     pub(super) fn new(pids: &[u32]) -> Result<Self, String> {
-        let process = |pid: &u32| {
-            let last_seen = Usage::of_one(*pid)
-                .ok_or_else(|| format!("nothing is known of process {pid}: does it run, on this machine?"))?;
-            Ok(Process { pid: *pid, last_seen, is_gone: false })
-        };
-        pids.iter().map(process).collect::<Result<_, _>>().map(Processes)
+        let pids: BTreeSet<u32> = pids.iter().copied().collect();
+        let process = |pid| Usage::of(pid).map(|_| Process { pid, seen: Vec::new(), is_gone: false });
+        pids.into_iter().map(process).collect::<Result<_, _>>().map(Processes)
     }
 
-    /// What they have used so far; those that are gone, as it was last seen.
-    pub(super) fn usage(&mut self) -> Usage {
-        let mut usage = Usage::default();
-        for process in &mut self.0 {
-            match Usage::of_one(process.pid) {
-                Some(seen) if !process.is_gone => process.last_seen = seen,
-                _ => process.is_gone = true,
+    /// Looks at all of them.
+    pub(super) fn look(&mut self) {
+        for process in self.0.iter_mut().filter(|process| !process.is_gone) {
+            match Usage::if_runs(process.pid) {
+                Some(usage) => process.seen.push(usage),
+                None => process.is_gone = true,
             }
-            usage.cpu += process.last_seen.cpu;
-            usage.resident += process.last_seen.resident;
         }
-        usage
+    }
+
+    /// What they used, of a run that looked before it opened connections, after that, when all was settled, when it began to measure, and when
+    /// it ended.
+    pub(super) fn used(&self) -> Option<Servers> {
+        let [before, opened, settled, began, ended] = [0, 1, 2, 3, 4].map(|look| self.usage(look));
+        let (before, settled, ended) = (before?, settled?, ended?);
+        Some(Servers {
+            connecting_cpu: opened?.cpu.saturating_sub(before.cpu),
+            cpu: ended.cpu.saturating_sub(began?.cpu),
+            resident: [before, settled, ended].map(|usage| usage.resident),
+        })
+    }
+
+    /// What was used at the look of this number (from 0), by those together that were still there at the last one: what the others have used
+    /// since they were last seen nobody knows. `None` where there is none.
+    fn usage(&self, look: usize) -> Option<Usage> {
+        let there = self.0.iter().filter(|process| !process.is_gone);
+        there
+            .map(|process| process.seen[look])
+            .reduce(|sum, usage| Usage { cpu: sum.cpu + usage.cpu, resident: sum.resident + usage.resident })
     }
 
     /// Which are gone, as far as it was noticed.
@@ -93,20 +120,60 @@ fn first_number(text: &str) -> u64 {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    use std::process::{Command, Stdio};
+    use std::process::{Child, Command, Stdio};
+    use std::time::Instant;
 
     use super::*;
 
-    #[test]
-    fn of_a_process_that_has_ended_what_was_last_seen_counts() {
-        let mut child = Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().unwrap();
-        let mut processes = Processes::new(&[child.id(), std::process::id()]).unwrap();
-        assert!(processes.usage().resident > 0);
-        assert!(processes.gone().is_empty());
+    fn sleeper() -> Child {
+        Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().unwrap()
+    }
+
+    fn end(mut child: Child) {
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(processes.usage().resident > 0);
-        assert_eq!(processes.gone(), [child.id()]);
-        assert!(Processes::new(&[child.id()]).unwrap_err().contains("does it run"));
+    }
+
+    #[test]
+    fn a_process_that_has_ended_is_told_and_counts_for_nothing() {
+        let (child, other) = (sleeper(), sleeper());
+        let (ended, lives) = (child.id(), other.id());
+        let mut both = Processes::new(&[ended, lives]).unwrap();
+        let mut alone = Processes::new(&[ended]).unwrap();
+        both.look();
+        alone.look();
+        assert!(both.gone().is_empty());
+        assert!(alone.usage(0).is_some());
+        end(child);
+        both.look();
+        alone.look();
+        assert_eq!(both.gone(), [ended]);
+        let seen = both.0.iter().find(|process| process.pid == lives).unwrap().seen.clone();
+        assert_eq!([0, 1].map(|look| both.usage(look).unwrap()), seen[..]);
+        // There is nothing to tell, which is no zero.
+        assert_eq!([0, 1].map(|look| alone.usage(look)), [None; 2]);
+        assert!(Processes::new(&[ended]).unwrap_err().contains("does it run"));
+        end(other);
+    }
+
+    #[test]
+    fn a_process_that_is_named_twice_counts_once() {
+        let child = sleeper();
+        assert_eq!(Processes::new(&[child.id(), child.id()]).unwrap().0.len(), 1);
+        end(child);
+    }
+
+    #[test]
+    fn threads_that_have_ended_count() {
+        let cpu = || Usage::of(std::process::id()).unwrap().cpu;
+        let (before, worked) = (cpu(), Duration::from_millis(20));
+        let spin = move || {
+            let started = Instant::now();
+            while super::super::meter::thread_time() < worked {
+                assert!(started.elapsed() < Duration::from_secs(60), "this thread never runs");
+            }
+        };
+        std::thread::spawn(spin).join().unwrap();
+        assert!(cpu() - before >= worked);
     }
 }

@@ -13,6 +13,11 @@ pub trait Protocol {
     /// A sentence.
     fn hello(&mut self, connection: usize, receives: bool) -> Result<(SocketAddr, Vec<u8>), String>;
 
+    /// How many connections say hello before the first answer is awaited.
+    fn at_once(&self) -> usize {
+        64
+    }
+
     /// Whether `bytes`, all that was said to a connection so far, ends its hello: how long that was. `None`: more must follow.
     ///
     /// # Errors

@@ -44,7 +44,8 @@ impl Load {
         }
         self.meter.work();
         let (mut ended, mut openings, mut known) = (std::mem::take(&mut self.ended), Vec::new(), Vec::new());
-        self.ended = ended.split_off(ended.len().min(RETURN_AT_ONCE));
+        let at_once = RETURN_AT_ONCE.min(protocol.at_once());
+        self.ended = ended.split_off(ended.len().min(at_once));
         for index in &ended {
             let Some((address, hello, published)) = protocol.again(*index) else {
                 return Err(format!("the session of connection {index} cannot go on"));
@@ -61,7 +62,7 @@ impl Load {
                 Err(_) => self.ended.push(index),
             }
         }
-        let tried_all = self.ended.len() < RETURN_AT_ONCE;
+        let tried_all = self.ended.len() < at_once;
         self.return_at = Instant::now() + if tried_all { PAUSE } else { Duration::ZERO };
         Ok(())
     }
