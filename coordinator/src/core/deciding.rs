@@ -1,17 +1,30 @@
 //! Whether to follow somebody, to wait for somebody, or to take over.
 //!
 //! A coordinator that seeks asks this after everything that happens. It never waits without an end: for one that can be heard as long as it
-//! is heard, for one that cannot for the failure time-out.
+//! is heard, for one that cannot for the failure time-out; for longer where the reign has changed often of late, so that a link that comes
+//! and goes does not take the reign along each time.
 
 use std::cmp::Reverse;
+use std::time::Duration;
 
+use common::epoch::Reign;
 use common::id::ServerId;
-use common::time::Time;
+use common::time::{Now, Time};
 use common::wire::Role;
 
+use super::handover;
 use super::peers::{Peer, PeerId, Up};
 use super::reign::{Reigning, Seeking, Why};
 use super::{Coordinator, Turn};
+
+/// Changes of the reign longer ago than this do not count.
+const OF_LATE: Duration = Duration::from_secs(60);
+
+/// So many changes are nothing out of the ordinary: a failure or two, and a merge.
+const ORDINARY: usize = 3;
+
+/// By how much more patience may grow: the failure time-out times two to the power of this.
+const PATIENT: usize = 2;
 
 impl Coordinator {
     /// Whether there is a main coordinator, and who it is: follows it, waits, or takes over.
@@ -20,12 +33,13 @@ impl Coordinator {
         if seeking.rising.is_some() || self.draining {
             return;
         }
-        // The one that hands over still reigns, and must not be followed any more.
-        let promoted = seeking.lost.why == Why::HandedOver;
+        // The one that hands over still reigns, and is not followed while it waits for that.
+        let promoted =
+            seeking.lost.why == Why::HandedOver && turn.now.time.since(seeking.since) < handover::PATIENCE;
         if let Some(main) = self.main_to_follow().filter(|_| !promoted) {
             return self.follow(turn, main);
         }
-        let (waits, mut next) = self.waits_for_coordinators(turn.now.time);
+        let (waits, mut next) = self.waits_for_coordinators(turn.now);
         let doubted = self.doubted_until(turn.now.time);
         next = [next, doubted].into_iter().flatten().min();
         let waits = waits
@@ -60,8 +74,9 @@ impl Coordinator {
     }
 
     /// Whether some other coordinator is to be waited for, and when to look again.
-    fn waits_for_coordinators(&self, now: Time) -> (bool, Option<Time>) {
+    fn waits_for_coordinators(&self, now: Now) -> (bool, Option<Time>) {
         let Reigning::Seeking(seeking) = &self.reigning else { return (false, None) };
+        let patience = self.patience(now);
         if seeking.lost.why == Why::HandedOver {
             return (false, None);
         }
@@ -69,9 +84,9 @@ impl Coordinator {
         for (_, peer) in self.peers.iter() {
             let (waits_for_it, until) = match peer.up() {
                 Some(up) => self.waits_for_linked(seeking, peer, up),
-                None => (false, self.waits_for_missing(seeking, peer)),
+                None => (false, self.waits_for_missing(seeking, peer, patience)),
             };
-            let until = until.filter(|until| *until > now);
+            let until = until.filter(|until| *until > now.time);
             waits |= waits_for_it || until.is_some();
             next = [next, until].into_iter().flatten().min();
         }
@@ -88,8 +103,16 @@ impl Coordinator {
         (hears_a_main || (!up.is_main() && self.has_better_claim(up, peer.id.as_ref())), None)
     }
 
+    /// How long one that is silent is waited for: with every change of the reign of late beyond the ordinary, twice as long. (Route flap
+    /// damping, RFC 2439, holds unstable routes back by the same reasoning.)
+    fn patience(&self, now: Now) -> Duration {
+        let is_of_late = |reign: &&Reign| reign.since <= now.wall && now.wall < reign.since + OF_LATE;
+        let changes = self.group.history.iter().filter(is_of_late).count();
+        self.config.limits.failure_timeout * (1 << changes.saturating_sub(ORDINARY).min(PATIENT))
+    }
+
     /// Until when a coordinator without a link is to be waited for.
-    fn waits_for_missing(&self, seeking: &Seeking, peer: &Peer) -> Option<Time> {
+    fn waits_for_missing(&self, seeking: &Seeking, peer: &Peer, patience: Duration) -> Option<Time> {
         let mine = self.ranks.iter().position(|id| *id == self.config.id);
         let before_me = &self.ranks[..mine.unwrap_or(self.ranks.len())];
         let is_before_me = peer.id.as_ref().is_some_and(|id| before_me.contains(id));
@@ -98,7 +121,7 @@ impl Coordinator {
             Some(heard) if !self.gave_way_to(seeking, peer) => heard,
             _ => seeking.since,
         };
-        (!gone).then(|| since + self.config.limits.failure_timeout)
+        (!gone).then(|| since + patience)
     }
 
     /// Whether this is whose epoch made this coordinator give way: it is to have it.

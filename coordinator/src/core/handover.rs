@@ -2,6 +2,8 @@
 //!
 //! A main coordinator that is told to stop finishes what is under way, keeps new requests waiting, and has the first backup take over.
 //! When that one reigns, whoever waits is sent there, and this process ends. Without a backup in step there is nobody to wait for.
+//!
+//! One whose disk takes nothing hands over in the same way, and stays: as a backup that is not listed before its disk takes everything again.
 
 use std::time::Duration;
 
@@ -22,11 +24,16 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 /// How long what is under way may take before the backup is told.
 const UNDER_WAY: Duration = Duration::from_secs(1);
 
+/// How long one whose backup did not take over waits before it asks for that again.
+const PAUSE: Duration = Duration::from_secs(30);
+
 /// A handover under way.
 #[derive(Debug)]
 pub(super) struct Handover {
     since: Time,
     promoted: Option<ServerId>,
+    /// Whether this process ends when somebody else reigns; else it is a backup then.
+    pub(super) leaves: bool,
 }
 
 impl Handover {
@@ -44,12 +51,12 @@ impl Coordinator {
         }
         let listed = self.standbys.listed().len();
         match &mut self.reigning {
-            Reigning::Main(main) if listed > 0 && main.handover.is_none() => {
+            Reigning::Main(main) if main.handover.is_some() || listed > 0 => {
                 info!("shutting down; a backup takes over first");
-                main.handover = Some(Handover { since: turn.now.time, promoted: None });
+                let begun = Handover { since: turn.now.time, promoted: None, leaves: true };
+                main.handover.get_or_insert(begun).leaves = true;
                 self.hand_over(turn);
             }
-            Reigning::Main(main) if main.handover.is_some() => {}
             Reigning::Main(_) if self.group.members.len() > 1 => {
                 warn!(
                     "shutting down without a backup in step: until a coordinator starts, nobody registers or logs in"
@@ -58,6 +65,31 @@ impl Coordinator {
             }
             _ => self.drain(turn),
         }
+    }
+
+    /// The disk has failed again: a backup in step is to reign, whose disk takes what it is told.
+    pub(super) fn hand_over_for_want_of_a_disk(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now.time;
+        let listed = !self.standbys.listed().is_empty();
+        let Reigning::Main(main) = &mut self.reigning else { return };
+        let paused = main.handed_over_in_vain.is_some_and(|since| now.since(since) < PAUSE);
+        if listed && main.handover.is_none() && !paused && !self.draining {
+            warn!("a backup is to take over, because the disk takes nothing");
+            main.handover = Some(Handover { since: now, promoted: None, leaves: false });
+            self.hand_over(turn);
+        }
+    }
+
+    /// No backup takes over.
+    fn abandon_handover(&mut self, turn: &mut Turn<'_>) {
+        let Reigning::Main(main) = &mut self.reigning else { return };
+        if main.handover.take().is_some_and(|handover| handover.leaves) {
+            warn!("shutting down, although no backup has taken over");
+            return self.drain(turn);
+        }
+        warn!("no backup has taken over: this stays the main coordinator");
+        main.handed_over_in_vain = Some(turn.now.time);
+        self.unpark(turn);
     }
 
     /// Goes on with a handover.
@@ -73,13 +105,9 @@ impl Coordinator {
         }
         let Reigning::Main(main) = &self.reigning else { return };
         let Some(handover) = &main.handover else { return };
-        let Some(first) = self.standbys.listed().first().cloned() else {
-            warn!("shutting down: the backup that was to take over is gone");
-            return self.drain(turn);
-        };
+        let Some(first) = self.standbys.listed().first().cloned() else { return self.abandon_handover(turn) };
         if now.since(handover.since) >= PATIENCE {
-            warn!("shutting down, although no backup has taken over");
-            return self.drain(turn);
+            return self.abandon_handover(turn);
         }
         let busy = self.registry.has_holds()
             || !self.links.which(|party| matches!(party, Party::Verifying { .. })).is_empty();

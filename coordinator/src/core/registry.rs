@@ -43,6 +43,9 @@ pub(super) struct Registry {
     seen: Seen,
     /// Up to where no record is lacking: what is said to others, and on disk.
     complete: Seen,
+    /// What was lacking all the same, and came from somebody who does not know it for certain. Its writer had proposed it, crashed, and gone
+    /// on without it: so whoever heard of what came then takes it to be known.
+    regained: Vec<Entry>,
     holds: BTreeMap<Username, Hold>,
     /// What the next batches will hold.
     collected: Vec<Wanted>,
@@ -165,6 +168,7 @@ impl Registry {
             users,
             complete: seen.clone(),
             seen,
+            regained: Vec::new(),
             holds,
             collected,
             batch: None,
@@ -193,6 +197,12 @@ impl Registry {
     /// How much of the users is known for certain.
     pub(super) fn seen(&self) -> &Seen {
         &self.seen
+    }
+
+    /// Whether this record that is known here is known for certain.
+    fn is_settled(&self, record: &UserRecord) -> bool {
+        let is_it = |(_, regained): &Entry| regained == record;
+        self.seen.covers(record.written()) && !self.regained.iter().any(is_it)
     }
 
     /// How much of the users this coordinator claims to know, to whoever may know more.
@@ -251,7 +261,7 @@ impl Registry {
     /// Whether this record of a registration says more than is known for certain.
     pub(super) fn is_news(&self, username: &Username, record: &UserRecord) -> bool {
         let known = self.users.registration(username, &record.registration);
-        known.is_none_or(|known| !self.seen.covers(known.written()) || record.supersedes(known))
+        known.is_none_or(|known| !self.is_settled(known) || record.supersedes(known))
     }
 
     /// When a reign begins that comes after another of ours: later than all that is known, and than that one. Stamps of that reign may be
@@ -284,12 +294,14 @@ impl Registry {
 
     /// Everything that was proposed and never settled.
     pub(super) fn proposed(&self) -> Vec<Entry> {
-        self.beyond(&self.seen).map(|(name, record)| (name.clone(), record.clone())).collect()
+        let regained = self.regained.iter().filter(|entry| self.is_latest(entry));
+        let beyond = self.beyond(&self.seen).map(|(name, record)| (name.clone(), record.clone()));
+        beyond.chain(regained.cloned()).collect()
     }
 
     /// Whether this is all that is known of the registration: nobody has written it anew.
-    pub(super) fn is_latest(&self, (username, record): &Entry) -> bool {
-        self.users.registration(username, &record.registration) == Some(record)
+    pub(super) fn is_latest(&self, entry: &Entry) -> bool {
+        is_latest(&self.users, entry)
     }
 
     /// How far the stamps of the next batch may reach, where one is to be made.
@@ -342,7 +354,7 @@ impl Registry {
 
     /// Whether everything that is registered here is known for certain.
     pub(super) fn is_certain(&self) -> bool {
-        self.beyond(&self.seen).next().is_none()
+        self.beyond(&self.seen).next().is_none() && !self.regained.iter().any(|entry| self.is_latest(entry))
     }
 
     /// Whether a batch waits to be made, or is under way.
@@ -367,9 +379,13 @@ impl Registry {
     /// Records that have been written count from now on, and so does what is known for certain with them.
     pub(super) fn take_in(&mut self, wall: WallMillis, users: Vec<Entry>, claim: &Claim) {
         let mut latest = claim.certain.clone();
+        self.regained.retain(|entry| is_latest(&self.users, entry));
         for (username, record) in users {
             latest.advance(record.written());
-            self.users.merge(username, record);
+            let doubtful = self.seen.covers(record.written()) && !claim.certain.covers(record.written());
+            if self.users.merge(username.clone(), record.clone()) && doubtful {
+                self.regained.push((username, record));
+            }
         }
         self.seen.merge(&claim.certain);
         self.complete.merge(&claim.complete);
@@ -408,7 +424,7 @@ impl Registry {
     /// Whether workers may be told of this, and operators. Where names are given once, not of what is not known for certain: it may have
     /// to be removed.
     pub(super) fn may_be_told(&self, record: &UserRecord) -> bool {
-        !self.once || self.seen.covers(record.written())
+        !self.once || self.is_settled(record)
     }
 
     /// Takes note of stamps that others have met, so that ours lie above them. One of another coordinator that lies too far ahead is
@@ -457,7 +473,7 @@ impl Registry {
     ) -> bool {
         let has_it = |other: &UserRecord| {
             let another = other.registration != proposed.registration;
-            another && !other.is_removed() && (self.seen.covers(other.written()) || others_know(other))
+            another && !other.is_removed() && (self.is_settled(other) || others_know(other))
         };
         self.once && self.users.registrations(username).iter().any(has_it)
     }
@@ -493,4 +509,8 @@ impl Registry {
         };
         (username, record)
     }
+}
+
+fn is_latest(users: &Users, (username, record): &Entry) -> bool {
+    users.registration(username, &record.registration) == Some(record)
 }

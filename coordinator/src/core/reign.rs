@@ -97,6 +97,8 @@ pub(super) struct Main {
     /// The members whose users have been taken over in this reign.
     pub(super) merged: BTreeSet<ServerId>,
     pub(super) handover: Option<Handover>,
+    /// When a backup was to take over last, and did not.
+    pub(super) handed_over_in_vain: Option<Time>,
 }
 
 impl Lost {
@@ -125,7 +127,7 @@ impl Lost {
             Why::Started => "it started and found no main coordinator".to_owned(),
             Why::Silent => format!("nothing was heard from {id} any more"),
             Why::Crashed => format!("{id} has crashed: its address refuses connections"),
-            Why::HandedOver => format!("{id} was told to stop, and handed over"),
+            Why::HandedOver => format!("{id} handed over: it was told to stop, or its disk takes nothing"),
             Why::SteppedDown => "it gave way to a higher epoch, of which nobody reigned".to_owned(),
         }
     }
@@ -268,7 +270,7 @@ impl Coordinator {
             let retry_after = Some(self.retry_after());
             self.dismiss(turn, link, AuthenticationFail { info, retry_after, taken: false });
         }
-        if handover.is_some() {
+        if handover.is_some_and(|handover| handover.leaves) {
             self.leaving = Some(turn.now.time + handover::PATIENCE);
         }
     }
@@ -362,6 +364,7 @@ impl Coordinator {
             awaited,
             merged,
             handover: None,
+            handed_over_in_vain: None,
         });
         self.announce_standing(turn);
         self.tell_list(turn);

@@ -46,7 +46,9 @@ impl Coordinator {
         self.registry.observe(turn.now.wall, &seen);
         self.registry.compare(&seen);
         self.writing.forget(link);
-        self.standbys.follow(id.clone(), link, Cursor::starting_after(seen));
+        // What was only proposed it may lack whatever it claims, and it may hide what was acknowledged: it is said to be sure.
+        let certain = seen.meet(self.registry.seen());
+        self.standbys.follow(id.clone(), link, Cursor::starting_after(certain));
         if let Reigning::Main(main) = &mut self.reigning {
             main.merging = Some(turn.now.time + self.config.limits.sync_timeout);
         }

@@ -167,8 +167,9 @@ impl Coordinator {
     }
 
     pub(super) fn persist_failed(&mut self, turn: &mut Turn<'_>, job: JobId, reason: &str) {
+        let again = self.writing.is_failing();
         let is_news = self.complaints.is_news(turn.now.time, "our own disk", reason);
-        if is_news || !self.writing.is_failing() {
+        if is_news || !again {
             error!(reason, "the disk takes nothing; it is tried again, and who asked is told so");
         }
         let mut writes = self.take_outstanding(job);
@@ -177,6 +178,9 @@ impl Coordinator {
         self.writing.failed_until = Some(turn.now.time + RETRY);
         self.not_stored(turn);
         self.announce_standing(turn);
+        if again {
+            self.hand_over_for_want_of_a_disk(turn);
+        }
     }
 
     fn take_outstanding(&mut self, job: JobId) -> Vec<Write> {

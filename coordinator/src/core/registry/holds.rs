@@ -69,9 +69,7 @@ impl Registry {
     /// the next backup would be listed without it; and where names are given once, it may have been given to somebody else since.
     fn may_confirm(&self, username: &Username) -> Result<(), Unavailable> {
         match self.users.get(username) {
-            Some(user) if !self.seen.covers(user.written()) => {
-                Err(Unavailable::BeingRegistered(username.clone()))
-            }
+            Some(user) if !self.is_settled(user) => Err(Unavailable::BeingRegistered(username.clone())),
             _ => Ok(()),
         }
     }

@@ -347,7 +347,59 @@ fn a_main_coordinator_that_is_told_to_stop_hands_over_first() {
     assert_eq!(town.nodes[0].exited, Some(Ok(())));
     assert_eq!(town.role(1), "main");
     let why = town.status(1).history.last().unwrap().why.clone();
-    assert_eq!(why, "c0 was told to stop, and handed over");
+    assert_eq!(why, "c0 handed over: it was told to stop, or its disk takes nothing");
+}
+
+#[test]
+fn a_main_coordinator_whose_disk_takes_nothing_hands_over_and_is_a_backup_until_it_does() {
+    let mut town = Town::in_step(2);
+    town.fill_disk(0);
+    let ann = town.register(0, "ann", "s");
+    town.pass(MOMENT);
+    assert!(town.answer(ann).contains("could not be stored"), "{:?}", town.heard(ann));
+    town.pass(seconds(2));
+    assert_eq!(town.roles(), ["backup", "main"]);
+    let bob = town.register(1, "bob", "s");
+    town.pass(seconds(2));
+    assert_eq!(town.answer(bob), "local", "the other one cannot hold it as well");
+    town.free_disk(0);
+    town.pass(seconds(3));
+    assert_eq!((town.roles(), town.troubles(1)), (vec!["backup", "main"], vec![]));
+    town.assert_equal_stores();
+}
+
+#[test]
+fn where_every_disk_is_full_the_main_coordinator_stays_and_says_so() {
+    let mut town = Town::in_step(2);
+    (0..2).for_each(|node| town.fill_disk(node));
+    let ann = town.register(0, "ann", "s");
+    town.pass(seconds(10));
+    assert!(town.answer(ann).contains("could not be stored"), "{:?}", town.heard(ann));
+    assert_eq!(town.role(0), "main");
+    let bob = town.register(0, "bob", "s");
+    town.pass(seconds(4));
+    assert!(town.answer(bob).contains("could not be stored"), "{:?}", town.heard(bob));
+    (0..2).for_each(|node| town.free_disk(node));
+    town.pass(seconds(10));
+    assert_eq!(town.roles().iter().filter(|role| **role == "main").count(), 1, "{:?}", town.roles());
+    town.assert_equal_stores();
+}
+
+#[test]
+fn a_way_that_is_cut_again_and_again_takes_the_reign_along_a_few_times_and_then_no_more() {
+    let mut town = Town::in_step(2);
+    for _ in 0..12 {
+        town.cut(0, 1);
+        town.pass(seconds(3));
+        town.heal();
+        town.pass(seconds(2));
+    }
+    let changes = town.status(0).history.len();
+    assert!((2..=6).contains(&changes), "{changes} changes of the reign in 12 cuts");
+    // A cut that lasts is no such thing: both sides go on.
+    town.cut(0, 1);
+    town.pass(seconds(15));
+    assert_eq!(town.roles(), ["main", "main"]);
 }
 
 #[test]
@@ -595,13 +647,38 @@ fn what_was_only_proposed_is_confirmed_when_the_backup_has_it_whatever_that_clai
     town.start(0);
     town.pass(Duration::from_millis(500));
     assert_eq!(town.roles(), ["backup", "main"]);
-    assert_eq!(town.nodes[0].disk.users.len(), 2, "it is not adopted before the workers are there");
+    assert_eq!(
+        town.nodes[0].disk.users.len(),
+        3,
+        "it is told, although it is not adopted before the workers are there"
+    );
     let again = town.register(1, "ann", "s");
     assert_eq!(town.answer(again), "nothing yet");
     town.pass(seconds(2));
     assert_eq!(town.answer(again), "replicated existing");
     town.assert_equal_stores();
     assert_eq!(town.nodes[0].disk.users.len(), 3);
+}
+
+#[test]
+fn what_its_writer_had_forgotten_and_is_told_again_is_adopted_by_the_writer_too() {
+    // Its writer claimed to know all that it had written up to later stamps, and others believed that: none of them would ever be told.
+    let mut town = one_was_proposed_what_its_writer_has_forgotten();
+    town.start(0);
+    town.pass(Duration::from_millis(500));
+    let written = |town: &Town, node: usize| {
+        let ann = "ann".parse().unwrap();
+        town.nodes[node].disk.users.get(&ann).expect("it is known").written().clone()
+    };
+    let proposed = written(&town, 0);
+    assert_eq!(proposed, written(&town, 1), "nobody has adopted it yet");
+    town.kill(1);
+    town.pass(seconds(4));
+    assert_eq!(town.roles(), ["main", "down"]);
+    assert!(written(&town, 0) > proposed, "it is as good as not known: {proposed}");
+    town.start(1);
+    town.pass(seconds(4));
+    town.assert_equal_stores();
 }
 
 #[test]
@@ -613,7 +690,7 @@ fn what_was_only_proposed_is_confirmed_to_nobody_while_no_backup_is_listed_eithe
     town.start(0);
     town.pass(Duration::from_millis(500));
     assert_eq!(town.roles(), ["backup", "main"]);
-    assert_eq!(town.nodes[0].disk.users.len(), 2, "it is listed without it");
+    assert_eq!(town.nodes[0].disk.users.len(), 3, "it was listed without it once");
     assert_eq!([again, rival].map(|client| town.answer(client)), ["nothing yet"; 2]);
     town.pass(seconds(2));
     assert_eq!(town.answer(again), "replicated existing");

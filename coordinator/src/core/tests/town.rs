@@ -41,6 +41,7 @@ pub(super) struct Node {
     pub(super) stopped: bool,
     /// Which changes it does not finish, where it stalls.
     disk_stalls: Option<fn(&Change) -> bool>,
+    disk_is_full: bool,
     waiting: VecDeque<Event<Input>>,
     held: VecDeque<Effect>,
     pub(super) exited: Option<Result<(), String>>,
@@ -103,6 +104,7 @@ impl Town {
             starts: 0,
             stopped: false,
             disk_stalls: None,
+            disk_is_full: false,
             waiting: VecDeque::new(),
             held: VecDeque::new(),
             exited: None,
@@ -198,13 +200,18 @@ impl Town {
         self.nodes[node].disk_stalls = Some(|change| !change.users.is_empty());
     }
 
+    /// This disk refuses everything from now on.
+    pub(super) fn fill_disk(&mut self, node: usize) {
+        self.nodes[node].disk_is_full = true;
+    }
+
     /// All clocks are set back.
     pub(super) fn set_back(&mut self, by: Duration) {
         self.now.wall.0 -= by.as_millis() as u64;
     }
 
     pub(super) fn free_disk(&mut self, node: usize) {
-        self.nodes[node].disk_stalls = None;
+        (self.nodes[node].disk_stalls, self.nodes[node].disk_is_full) = (None, false);
         while let Some(effect) = self.nodes[node].held.pop_front() {
             self.perform(node, effect);
         }
@@ -407,6 +414,9 @@ impl Town {
                 return place.held.push_back(effect);
             }
             Effect::Cancel { .. } | Effect::Doubt { .. } => return,
+            Effect::Persist { job, .. } if place.disk_is_full => {
+                Input::PersistFailed { job, reason: "no space left".to_owned() }
+            }
             Effect::Hash { job, secret, .. } => Input::Hashed { job, hash: fake_hash(&secret) },
             Effect::Verify { job, secret, hash, .. } => {
                 Input::Verified { job, matches: hash == fake_hash(&secret) }
