@@ -64,8 +64,8 @@ Examples:
 
 Coordinators:
   They are tried in turn. What a network tells of its servers is remembered, in freshet/servers in your data directory \
-(~/.local/share on Linux), so that the next run that names the same ones, in the same order, finds it although they are gone. Those that are remembered are tried \
-first, but by `status`. Where no coordinator answers, a worker that is remembered lets in whom it knows.
+(~/.local/share on Linux), so that the next run that names one of the same coordinators finds it although they are gone. Those that are \
+remembered are tried first, but by `status`. Where no coordinator answers, a worker that is remembered lets in whom it knows.
 
 Secrets:
   A user's secret comes from the file named by --secret-file, from the environment variable FRESHET_USER_SECRET, or \

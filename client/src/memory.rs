@@ -1,8 +1,8 @@
 //! What a session remembers between two runs: the servers that the network told of, so that it is found again although the
 //! coordinator that one was told of is gone.
 //!
-//! One file for one network: it is remembered under the coordinators that were given, and who is given others does not read it.
-//! Whatever is wrong with the file costs a line in the log and a detour, never more.
+//! One file for each coordinator that was given: whoever is given one of them finds what was learned with it, whatever others it is given.
+//! Whatever is wrong with a file costs a line in the log and a detour, never more.
 //!
 //! What is *not* here: secrets, and any decision whom to ask first (`core::coordinators`).
 
@@ -17,88 +17,100 @@ use serde::{Deserialize, Serialize};
 /// Longest file that is read, in bytes: a list of servers came in one line.
 const FILE_BYTES: u64 = limits::LINE_BYTES as u64;
 
-/// Longest name that a file is given, in bytes. Two networks whose names begin alike take turns in forgetting.
+/// Longest name that a file is given, in bytes. Two coordinators whose names begin alike take turns in forgetting.
 const NAME_BYTES: usize = 120;
 
 /// The memory of one network.
 #[derive(Clone, Debug)]
 pub(crate) struct Memory {
-    path: PathBuf,
+    directory: PathBuf,
     /// The coordinators that were given.
     given: Vec<Address>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
 struct Contents {
-    /// The coordinators that were given, as text.
-    coordinators: Vec<String>,
+    /// The coordinator that was given.
+    coordinator: Address,
     /// The servers that the network told of.
     servers: Vec<BackupEntry>,
 }
 
 impl Memory {
-    pub(crate) fn new(path: PathBuf, given: &[Address]) -> Self {
-        Memory { path, given: given.to_vec() }
+    pub(crate) fn new(directory: PathBuf, given: &[Address]) -> Self {
+        Memory { directory, given: given.to_vec() }
     }
 
     /// The servers that were kept; none where there is no memory, or no use in it.
     pub(crate) fn recall(&self) -> Vec<BackupEntry> {
-        match read(&self.path) {
-            Ok(contents) if contents.coordinators == self.key() => contents.servers,
+        let mut servers: Vec<BackupEntry> = Vec::new();
+        for given in &self.given {
+            for server in self.recall_of(given) {
+                if !servers.contains(&server) {
+                    servers.push(server);
+                }
+            }
+        }
+        servers
+    }
+
+    fn recall_of(&self, given: &Address) -> Vec<BackupEntry> {
+        let path = self.path(given);
+        match read(&path) {
+            Ok(contents) if contents.coordinator == *given => contents.servers,
             Ok(_) => Vec::new(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => {
-                tracing::warn!(path = %self.path.display(), %error, "the remembered servers are ignored");
+                tracing::warn!(path = %path.display(), %error, "the remembered servers are ignored");
                 Vec::new()
             }
         }
     }
 
-    /// Keeps the servers, all or none; nobody forgets because there are none. A few kilobytes now and then: nobody waits for long, and who ends in the next moment has
-    /// kept them.
+    /// Keeps the servers, all or none; nobody forgets because there are none. A few kilobytes now and then: nobody waits for long, and who
+    /// ends in the next moment has kept them.
     pub(crate) fn keep(&self, servers: &[BackupEntry]) {
         if !servers.is_empty() {
-            self.replace(servers);
+            self.given.iter().for_each(|given| self.replace(given, servers));
         }
     }
 
     /// At this address somebody else listens by now.
     pub(crate) fn forget_coordinator(&self, address: &Address) {
-        let known = self.recall();
-        let stays = |entry: &&BackupEntry| entry.role == Role::Worker || entry.address != *address;
-        let servers: Vec<BackupEntry> = known.iter().filter(stays).cloned().collect();
-        if servers.len() < known.len() {
-            self.replace(&servers);
+        let stays = |entry: &BackupEntry| entry.role == Role::Worker || entry.address != *address;
+        for given in &self.given {
+            let mut servers = self.recall_of(given);
+            let known = servers.len();
+            servers.retain(stays);
+            if servers.len() < known {
+                self.replace(given, &servers);
+            }
         }
     }
 
-    fn replace(&self, servers: &[BackupEntry]) {
-        let contents = Contents { coordinators: self.key(), servers: servers.to_vec() };
+    fn replace(&self, given: &Address, servers: &[BackupEntry]) {
+        let path = self.path(given);
+        let contents = Contents { coordinator: given.clone(), servers: servers.to_vec() };
         // A thousand sessions of one program hear the same.
-        let known = read(&self.path).is_ok_and(|known| {
-            known.coordinators == contents.coordinators && known.servers == contents.servers
-        });
-        if known {
+        if read(&path).is_ok_and(|known| known == contents) {
             return;
         }
-        if let Err(error) = write(&self.path, &contents) {
-            tracing::warn!(path = %self.path.display(), %error, "the network's servers are not remembered");
+        if let Err(error) = write(&path, &contents) {
+            tracing::warn!(path = %path.display(), %error, "the network's servers are not remembered");
         }
     }
 
-    fn key(&self) -> Vec<String> {
-        self.given.iter().map(Address::to_string).collect()
+    fn path(&self, given: &Address) -> PathBuf {
+        let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') { c } else { '_' };
+        let mut name: String = given.to_string().chars().map(plain).collect();
+        name.truncate(NAME_BYTES);
+        self.directory.join(format!("{name}.json"))
     }
 }
 
-/// Where the command line keeps the memory of the network of these coordinators; `None` where the user has no data directory.
-pub(crate) fn default_path(given: &[Address]) -> Option<PathBuf> {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') { c } else { '_' };
-    let name: Vec<String> =
-        given.iter().map(|address| address.to_string().chars().map(plain).collect()).collect();
-    let mut name = name.join("+");
-    name.truncate(NAME_BYTES);
-    Some(dirs::data_dir()?.join("freshet").join("servers").join(format!("{name}.json")))
+/// Where the command line keeps what it learns of networks; `None` where the user has no data directory.
+pub(crate) fn default_directory() -> Option<PathBuf> {
+    Some(dirs::data_dir()?.join("freshet").join("servers"))
 }
 
 fn read(path: &Path) -> io::Result<Contents> {
@@ -131,37 +143,39 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_recalled_by_who_was_given_the_same_coordinators() {
+    fn what_is_kept_is_recalled_by_who_was_given_one_of_the_same_coordinators() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("freshet/servers/a.json");
-        let memory = Memory::new(path.clone(), &given("a:1,b:2"));
-        assert!(memory.recall().is_empty(), "there is nothing yet");
+        let place = directory.path().join("freshet/servers");
+        let memory = |text: &str| Memory::new(place.clone(), &given(text));
+        assert!(memory("a:1,b:2").recall().is_empty(), "there is nothing yet");
         let servers = [entry(1, Role::Worker), entry(2, Role::Main)];
-        memory.keep(&servers);
-        assert_eq!(memory.recall(), servers);
-        assert!(Memory::new(path.clone(), &given("a:1")).recall().is_empty(), "that is another network");
-        memory.keep(&servers[1..]);
-        assert_eq!(memory.recall(), servers[1..]);
-        memory.forget_coordinator(&"10.0.0.1:1".parse().unwrap());
-        assert_eq!(memory.recall(), servers[1..], "nobody knew it as one");
-        memory.forget_coordinator(&"10.0.0.1:2".parse().unwrap());
-        assert!(memory.recall().is_empty());
-        let files: Vec<_> = std::fs::read_dir(path.parent().unwrap()).unwrap().collect();
-        assert_eq!(files.len(), 1, "no draft is left: {files:?}");
+        memory("a:1,b:2").keep(&servers);
+        for either in ["a:1,b:2", "b:2,a:1", "a:1", "c:3,b:2"] {
+            assert_eq!(memory(either).recall(), servers, "{either}");
+        }
+        assert!(memory("c:3").recall().is_empty(), "that may be another network");
+        memory("b:2").keep(&servers[1..]);
+        assert_eq!(memory("b:2").recall(), servers[1..]);
+        assert_eq!(memory("b:2,a:1").recall(), [servers[1].clone(), servers[0].clone()], "nothing is lost");
+        memory("b:2").forget_coordinator(&"10.0.0.1:1".parse().unwrap());
+        assert_eq!(memory("b:2").recall(), servers[1..], "nobody knew it as one");
+        memory("a:1,b:2").forget_coordinator(&"10.0.0.1:2".parse().unwrap());
+        assert_eq!(memory("a:1,b:2").recall(), servers[..1]);
+        let files: Vec<_> = std::fs::read_dir(&place).unwrap().flatten().collect();
+        assert_eq!(files.len(), 2, "no draft is left: {files:?}");
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+            assert_eq!(files[0].metadata().unwrap().permissions().mode() & 0o777, 0o600);
         }
     }
 
     #[test]
     fn a_damaged_file_is_ignored_and_replaced() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("servers");
-        let memory = Memory::new(path.clone(), &given("a:1"));
-        for damage in ["", "{\"coordinators\":[\"a:1\"],\"serv", "[]", "\u{0}\u{0}"] {
-            std::fs::write(&path, damage).unwrap();
+        let memory = Memory::new(directory.path().to_owned(), &given("a:1"));
+        for damage in ["", "{\"coordinator\":{\"hostname\":\"a\",\"port\":1},\"serv", "[]", "\u{0}\u{0}"] {
+            std::fs::write(directory.path().join("a_1.json"), damage).unwrap();
             assert!(memory.recall().is_empty(), "{damage:?}");
         }
         memory.keep(&[entry(2, Role::Main)]);
@@ -178,14 +192,12 @@ mod tests {
     }
 
     #[test]
-    fn a_files_name_tells_the_coordinators_and_leads_nowhere_else() {
-        let name = |text: &str| {
-            default_path(&given(text)).map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
-        };
-        if let Some(plain) = name("127.0.0.1:3780,[::1]:3781") {
-            assert_eq!(plain, "127.0.0.1_3780+___1__3781.json");
-            assert_eq!(name("../x:1").unwrap(), ".._x_1.json");
-            assert!(name(&format!("{}:1", "x".repeat(250))).unwrap().len() <= NAME_BYTES + 5);
-        }
+    fn a_files_name_tells_the_coordinator_and_leads_nowhere_else() {
+        let memory = Memory::new(PathBuf::from("d"), &[]);
+        let name = |text: &str| memory.path(&text.parse().unwrap());
+        assert_eq!(name("127.0.0.1:3780"), Path::new("d/127.0.0.1_3780.json"));
+        assert_eq!(name("[::1]:3781"), Path::new("d/___1__3781.json"));
+        assert_eq!(name("../x:1"), Path::new("d/.._x_1.json"));
+        assert!(name(&format!("{}:1", "x".repeat(250))).file_name().unwrap().len() <= NAME_BYTES + 5);
     }
 }

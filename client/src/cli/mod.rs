@@ -81,13 +81,13 @@ fn anonymous(connection: &Connection) -> Options {
     let mut coordinators = connection.coordinators.iter().cloned();
     let first = coordinators.next().expect("there is a default");
     let mut options = coordinators.fold(Options::new(first), Options::or_at);
-    options.remember = memory::default_path(&connection.coordinators);
+    options.remember = memory::default_directory();
     options
 }
 
 /// What earlier runs learned of the network; `None` where this user has no place to keep it.
 fn memory(connection: &Connection) -> Option<Memory> {
-    memory::default_path(&connection.coordinators).map(|path| Memory::new(path, &connection.coordinators))
+    memory::default_directory().map(|directory| Memory::new(directory, &connection.coordinators))
 }
 
 /// The coordinators that are known: those that were given, and those of which earlier runs have learned.

@@ -34,7 +34,7 @@ pub struct Options {
     pub received: Arc<AtomicU64>,
     /// Bounds what unfinished lines hold. Sessions of one process should share one.
     pub partial_budget: PartialBudget,
-    /// A file in which the network's servers are remembered; by default there is none.
+    /// A directory in which the network's servers are remembered; by default there is none.
     pub remember: Option<PathBuf>,
 }
 
@@ -110,10 +110,11 @@ impl Options {
         self
     }
 
-    /// Remembers the network's servers in this file, which is made where it is missing and belongs to this user alone. With it, the
-    /// network is found although the coordinators named here are gone; where all are, a worker may let a known user in. It counts for these coordinators only; sessions may share it.
-    pub fn remember(mut self, file: impl Into<PathBuf>) -> Self {
-        self.remember = Some(file.into());
+    /// Remembers the network's servers in this directory, which is made where it is missing: in one file, which belongs to this user alone, for
+    /// each coordinator named here. With it, the network is found although they are gone; where all coordinators are, a worker may let a known
+    /// user in. Sessions may share it.
+    pub fn remember(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.remember = Some(directory.into());
         self
     }
 
@@ -124,7 +125,7 @@ impl Options {
     }
 
     pub(super) fn split(self) -> (core::Config, shell::Options) {
-        let memory = self.remember.map(|path| Memory::new(path, &self.coordinators));
+        let memory = self.remember.map(|directory| Memory::new(directory, &self.coordinators));
         let remembered = memory.as_ref().map_or_else(Vec::new, Memory::recall);
         let config = core::Config {
             coordinators: self.coordinators,

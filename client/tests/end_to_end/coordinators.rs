@@ -37,8 +37,8 @@ async fn a_session_that_was_told_of_a_standby_is_sent_to_the_main_coordinator() 
 #[tokio::test]
 async fn a_session_learns_the_coordinators_and_returns_by_the_one_that_is_left() {
     let fake = Fake::start().await;
-    let file = fake.data.path().join("servers");
-    let options = || Options::new(fake.coordinator.clone()).remember(&file);
+    let memory = fake.data.path().join("servers");
+    let options = || Options::new(fake.coordinator.clone()).remember(&memory);
     let mut client = Client::connect(options()).await.unwrap();
     let learned = eventually(&mut client, |event| matches!(event, Event::Servers(_))).await;
     let Event::Servers(servers) = learned else { unreachable!("that was waited for") };

@@ -112,7 +112,7 @@ impl Fake {
         let role = |place: usize| if place == 0 { "main" } else { "backup" };
         let entry = |(place, address): (usize, &Address)| json!({"hostname": address.hostname, "port": address.port, "role": role(place)});
         let servers: Vec<_> = coordinators.iter().enumerate().map(entry).collect();
-        let contents = json!({"coordinators": [self.coordinator.to_string()], "servers": servers});
+        let contents = json!({"coordinator": self.coordinator, "servers": servers});
         std::fs::create_dir_all(self.memory()).unwrap();
         let name = format!("127.0.0.1_{}.json", self.coordinator.port);
         std::fs::write(self.memory().join(name), contents.to_string()).unwrap();

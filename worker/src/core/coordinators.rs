@@ -137,7 +137,7 @@ impl Worker {
         if !for_our_epoch
             && let Message::AuthenticationFail(fail) = &message
             && fail.retry_after.is_none()
-            && self.upstream.is_hopeless()
+            && self.upstream.refused_for_good()
         {
             self.upstream.complained(now.time);
             return out.push(Action::Exit(Err(format!(

@@ -10,6 +10,7 @@
 //! **Invariants.** At most one attempt or link at a time. While none works, another attempt is always ahead. However coordinators send us
 //! to and fro, the attempts that are made without a pause are few until a link has stood for the failure time-out.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use common::backoff::Backoff;
@@ -55,6 +56,8 @@ pub(super) struct Upstream {
     outbox: Outbox,
     /// Somebody has let us in since we started.
     was_let_in: bool,
+    /// Who has refused us for good.
+    refused_by: BTreeSet<Address>,
     /// Since when we are not let in any more, because another worker bears our id.
     taken: Option<Time>,
     complained: Option<Time>,
@@ -98,6 +101,7 @@ impl Upstream {
             state: State::Resting(now),
             outbox: Outbox::new(limits.server_outbox_bytes),
             was_let_in: false,
+            refused_by: BTreeSet::new(),
             taken: None,
             complained: None,
             refusal: None,
@@ -128,10 +132,17 @@ impl Upstream {
         }
     }
 
-    /// Whether a refusal for good means that this worker is set up wrongly: nobody has ever let it in, and its operator named the one who
-    /// refuses it.
-    pub(super) fn is_hopeless(&self) -> bool {
-        !self.was_let_in && self.configured.contains(self.address())
+    /// The coordinator refuses us for good. Says whether that means that this worker is set up wrongly: nobody has ever let it in, and this is
+    /// the last of those whom its operator named that does so.
+    pub(super) fn refused_for_good(&mut self) -> bool {
+        let address = self.address().clone();
+        let is_named = self.configured.contains(&address);
+        // Nobody else is remembered: a list may be long, and change.
+        if is_named {
+            self.refused_by.insert(address);
+        }
+        let by_all = self.configured.iter().all(|named| self.refused_by.contains(named));
+        is_named && !self.was_let_in && by_all
     }
 
     /// The coordinators as the main one listed them last, itself first.

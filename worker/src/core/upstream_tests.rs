@@ -212,16 +212,17 @@ fn remembered_coordinators_are_tried_before_those_that_were_named() {
 }
 
 #[test]
-fn only_who_was_never_let_in_and_is_refused_by_one_who_was_named_is_set_up_wrongly() {
-    let mut walk = Walk::new(&[1], &[2]);
+fn only_who_was_never_let_in_and_is_refused_by_all_who_were_named_is_set_up_wrongly() {
+    // A worker ended whose own address was named first, although the second one named was a coordinator.
+    let mut walk = Walk::new(&[1, 3], &[2]);
     let mut refused = Vec::new();
-    for _ in 0..2 {
-        refused.push((walk.dial().0, walk.upstream.is_hopeless()));
+    for _ in 0..3 {
+        refused.push((walk.dial().0, walk.upstream.refused_for_good()));
         walk.lose();
     }
-    assert_eq!(refused, [(2, false), (1, true)]);
+    assert_eq!(refused, [(2, false), (1, false), (3, true)]);
     walk.dial();
     walk.join(0);
     walk.lose();
-    assert!(!walk.upstream.is_hopeless());
+    assert!(!walk.upstream.refused_for_good());
 }
