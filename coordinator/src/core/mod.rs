@@ -320,8 +320,10 @@ impl Coordinator {
             return self.invalid(turn, link, absurdity);
         }
         if let Message::InvalidMessage(complaint) = &message {
-            warn!(peer = self.whom(known), info = complaint.info, "a peer took us for invalid");
-            if matches!(known.party, Party::Worker(_) | Party::Peer(_)) {
+            let (whom, is_known) =
+                (self.whom(known), matches!(known.party, Party::Worker(_) | Party::Peer(_)));
+            self.complain(turn, &whom, &format!("it took us for invalid: {}", complaint.info));
+            if is_known {
                 self.hear_epoch(turn, epoch.as_ref());
             }
             return self.close(turn, link, None);

@@ -72,7 +72,7 @@ pub struct Cast {
     /// The honest clients with their accounts.
     pub users: BTreeMap<ProcessId, User>,
     /// What workers keep from one run to the next.
-    pub remembered: BTreeMap<ProcessId, Remembered>,
+    pub remembered: BTreeMap<ServerId, Remembered>,
     /// The disks of workers that have one, by their names.
     pub segments: BTreeMap<ServerId, Segments>,
     /// What each worker that runs, or ran last, is called.

@@ -24,7 +24,9 @@ impl Scenario {
             }
             Effect::Client(_) | Effect::Numbered(..) | Effect::WentOn => return,
             Effect::Worker(OfWorker::Remember(remembered)) => {
-                self.cast.remembered.insert(at, remembered);
+                if let Some(name) = self.cast.worker_names.get(&at) {
+                    self.cast.remembered.insert(name.clone(), remembered);
+                }
                 return;
             }
             Effect::Worker(OfWorker::Segment(request)) => {

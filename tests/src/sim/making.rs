@@ -35,7 +35,7 @@ impl Cast {
                 let name = if another { format!("{}-{run}", world[id].name) } else { world[id].name.clone() };
                 let coordinators = self.some_coordinators(world);
                 // What it remembers is a cache: a worker without one must find the network, too.
-                let known = self.remembered.get(&id).filter(|_| !another && self.rng.u8(..4) > 0);
+                let known = self.remembered.get(&server_id(&name)).filter(|_| self.rng.u8(..4) > 0);
                 let remembered = known.cloned().unwrap_or_default();
                 self.worker_names.insert(id, server_id(&name));
                 let (time, log_bytes) = (world.now(), self.log_bytes(id));

@@ -7,6 +7,7 @@ use common::epoch::Epoch;
 use common::id::{Incarnation, ServerId};
 use common::limits;
 use common::machine::JobId;
+use common::position::Position;
 use common::user::{PasswordHash, Secret};
 use common::wire::{Address, BackupEntry};
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,10 @@ pub struct Remembered {
     pub epoch: Option<Epoch>,
     /// The coordinators, as the main one listed them last.
     pub servers: Vec<BackupEntry>,
+    /// What was in its log on disk, and was let go of. Others may keep more, or for longer; it is not fetched again, or it would take the
+    /// place of what is newer.
+    #[serde(default)]
+    pub let_go: Position,
 }
 
 /// The bounds of a worker. The defaults, their reasons and what happens beyond them: [`common::limits`], where not said here.

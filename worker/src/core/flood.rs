@@ -31,13 +31,23 @@ pub(super) struct Flood {
 }
 
 impl Flood {
-    /// The worker `own` begins in this incarnation, and holds `held` from earlier ones.
-    pub(super) fn new(own: ServerId, incarnation: Incarnation, held: Position) -> Self {
+    /// The worker `own` begins in this incarnation. Of what earlier ones had it holds `held`, and has let go of `let_go`.
+    pub(super) fn new(own: ServerId, incarnation: Incarnation, held: Position, let_go: &Position) -> Self {
+        let mut room = STREAMS.saturating_sub(held.streams().count());
+        let mut let_go = let_go.clone();
+        let_go.retain(|stream| {
+            let is_held = held.of(stream).is_some();
+            let fits = is_held || room > 0;
+            room -= usize::from(fits && !is_held);
+            fits
+        });
+        let mut seen = held;
+        seen.extend(&let_go);
         Flood {
             own: StreamId { origin: own, incarnation },
             next: Seq(0),
-            known: held.streams().map(|(stream, _)| stream.clone()).collect(),
-            seen: held,
+            known: seen.streams().map(|(stream, _)| stream.clone()).collect(),
+            seen,
             dropped: Position::default(),
             before: Position::default(),
         }
@@ -181,7 +191,7 @@ mod tests {
     use super::*;
 
     fn flood() -> Flood {
-        Flood::new("me".parse().unwrap(), Incarnation(1), Position::default())
+        Flood::new("me".parse().unwrap(), Incarnation(1), Position::default(), &Position::default())
     }
 
     fn offer(flood: &mut Flood, id: &str) -> bool {

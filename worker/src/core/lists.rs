@@ -30,13 +30,24 @@ impl Worker {
             network: self.users.network().cloned(),
             epoch: self.epoch.clone(),
             servers: self.upstream.listed().to_vec(),
+            let_go: self.log.let_go(),
         };
+        self.remember(remembered, out);
+        if let Some(main) = self.upstream.main_elsewhere() {
+            self.leave_for(now, link, main, out);
+        }
+    }
+
+    /// Has what the log has let go of remembered, where it has.
+    pub(super) fn remember_let_go(&mut self, out: &mut Actions) {
+        let remembered = Remembered { let_go: self.log.let_go(), ..self.config.remembered.clone() };
+        self.remember(remembered, out);
+    }
+
+    fn remember(&mut self, remembered: Remembered, out: &mut Actions) {
         if remembered != self.config.remembered {
             self.config.remembered = remembered.clone();
             out.push(Action::Effect(Effect::Remember(remembered)));
-        }
-        if let Some(main) = self.upstream.main_elsewhere() {
-            self.leave_for(now, link, main, out);
         }
     }
 

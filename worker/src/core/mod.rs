@@ -183,7 +183,10 @@ impl Worker {
         let limits = &config.limits;
         let retention = Retention { bytes: limits.retain_bytes, age: limits.retain_age };
         let log = match config.kept.take() {
-            Some(kept) => Log::restored(now.time, limits.log_bytes, retention, kept),
+            Some(kept) => {
+                let let_go = config.remembered.let_go.clone();
+                Log::restored(now.time, limits.log_bytes, retention, kept, let_go)
+            }
             None => Log::new(limits.log_bytes),
         };
         let mut ordering =
@@ -198,7 +201,7 @@ impl Worker {
         Worker {
             links: SecondaryMap::new(),
             intake: Intake::new(limits.intake_bytes, limits.log_bytes / 32, log.end()),
-            flood: Flood::new(config.id.clone(), config.incarnation, log.holds().clone()),
+            flood: Flood::new(config.id.clone(), config.incarnation, log.holds().clone(), &log.let_go()),
             log,
             ordering,
             catch_up: CatchUp::new(limits.server_answer),

@@ -143,6 +143,7 @@ mod tests {
             network: Some("net".to_owned()),
             epoch: epoch.parse().ok(),
             servers: vec![serde_json::from_str(main).unwrap()],
+            let_go: "w1/0000000000000001/0-7".parse().unwrap(),
         }
     }
 

@@ -23,6 +23,9 @@ use crate::core::segment::{Kept, SegmentId, SegmentRequest};
 /// by side finish with theirs.
 const READ_BACK: usize = 4;
 
+/// Of how many streams it is remembered what was let go of.
+const LET_GO: usize = 512;
+
 /// A chunk grows for at most this part of the time that activities are kept, so that they are not kept much longer.
 const GROWS: u32 = 16;
 
@@ -40,6 +43,8 @@ pub(super) struct Archive {
     pub(super) retention: Retention,
     /// All that is in chunks that are not among the latest.
     pub(super) ids: Position,
+    /// What was on disk and is nowhere any more, in this run and earlier ones.
+    let_go: Position,
     /// What lies before was given to the disk.
     saved: Offset,
     /// The oldest segment that is still on disk, if it ever was. What lies before is in memory, or nowhere.
@@ -55,8 +60,14 @@ pub(super) struct Archive {
 
 impl Log {
     /// A log of which at most `limit` bytes are in memory and what `retention` says on disk; to begin with, what an earlier run `kept`, in
-    /// ascending order.
-    pub(in crate::core) fn restored(now: Time, limit: usize, retention: Retention, kept: Vec<Kept>) -> Self {
+    /// ascending order, and not what that had `let_go` of.
+    pub(in crate::core) fn restored(
+        now: Time,
+        limit: usize,
+        retention: Retention,
+        kept: Vec<Kept>,
+        let_go: Position,
+    ) -> Self {
         let mut log = Log::new(limit);
         for kept in kept {
             log.restore(now, retention, kept);
@@ -71,6 +82,7 @@ impl Log {
         log.archive = Some(Archive {
             retention,
             ids,
+            let_go,
             saved: log.end,
             kept_from: SegmentId::default(),
             swept: log.end,
@@ -82,6 +94,11 @@ impl Log {
         log.trim();
         log.sweep(now);
         log
+    }
+
+    /// What was on disk, and is nowhere in the log any more. Bounded, as what has been seen is.
+    pub(in crate::core) fn let_go(&self) -> Position {
+        self.archive.as_ref().map(|archive| archive.let_go.without(&self.holds)).unwrap_or_default()
     }
 
     /// Where the oldest frame begins that is in memory or on disk.
@@ -200,6 +217,14 @@ impl Log {
             self.spare = bytes;
         }
         if let Some(archive) = &mut self.archive {
+            archive.let_go.extend(&chunk.ids);
+            archive.let_go.tidy();
+            let mut others = archive.let_go.streams().count().saturating_sub(LET_GO);
+            archive.let_go.retain(|stream| {
+                let stays = others == 0 || self.holds.of(stream).is_some();
+                others -= usize::from(!stays);
+                stays
+            });
             if archive.kept_from <= chunk.segment {
                 archive.requests.push_back(SegmentRequest::Drop(chunk.segment));
                 archive.kept_from = chunk.segment.next();

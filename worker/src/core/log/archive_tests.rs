@@ -47,7 +47,7 @@ fn seconds(seconds: u64) -> Time {
 
 /// A log with 16 KiB in memory, in chunks of 256 bytes, each of two or three frames.
 fn empty(kept: Vec<Kept>) -> Log {
-    Log::restored(seconds(0), 16 << 10, RETENTION, kept)
+    Log::restored(seconds(0), 16 << 10, RETENTION, kept, Position::default())
 }
 
 fn append(log: &mut Log, numbers: std::ops::Range<u64>) {
@@ -190,7 +190,7 @@ fn a_reader_inside_of_a_chunk_that_is_damaged_meanwhile_goes_on_with_whole_frame
 #[test]
 fn no_more_is_kept_than_may_be() {
     let retention = Retention { bytes: 20_000, ..RETENTION };
-    let mut log = Log::restored(seconds(0), 16 << 10, retention, Vec::new());
+    let mut log = Log::restored(seconds(0), 16 << 10, retention, Vec::new(), Position::default());
     let mut disk = Disk::default();
     for seq in 0..1_000 {
         append(&mut log, seq..seq + 1);
@@ -201,7 +201,7 @@ fn no_more_is_kept_than_may_be() {
     let kept = read_all(&mut log, &mut disk, &Position::default());
     assert_eq!(kept, log.holds().to_string());
     let less = Retention { bytes: 5_000, ..RETENTION };
-    let mut log = Log::restored(seconds(0), 16 << 10, less, disk.kept(10));
+    let mut log = Log::restored(seconds(0), 16 << 10, less, disk.kept(10), Position::default());
     disk.serve(&mut log);
     assert!(disk.segments.values().map(Vec::len).sum::<usize>() <= 5_000, "also after a start with less");
 }
@@ -211,7 +211,7 @@ fn a_disk_with_less_room_than_memory_takes_nothing_from_memory() {
     // With --retain-bytes 1MiB, a worker kept no more than that in memory either, and who came back a moment later was told of a loss.
     let mut disk = Disk::default();
     let retention = Retention { bytes: 2_000, ..RETENTION };
-    let mut log = Log::restored(seconds(0), 16 << 10, retention, Vec::new());
+    let mut log = Log::restored(seconds(0), 16 << 10, retention, Vec::new(), Position::default());
     for seq in 0..1_000 {
         append(&mut log, seq..seq + 1);
         disk.serve(&mut log);
@@ -224,7 +224,7 @@ fn a_disk_with_less_room_than_memory_takes_nothing_from_memory() {
     assert_eq!((kept, disk.reads), (log.holds().to_string(), 0));
 
     // And what is on disk is the latest of it.
-    let again = Log::restored(seconds(0), 16 << 10, retention, disk.kept(100));
+    let again = Log::restored(seconds(0), 16 << 10, retention, disk.kept(100), Position::default());
     assert!(again.holds().is_within(log.holds()) && again.len() > 1_500, "{} bytes", again.len());
     assert!(position("999").is_within(again.holds()));
     log.sweep(seconds(0));

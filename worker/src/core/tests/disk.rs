@@ -279,3 +279,40 @@ fn what_the_disk_lost_and_another_worker_has_is_replayed_in_its_place() {
     let again = Node::keeping("w3", limits(), Remembered::default(), Some(disk));
     assert_eq!(again.worker.held().map(|(_, seq)| seq.0).collect::<Vec<_>>(), numbers);
 }
+
+#[test]
+fn what_a_worker_let_go_of_it_does_not_fetch_again_after_a_restart() {
+    // Another worker kept more. It was all fetched behind what was newer, and had that let go of; who resumed here got the newer first.
+    let less = Limits { retain_bytes: 16 << 10, ..limits() };
+    let mut node = Node::keeping("w1", less.clone(), Remembered::default(), Some(BTreeMap::new()));
+    let ann = node.resume(ANN, "");
+    for seq in 1..=500 {
+        node.publish_as(ann, seq);
+        node.read_all(ann);
+    }
+    node.wait(Duration::from_secs(2));
+    let kept: Vec<u64> = node.worker.held().map(|(_, seq)| seq.0).collect();
+    assert!(kept.len() < 200 && kept.ends_with(&[500]), "{kept:?}");
+    let (remembered, disk) = (node.remembered.clone(), node.disk.clone());
+
+    for (remembers, asks) in [(remembered, false), (Remembered::default(), true)] {
+        let mut node = Node::keeping("w2", less.clone(), remembers, disk.clone());
+        let worker = node.connect();
+        node.say(
+            worker,
+            &format!(r#"{{"command":"AUTHENTICATE","id":"b","secret":"{SECRET}","hostname":"b","port":1,"incarnation":"0000000000000002"}}"#),
+        );
+        node.say(
+            worker,
+            r#"{"command":"NEIGHBOURS","links":[],"next":0,"holds":"w1/0000000000000001/0-499"}"#,
+        );
+        let heard = String::from_utf8(node.read_all(worker)).unwrap();
+        assert_eq!(heard.contains("ACTIVITY_RETRIEVE"), asks, "{heard}");
+        if !asks {
+            let bob = node.resume(BOB, "w1/0000000000000001/0-9");
+            let heard = String::from_utf8(node.read_all(worker)).unwrap();
+            assert!(heard.contains("ACTIVITY_RETRIEVE"), "for one who lacks it, it is: {heard}");
+            assert_eq!(node.hear(bob), ["LOGIN_SUCCESS logged in as anonymous"]);
+        }
+    }
+}

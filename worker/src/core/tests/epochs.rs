@@ -113,7 +113,7 @@ fn a_coordinator_of_a_lower_epoch_is_told_so_and_left_whatever_it_says() {
 
 #[test]
 fn who_is_refused_for_an_old_epoch_does_not_take_it_for_a_wrong_secret() {
-    let remembered = Remembered { network: None, epoch: "5@c".parse().ok(), servers: Vec::new() };
+    let remembered = Remembered { epoch: "5@c".parse().ok(), ..Remembered::default() };
     let mut node = Node::remembering("w1", Limits::default(), remembered);
     let coordinator = node.answer_dial();
     assert_eq!(epochs(&mut node, coordinator), [five()]);
