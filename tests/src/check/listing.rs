@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use common::time::Time;
 use common::user::{UserRecord, Username};
 use common::wire::{Message, Role};
 
@@ -15,7 +16,15 @@ use crate::sim::{ProcessId, Seen};
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     /// The backups that each run of a coordinator listed last.
-    listed: BTreeMap<(ProcessId, u32), BTreeSet<ProcessId>>,
+    listed: BTreeMap<(ProcessId, u32), Listed>,
+}
+
+#[derive(Debug, Default)]
+struct Listed {
+    at: Time,
+    last: BTreeSet<ProcessId>,
+    /// All that were listed at that time. Where a list changes in the moment in which it is told, it is told twice, link by link.
+    then: BTreeSet<ProcessId>,
 }
 
 impl Check for Listing {
@@ -35,7 +44,13 @@ impl Check for Listing {
         }
         let now: BTreeSet<ProcessId> =
             list.servers.iter().filter(is(Role::Backup)).filter_map(process).collect();
-        let before = self.listed.insert((*by, scene.world[*by].run), now.clone()).unwrap_or_default();
+        let listed = self.listed.entry((*by, scene.world[*by].run)).or_default();
+        let last = std::mem::replace(&mut listed.last, now.clone());
+        if listed.at < scene.now {
+            (listed.at, listed.then) = (scene.now, last.clone());
+        }
+        let before = listed.then.clone();
+        listed.then.extend(&now);
         let main = scene.disks.of(*by);
         for id in now.difference(&before) {
             coverage.add("backups listed", 1);
@@ -67,7 +82,7 @@ impl Check for Listing {
                 ));
             }
         }
-        coverage.add("backups that left the list", before.difference(&now).count() as u64);
+        coverage.add("backups that left the list", last.difference(&now).count() as u64);
         Ok(())
     }
 }

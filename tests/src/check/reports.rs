@@ -114,7 +114,13 @@ impl Reports {
         let taken = ledger.accepted[tag].at;
         let ended = |conn: &ConnId| {
             let told = ledger.stream.server_ends.get(conn).copied();
-            told.or_else(|| Some(ledger.sessions.get(conn)?.ended? + NOTICED))
+            // What is on its way over a connection that stalls is there for its worker, and so is the goodbye of its client.
+            let noticed = || {
+                let session = ledger.sessions.get(conn)?;
+                let trouble = scene.ways.trouble_until(session.client, session.worker);
+                Some(session.ended?.max(trouble) + NOTICED)
+            };
+            told.or_else(noticed)
         };
         let others = ledger.attempts.iter().filter(|(conn, attempt)| {
             attempt.login.session.is_none()
