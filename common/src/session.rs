@@ -75,8 +75,11 @@ impl FromStr for SessionId {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, IdError> {
-        let bytes = BASE64.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
-        bytes.map(|bytes| SessionId(u128::from_be_bytes(bytes))).ok_or(IdError::Session)
+        // Room for what so many characters might be; it is read too often for a vector.
+        let mut bytes = [0; 18];
+        let length = BASE64.decode_slice(text, &mut bytes).map_err(|_| IdError::Session)?;
+        let bytes = bytes[..length].try_into().map_err(|_| IdError::Session)?;
+        Ok(SessionId(u128::from_be_bytes(bytes)))
     }
 }
 

@@ -251,8 +251,8 @@ fn plain_activity(line: &str) -> Option<ActivityMessage> {
 
 fn plain_broadcast(line: &str) -> Option<ActivityBroadcast> {
     // Neither an id nor a session's name has a quotation mark or an escape in it.
-    let (id, rest) = line.strip_prefix(r#"BROADCAST","id":""#)?.split_once('"')?;
-    let (session, rest) = rest.strip_prefix(r#","session":""#)?.split_once('"')?;
+    let (id, rest) = until_quote(line.strip_prefix(r#"BROADCAST","id":""#)?)?;
+    let (session, rest) = until_quote(rest.strip_prefix(r#","session":""#)?)?;
     let (activity_seq, rest) = plain_seq(rest.strip_prefix(r#","activity_seq":"#)?)?;
     let activity = Activity::plain(rest.strip_prefix(r#","activity":"#)?.strip_suffix('}')?)?;
     Some(ActivityBroadcast {
@@ -261,6 +261,12 @@ fn plain_broadcast(line: &str) -> Option<ActivityBroadcast> {
         activity_seq: Some(activity_seq),
         ..activity.into()
     })
+}
+
+/// As `split_once`, which takes ten times as long.
+fn until_quote(text: &str) -> Option<(&str, &str)> {
+    let at = memchr::memchr(b'"', text.as_bytes())?;
+    Some((&text[..at], &text[at + 1..]))
 }
 
 fn plain_ack(line: &str) -> Option<ActivityAck> {
