@@ -1,7 +1,7 @@
 //! The steps of an activity's way through a worker, one by one: `cargo bench -p bench`.
 //!
-//! First its leaves, each by itself; then the core through its one door, [`Machine::handle`], without a socket. What goes in is made before the
-//! clock starts. How many instructions each part takes of a worker that runs: `bench/instructions`.
+//! First its leaves, each by itself; then the core through its one door, [`Machine::handle`], without a socket. What goes in is made before
+//! the clock starts. How many instructions each part takes of a worker that runs: `bench/instructions`.
 #![allow(missing_docs)]
 
 use std::cell::RefCell;

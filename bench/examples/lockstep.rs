@@ -1,6 +1,6 @@
-//! A load for counting instructions: the same steps each time, however busy the machine is. Clients log in, and stay until nobody has anything
-//! to say; then one of them publishes so many pieces of 64 activities, each piece in one write, and the next one when all clients have the one
-//! before. What is counted begins after the log-ins and ends before the log-outs: `callgrind_control` is told.
+//! A load for counting instructions: the same steps each time, however busy the machine is. Clients log in, and stay until nobody has
+//! anything to say; then one of them publishes so many pieces of 64 activities, each piece in one write, and the next one when all clients
+//! have the one before. What is counted begins after the log-ins and ends before the log-outs: `callgrind_control` is told.
 //!
 //! Usage: `lockstep WORKER PID SUBSCRIBERS PIECES`, with the PID of a worker that runs under callgrind. `bench/instructions` does it.
 

@@ -1,8 +1,8 @@
 //! An interrupted run leaves nothing behind: no server, no directory.
 //!
-//! All that is started and made belongs to a value that ends it when it is dropped, also where a step fails or panics. So what a signal needs
-//! is that the one thread that measures comes to its end soon: its servers are killed, whereupon whatever it waits for fails, and it looks
-//! here before it begins anything new.
+//! All that is started and made belongs to a value that ends it when it is dropped, also where a step fails or panics. So what a signal
+//! needs is that the one thread that measures comes to its end soon: its servers are killed, whereupon whatever it waits for fails, and it
+//! looks here before it begins anything new.
 
 use std::fs;
 use std::path::Path;

@@ -1,7 +1,8 @@
 //! Compares Freshet with NATS, Redis Pub/Sub and Mosquitto: the same load, the same machine, interleaved rounds, medians and ratios.
 //!
 //! The servers have one CPU, the load has another. In each round every cell is measured once with every system, each freshly started and in
-//! another order than in the round before (`order`), so that what else the machine does falls on all of them alike. Where it is busy, CPU for a delivery says more than deliveries a second.
+//! another order than in the round before (`order`), so that what else the machine does falls on all of them alike. Where it is busy, CPU
+//! for a delivery says more than deliveries a second.
 
 mod cells;
 mod conditions;

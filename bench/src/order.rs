@@ -1,5 +1,5 @@
-//! In which order is measured within a round? In another one each time, so that nobody is always the first after a pause, or always after the
-//! same neighbour; and what is compared with each other is measured one right after the other.
+//! In which order is measured within a round? In another one each time, so that nobody is always the first after a pause, or always after
+//! the same neighbour; and what is compared with each other is measured one right after the other.
 
 use crate::cells::{Cell, ONE_WORKER, TWO_WORKERS};
 use crate::systems::System;

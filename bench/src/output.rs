@@ -1,5 +1,5 @@
-//! A file that a result is written to at the end: whole or not at all, and what was there before stays until then. That it can be written is
-//! known at the beginning.
+//! A file that a result is written to at the end: whole or not at all, and what was there before stays until then. That it can be written
+//! is known at the beginning.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::Write;

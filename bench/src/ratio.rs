@@ -1,7 +1,7 @@
 //! The one rule by which two systems are compared, in the table, in its verdicts and in the JSON: the median of the rounds' ratios.
 //!
-//! Both sides of a ratio are measured in the same round, so what made a round slow for both is not in it. The spread is the median distance of
-//! the rounds' ratios from their median: one lucky round does not widen it. Of fewer than three rounds it would say nothing.
+//! Both sides of a ratio are measured in the same round, so what made a round slow for both is not in it. The spread is the median distance
+//! of the rounds' ratios from their median: one lucky round does not widen it. Of fewer than three rounds it would say nothing.
 
 use std::collections::BTreeMap;
 

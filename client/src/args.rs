@@ -77,7 +77,8 @@ Exit codes:
 /// Whom to connect as, and where to. Every subcommand takes these.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Connection {
-    /// A coordinator; may be given several times, to be tried in turn, after those that the network told of before (by `status`: before them)
+    /// A coordinator; may be given several times, to be tried in turn, after those that the network told of before (by `status`: before
+    /// them)
     #[arg(
         long = "coordinator",
         global = true,

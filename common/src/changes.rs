@@ -1,8 +1,8 @@
 //! The order in which one coordinator has written users, packed: a million changes take 32 MB, half of what a tree takes that grows at
 //! its end.
 //!
-//! **Invariant.** `settled` is sorted and holds nothing twice, nothing of `recent` is in it, and everything of `removed` is. What lies beside
-//! it is a small part of it, so that putting both together is rare and cheap by the change.
+//! **Invariant.** `settled` is sorted and holds nothing twice, nothing of `recent` is in it, and everything of `removed` is. What lies
+//! beside it is a small part of it, so that putting both together is rare and cheap by the change.
 //!
 //! What is *not* here: the records.
 

@@ -68,7 +68,8 @@ pub const LINGER: Duration = Duration::from_secs(2);
 /// REGISTER_FAILED and `retry_after`. At some 20 ms each, 256 are about five seconds of work on one core.
 pub const HASH_QUEUE: usize = 256;
 
-/// How long a password hash may wait for a free core. Longer: the same. By then others are served first, and whoever comes again is one of them.
+/// How long a password hash may wait for a free core. Longer: the same. By then others are served first, and whoever comes again is one of
+/// them.
 pub const HASH_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long a name is held for a registration whose result does not come.
@@ -211,8 +212,8 @@ pub const SESSIONS: usize = 65_536;
 /// Gaps that are remembered in a session's numbers. Beyond: the oldest is closed, and what would have filled it is taken for a duplicate.
 pub const GAPS: usize = 64;
 
-/// Ranges that are remembered of the activities that were received, of all workers' incarnations together: 1 MiB. Beyond: [`GAPS`] of each, as
-/// of a session. Thousands are usual for a moment after a cut, when what was published meanwhile fills in session by session.
+/// Ranges that are remembered of the activities that were received, of all workers' incarnations together: 1 MiB. Beyond: [`GAPS`] of each,
+/// as of a session. Thousands are usual for a moment after a cut, when what was published meanwhile fills in session by session.
 pub const RANGES: usize = 65_536;
 
 /// Activities that a client may publish ahead of their reports. Beyond: it waits.
@@ -237,8 +238,8 @@ pub const RECOVERY: Duration = Duration::from_secs(5);
 /// 5 MB/s be caught up with.
 pub const RETRIEVED_BYTES: usize = 256 << 10;
 
-/// Bytes of activities a second that a worker which has clients catches up with. It leaves the rest of a worker's time to what is live, as each
-/// byte is sent to each client. A minute of 500 activities a second takes three seconds.
+/// Bytes of activities a second that a worker which has clients catches up with. It leaves the rest of a worker's time to what is live, as
+/// each byte is sent to each client. A minute of 500 activities a second takes three seconds.
 pub const RETRIEVE_RATE: usize = 4 << 20;
 
 /// How long a worker that leaves waits for its clients to have gone elsewhere (`--drain-timeout`). Who has not gone by then is cut off.

@@ -10,9 +10,9 @@
 //! can let the driver write straight from its log. And before a driver reads from a link it asks the machine when
 //! ([`Machine::read_after`]), so that back-pressure reaches those who send.
 //!
-//! **Invariants.** A driver delivers the events of one link in order: `Accepted` or `Dialled` first, nothing received after `Ended`, `Closed`
-//! last, nothing after `Closed` or after the machine's own `Action::Close`. A machine never acts on a link that it has not been told of.
-//! The same events at the same times give the same actions.
+//! **Invariants.** A driver delivers the events of one link in order: `Accepted` or `Dialled` first, nothing received after `Ended`,
+//! `Closed` last, nothing after `Closed` or after the machine's own `Action::Close`. A machine never acts on a link that it has not been
+//! told of. The same events at the same times give the same actions.
 
 use std::net::IpAddr;
 

@@ -6,7 +6,8 @@ use crate::wire::Message;
 
 /// A queue of encoded frames with a limit on its size and a memory of when it last moved.
 ///
-/// Invariant: at most `limit` bytes wait, but for what is queued [beyond](Self::push_beyond) it, and a caught-up outbox holds no memory worth mentioning.
+/// Invariant: at most `limit` bytes wait, but for what is queued [beyond](Self::push_beyond) it, and a caught-up outbox holds no memory
+/// worth mentioning.
 #[derive(Debug)]
 pub struct Outbox {
     bytes: Vec<u8>,

@@ -1,4 +1,5 @@
-//! `client bench` and `bench/compare` as whoever measures meets them: what is printed, what a mistake is told, and that nothing is left behind.
+//! `client bench` and `bench/compare` as whoever measures meets them: what is printed, what a mistake is told, and that nothing is left
+//! behind.
 
 use std::fs;
 

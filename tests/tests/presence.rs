@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tests::cluster::{self, Cluster, Running, Sandbox, eventually};
 
-/// How long the clients of a worker that is gone may still be shown: the silence after which it is taken to be gone, and some time to notice.
+/// How long the clients of a worker that is gone may still be shown: the silence after which it is taken to be gone, and some time to
+/// notice.
 const GONE_AFTER: Duration = Duration::from_secs(25);
 
 /// Who is online in the eyes of `client who`, and where.

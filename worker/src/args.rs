@@ -47,12 +47,13 @@ pub struct Args {
     #[arg(long, value_name = "ID")]
     pub id: Option<ServerId>,
 
-    /// Where to remember the coordinators and to keep activities for those who missed them [default: with --id, freshet/worker-ID in your data directory, ~/.local/share on Linux; without,
-    /// nowhere]
+    /// Where to remember the coordinators and to keep activities for those who missed them [default: with --id, freshet/worker-ID in your
+    /// data directory, ~/.local/share on Linux; without, nowhere]
     #[arg(long, value_name = "DIR", env = "FRESHET_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
 
-    /// How many bytes of activities to keep in the data directory, at least 1MiB; what is older comes from memory (the latest 32MiB), or from other workers, if they have it
+    /// How many bytes of activities to keep in the data directory, at least 1MiB; what is older comes from memory (the latest 32MiB), or
+    /// from other workers, if they have it
     #[arg(long, value_name = "BYTES", default_value = "1GiB", value_parser = retain_bytes)]
     pub retain_bytes: ByteSize,
 

@@ -1,5 +1,5 @@
-//! The command line of `client bench`. Each value has bounds, and so have those that multiply: beyond them nothing is measured but what this
-//! machine's memory holds.
+//! The command line of `client bench`. Each value has bounds, and so have those that multiply: beyond them nothing is measured but what
+//! this machine's memory holds.
 
 use std::str::FromStr;
 use std::time::Duration;

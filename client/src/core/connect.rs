@@ -125,8 +125,8 @@ impl Client {
         }
     }
 
-    /// Whether to leave this one soon for another. A worker that is one of many; and in the first round since the last session a coordinator
-    /// among several, or a worker that one sent us to, or told us of, and that may have fallen silent since.
+    /// Whether to leave this one soon for another. A worker that is one of many; and in the first round since the last session a
+    /// coordinator among several, or a worker that one sent us to, or told us of, and that may have fallen silent since.
     fn may_pass(&self, target: &Target) -> bool {
         let is_first_round = self.backoff.attempts() == 0;
         match target {

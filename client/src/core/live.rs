@@ -1,7 +1,7 @@
 //! A session that is live: what is said and heard at a worker.
 //!
-//! What a server understands shows in its welcome. One that names the network, or a position, knows sessions: it gives reports, is told what arrived, and
-//! may send us to another worker. Any other is of the classic protocol: there an activity is done when it is written.
+//! What a server understands shows in its welcome. One that names the network, or a position, knows sessions: it gives reports, is told
+//! what arrived, and may send us to another worker. Any other is of the classic protocol: there an activity is done when it is written.
 
 use common::id::{LinkId, Seq};
 use common::outbox::Outbox;

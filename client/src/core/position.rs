@@ -3,8 +3,8 @@
 //!
 //! **Invariant.** It is bounded: it has at most [`STREAMS`] streams, and [`limits::RANGES`] ranges and those of [`LOOK_EVERY`] activities.
 //! Beyond that, gaps are closed (what would have filled them is taken for received) and streams of workers' earlier starts are forgotten
-//! (should a worker still hold some of it, it comes again). What is told of it, to a worker or as a text, has at most [`TOLD`] ranges, so that
-//! a LOGIN can hold it: it may be less than was received, and then some comes again.
+//! (should a worker still hold some of it, it comes again). What is told of it, to a worker or as a text, has at most [`TOLD`] ranges, so
+//! that a LOGIN can hold it: it may be less than was received, and then some comes again.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -185,8 +185,9 @@ mod tests {
 
     #[test]
     fn what_fills_in_session_by_session_is_new_and_what_is_told_meanwhile_claims_none_of_it() {
-        // After a cut of a minute, workers deliver what was published since in runs, one of each session, which interleave in their streams.
-        // 64 gaps were remembered of each, and so the sessions whose runs came last were dropped as known: 93 activities of one publisher.
+        // After a cut of a minute, workers deliver what was published since in runs, one of each session, which interleave in their
+        // streams. 64 gaps were remembered of each, and so the sessions whose runs came last were dropped as known: 93 activities of one
+        // publisher.
         let mut position: Position = "n1@".parse().unwrap();
         for session in 0..5 {
             for number in 0..5_000 {

@@ -148,8 +148,8 @@ impl Receipt {
         Some(ours.clone())
     }
 
-    /// A worker refuses the position. Where workers keep doing that, it is forgotten. Says whether there is nothing to go on with: one that was
-    /// given is not forgotten.
+    /// A worker refuses the position. Where workers keep doing that, it is forgotten. Says whether there is nothing to go on with: one that
+    /// was given is not forgotten.
     pub(super) fn refused(&mut self) -> bool {
         if self.resume().is_none() {
             return false;

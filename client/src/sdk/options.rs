@@ -110,9 +110,9 @@ impl Options {
         self
     }
 
-    /// Remembers the network's servers in this directory, which is made where it is missing: in one file, which belongs to this user alone, for
-    /// each coordinator named here. With it, the network is found although they are gone; where all coordinators are, a worker may let a known
-    /// user in. Sessions may share it.
+    /// Remembers the network's servers in this directory, which is made where it is missing: in one file, which belongs to this user alone,
+    /// for each coordinator named here. With it, the network is found although they are gone; where all coordinators are, a worker may let
+    /// a known user in. Sessions may share it.
     pub fn remember(mut self, directory: impl Into<PathBuf>) -> Self {
         self.remember = Some(directory.into());
         self

@@ -117,8 +117,8 @@ async fn what_a_standby_cannot_do_is_done_by_the_main_coordinator_and_asked_of_i
 
 #[tokio::test]
 async fn a_worker_at_the_address_of_a_former_coordinator_is_passed_over_and_forgotten() {
-    // A coordinator was retired, and a worker got its port. The first to be asked, it refused, and that was the end, although the coordinator
-    // that had been named was there.
+    // A coordinator was retired, and a worker got its port. The first to be asked, it refused, and that was the end, although the
+    // coordinator that had been named was there.
     let fake = Fake::start().await;
     fake.remember(&[fake.worker(), fake.coordinator.clone()]);
     let forgotten = run(&fake, &["forget-coordinator", "gone"]).await;

@@ -1,8 +1,9 @@
 //! Whose secret is hashed next.
 //!
-//! Where no more comes in than can be done, the first is served first. In an overload that order serves everybody too late: each waits as long as
-//! the longest queue, gives up, and asks again. So, once somebody has waited for [`STANDING`] behind more than [`FEW`], the last is first, who
-//! is still there; and who has waited for [`limits::HASH_PATIENCE`] is told to come again (Maurer, "Fail at Scale", ACM Queue 2015).
+//! Where no more comes in than can be done, the first is served first. In an overload that order serves everybody too late: each waits as
+//! long as the longest queue, gives up, and asks again. So, once somebody has waited for [`STANDING`] behind more than [`FEW`], the last is
+//! first, who is still there; and who has waited for [`limits::HASH_PATIENCE`] is told to come again (Maurer, "Fail at Scale", ACM Queue
+//! 2015).
 //!
 //! That alone would let one who asks without end push everybody else aside. So addresses take turns, in whatever order there is (Nagle,
 //! RFC 970): whoever waits alone for an address waits for the others' one each, and not for all that they want.

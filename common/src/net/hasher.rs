@@ -13,7 +13,8 @@ use crate::machine::JobId;
 use crate::password::{self, Memory};
 use crate::user::{PasswordHash, Secret};
 
-/// A pool that runs as many Argon2id hashes at once as there are cores. What there is no time for is given up, and whoever asked is told so.
+/// A pool that runs as many Argon2id hashes at once as there are cores. What there is no time for is given up, and whoever asked is told
+/// so.
 #[derive(Clone, Debug)]
 pub struct Hasher {
     state: Rc<RefCell<State>>,

@@ -89,10 +89,10 @@ fn prepare(stream: &TcpStream) {
     let _ = socket.set_tcp_notsent_lowat(limits::UNSENT_BYTES);
 }
 
-/// Has the kernel confirm at once again what comes over a connection, after something was written to it: for those who listen more than they
-/// talk. Linux takes a connection in which both sides write for a conversation, and keeps TCP's acknowledgements for an answer to carry
-/// (`tcp(7)`, TCP_QUICKACK, which does not last). Where no answer comes, they leave when the next piece arrives; on one machine that is while its sender
-/// sends, and was a fifth of a worker's time where each activity is a `send` of its own. Elsewhere nothing is done.
+/// Has the kernel confirm at once again what comes over a connection, after something was written to it: for those who listen more than
+/// they talk. Linux takes a connection in which both sides write for a conversation, and keeps TCP's acknowledgements for an answer to
+/// carry (`tcp(7)`, TCP_QUICKACK, which does not last). Where no answer comes, they leave when the next piece arrives; on one machine that
+/// is while its sender sends, and was a fifth of a worker's time where each activity is a `send` of its own. Elsewhere nothing is done.
 #[cfg(target_os = "linux")]
 pub fn acknowledge_at_once(stream: &impl std::os::fd::AsFd) {
     // Where the system refuses, the connection still works.

@@ -79,8 +79,8 @@ impl<M: Machine + 'static> Node<M> {
         }))
     }
 
-    /// Hands one event to the machine and sorts what it asks for. Network actions are done at the end of the turn, but for closing. Who calls
-    /// this outside a turn asks for one.
+    /// Hands one event to the machine and sorts what it asks for. Network actions are done at the end of the turn, but for closing. Who
+    /// calls this outside a turn asks for one.
     pub(super) fn handle(&mut self, event: Event<M::Input>) {
         self.handle_at(self.clock.now(), event);
     }

@@ -1,12 +1,13 @@
 //! Who is read when: all links in turn, a piece at a time, and in one turn not more than is soon passed on.
 //!
-//! When something has come over a link, its waker puts it at the end of a queue. The turn reads from the front; a link that may have more goes
-//! back to the end, and one that has been emptied is watched again. Who the machine does not want to be read yet keeps its place in front.
+//! When something has come over a link, its waker puts it at the end of a queue. The turn reads from the front; a link that may have more
+//! goes back to the end, and one that has been emptied is watched again. Who the machine does not want to be read yet keeps its place in
+//! front.
 //!
-//! **Invariant.** Between two flushes, not more than [`TURN_BYTES`] and a piece are read from all links together, or some times as much where
-//! that was all that there was and more came meanwhile. Once, a link was read
-//! for as long as it had something: one who sent without a pause filled a worker's log several times over before anything was
-//! written to anybody, and everybody else was dropped for having fallen behind.
+//! **Invariant.** Between two flushes, not more than [`TURN_BYTES`] and a piece are read from all links together, or some times as much
+//! where that was all that there was and more came meanwhile. Once, a link was read for as long as it had something: one who sent without a
+//! pause filled a worker's log several times over before anything was written to anybody, and everybody else was dropped for having fallen
+//! behind.
 
 use std::collections::VecDeque;
 use std::io;

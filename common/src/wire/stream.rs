@@ -121,8 +121,8 @@ pub struct ActivityRetrieved {
 /// Worker → capable client that wanted to resume, after the last activity that was replayed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Resumed {
-    /// Everything that it had missed was replayed. False also where nobody can tell, because no worker that could be asked knows anything of
-    /// what the client has.
+    /// Everything that it had missed was replayed. False also where nobody can tell, because no worker that could be asked knows anything
+    /// of what the client has.
     pub recovered: bool,
     /// What was not, because no worker that could be asked has it any more.
     #[serde(default, skip_serializing_if = "Position::is_empty")]

@@ -1,9 +1,9 @@
 //! Evening out: which worker sends how many of its clients to which other one.
 //!
-//! A client stays at its worker, so one that joins has nobody of those who were there before. What some carry beyond the mean moves to those
-//! who carry less: as few as that takes, a small portion a second, and only where it matters. It begins where somebody is further from the
-//! mean than a twentieth, and goes on until nobody is further than half of that, so that clients who come and go by themselves do not set
-//! it off again and again.
+//! A client stays at its worker, so one that joins has nobody of those who were there before. What some carry beyond the mean moves to
+//! those who carry less: as few as that takes, a small portion a second, and only where it matters. It begins where somebody is further
+//! from the mean than a twentieth, and goes on until nobody is further than half of that, so that clients who come and go by themselves do
+//! not set it off again and again.
 //!
 //! **Invariant:** nobody gets below the mean by giving, or above it by taking. So what was evened out does not turn round, however late the
 //! loads show it: who is on the way counts as having arrived.
@@ -131,8 +131,8 @@ impl Mean {
     }
 }
 
-/// Clients that are on the way from one worker, or to one: told to move, and not seen to have moved. Who is not seen for too long is no longer
-/// on the way: the worker had not so many to move, or they went elsewhere.
+/// Clients that are on the way from one worker, or to one: told to move, and not seen to have moved. Who is not seen for too long is no
+/// longer on the way: the worker had not so many to move, or they went elsewhere.
 #[derive(Debug, Default)]
 pub(super) struct OnTheWay {
     /// Until when each portion counts, oldest first, and how many of it are still to be seen.

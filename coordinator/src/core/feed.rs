@@ -28,9 +28,9 @@ pub(super) type Chunk = (BTreeMap<Username, UserRecord>, Seen);
 
 /// What somebody says that goes with users.
 ///
-/// What is *certain* and what is *complete* differ while there is more to tell: a user who has been changed lies at the latest change alone,
-/// so whoever was told all up to an earlier stamp may lack the user altogether. If the link breaks then, the next main coordinator, which may
-/// know the user only as it was before, must not believe that nothing is to be told.
+/// What is *certain* and what is *complete* differ while there is more to tell: a user who has been changed lies at the latest change
+/// alone, so whoever was told all up to an earlier stamp may lack the user altogether. If the link breaks then, the next main coordinator,
+/// which may know the user only as it was before, must not believe that nothing is to be told.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Claim {
     /// Up to here, no record is only proposed.
@@ -119,8 +119,8 @@ mod tests {
 
     #[test]
     fn nobody_is_said_to_lack_nothing_before_everything_is_told() {
-        // A backup was interrupted when it had been told of bob, and claimed all up to him. It had not been told of ann, who came before him
-        // and had been changed since at another coordinator. One that knew her only as she was before then took it to know her.
+        // A backup was interrupted when it had been told of bob, and claimed all up to him. It had not been told of ann, who came before
+        // him and had been changed since at another coordinator. One that knew her only as she was before then took it to know her.
         let record = |registration: &str, changed: &str| UserRecord {
             registration: registration.parse().unwrap(),
             changed: changed.parse().unwrap(),
@@ -155,8 +155,8 @@ mod tests {
 
     #[test]
     fn what_comes_behind_a_claim_that_is_not_complete_is_told_all_the_same() {
-        // A worker told of users in two messages, and said with the first what it knew for certain. The backup was told of the first ones, and the
-        // others seemed to be told.
+        // A worker told of users in two messages, and said with the first what it knew for certain. The backup was told of the first ones,
+        // and the others seemed to be told.
         let stamp = |text: &str| -> Stamp { text.parse().unwrap() };
         let user = |name: &str, at: &str| {
             let (registration, changed) = (stamp(at), stamp(at));

@@ -1,7 +1,7 @@
 //! The first moments of a reign, and of a merge: who may know users that this main coordinator does not know?
 //!
-//! Backups that hold more, workers that outlived the coordinator which told them, the other side of a cut: as long as they are on their way,
-//! and for the sync time-out at the most, nothing is proposed, and nobody is refused for good.
+//! Backups that hold more, workers that outlived the coordinator which told them, the other side of a cut: as long as they are on their
+//! way, and for the sync time-out at the most, nothing is proposed, and nobody is refused for good.
 
 use common::id::ServerId;
 use common::users::Seen;

@@ -224,8 +224,8 @@ impl Coordinator {
         }
     }
 
-    /// What we have become since we greeted was said to nobody on this link: a peer that was told that we seek would wait no longer for us, and
-    /// take over from us.
+    /// What we have become since we greeted was said to nobody on this link: a peer that was told that we seek would wait no longer for us,
+    /// and take over from us.
     fn greet_again(&mut self, turn: &mut Turn<'_>, number: PeerId, link: LinkId) {
         if self.peers.link(number) == Some(link) {
             let heartbeat = Heartbeat { standing: self.standing() };

@@ -3,7 +3,8 @@
 //! A main coordinator that is told to stop finishes what is under way, keeps new requests waiting, and has the first backup take over.
 //! When that one reigns, whoever waits is sent there, and this process ends. Without a backup in step there is nobody to wait for.
 //!
-//! One whose disk takes nothing hands over in the same way, and stays: as a backup that is not listed before its disk takes everything again.
+//! One whose disk takes nothing hands over in the same way, and stays: as a backup that is not listed before its disk takes everything
+//! again.
 
 use std::time::Duration;
 

@@ -1,10 +1,11 @@
 //! What this coordinator wrote once and has forgotten, because it was started from an older copy of its directory.
 //!
-//! Its own writings are known for certain as far as they were when it wrote for the first time in this run, and from there on. Whoever claims
-//! to know them up to somewhere in between knows what is lost here. From then on it claims no more than it knew before it wrote, so that
-//! everybody tells it the rest; and what comes of it is written anew, because others may have believed what it claimed until then.
+//! Its own writings are known for certain as far as they were when it wrote for the first time in this run, and from there on. Whoever
+//! claims to know them up to somewhere in between knows what is lost here. From then on it claims no more than it knew before it wrote, so
+//! that everybody tells it the rest; and what comes of it is written anew, because others may have believed what it claimed until then.
 //!
-//! What is *not* here: the writings of earlier runs. Where one of them began from an older copy, and nobody told it, that is not noticed any more.
+//! What is *not* here: the writings of earlier runs. Where one of them began from an older copy, and nobody told it, that is not noticed
+//! any more.
 
 use common::id::ServerId;
 use common::user::Stamp;

@@ -3,11 +3,13 @@
 //! This module routes: what comes from a link goes to the conversation that it belongs to. With clients these are `registering`,
 //! `logging_in` and `changing`, with workers `servers`, and what several of them share is in `verifying` (secrets), `storing` (what counts,
 //! and who hears of it), `parking` (requests that wait for a takeover) and `refusals`. With other coordinators they are `greeting` (who is
-//! there), `twins` (whether it is the only one of its name), `reign` (who is the main one), `deciding` (whether to become it), `gathering` (who may know more), `inquiry` (do workers hear it?), `replicating` (the main one's side), `following` (a backup's side)
-//! and `handover`. `transferring` moves users to an operator's file and back, `writing` is the way to the disk, `housekeeping` what time brings, `status` what an operator sees. They alone touch
-//! more than one of the leaves, which take values and return verdicts: `links` (connections and what waits for them), `registry` (users
-//! and held names) with `lost` (what of them was forgotten), `complaints` (what was said of others in the log), `placement` (workers and where clients go) with `balancing` (who sends clients to whom), `peers` (the other coordinators), `standbys` (how far each backup is), `feed`
-//! (what somebody is told of the users), `jobs` (what other threads were asked).
+//! there), `twins` (whether it is the only one of its name), `reign` (who is the main one), `deciding` (whether to become it), `gathering`
+//! (who may know more), `inquiry` (do workers hear it?), `replicating` (the main one's side), `following` (a backup's side) and `handover`.
+//! `transferring` moves users to an operator's file and back, `writing` is the way to the disk, `housekeeping` what time brings, `status`
+//! what an operator sees. They alone touch more than one of the leaves, which take values and return verdicts: `links` (connections and
+//! what waits for them), `registry` (users and held names) with `lost` (what of them was forgotten), `complaints` (what was said of others
+//! in the log), `placement` (workers and where clients go) with `balancing` (who sends clients to whom), `peers` (the other coordinators),
+//! `standbys` (how far each backup is), `feed` (what somebody is told of the users), `jobs` (what other threads were asked).
 //!
 //! **Invariants.** Nobody is told of a registration, and no log-in with its name succeeds, before our own disk and every listed backup have
 //! confirmed it. Nothing is done in an epoch once a higher one is known. A peer that is refused hears why before its connection

@@ -3,8 +3,8 @@
 //! While nobody reigns, or the one who does is about to leave, a request is kept for a moment instead of being refused: when it is clear
 //! who the main coordinator is, it is answered, or sent there. So a takeover costs clients and workers a pause and no failure.
 //!
-//! So does the repetition of a registration that has come from another server and is on its way to the backups, or that was only proposed and
-//! is being adopted: where they are well, it is confirmed as one that they have.
+//! So does the repetition of a registration that has come from another server and is on its way to the backups, or that was only proposed
+//! and is being adopted: where they are well, it is confirmed as one that they have.
 
 use common::id::LinkId;
 use common::wire::{AuthenticationFail, Message, Redirect, Register};
@@ -48,7 +48,8 @@ impl Coordinator {
         }
     }
 
-    /// Whether the name is registered, and may be confirmed as soon as what was proposed is settled and every listed backup has all that is.
+    /// Whether the name is registered, and may be confirmed as soon as what was proposed is settled and every listed backup has all that
+    /// is.
     fn is_on_its_way(&self, register: &Register) -> bool {
         self.something_is_unsettled()
             && self.may_change().is_ok()

@@ -35,8 +35,8 @@ impl Coordinator {
         self.hash(turn, link, job, request.secret);
     }
 
-    /// A name is wanted that is held for one who says no more, and whose secret is not hashed yet: it may be the same client, which has given
-    /// up and asks again. Whoever asks now is there.
+    /// A name is wanted that is held for one who says no more, and whose secret is not hashed yet: it may be the same client, which has
+    /// given up and asks again. Whoever asks now is there.
     fn release_from_ended(&mut self, turn: &mut Turn<'_>, username: &str) {
         let holder = username.parse().ok().and_then(|name: Username| self.registry.hashing_for(&name));
         if let Some(link) = holder.filter(|link| self.links.get(*link).is_some_and(|known| known.has_ended)) {

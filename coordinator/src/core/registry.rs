@@ -6,9 +6,9 @@
 //! when every disk that must hold it has confirmed it and not before.
 //!
 //! What is known is exact: `complete` says, for each writer, up to which stamp everything is known here. While there is more to be told,
-//! `seen` says more: up to which stamp what is here is known for certain. A record beyond that was *proposed* by a main coordinator that never
-//! said what became of it; a new main coordinator *adopts* such records, which is to write them again under a stamp of its own, so that
-//! everybody comes to know them.
+//! `seen` says more: up to which stamp what is here is known for certain. A record beyond that was *proposed* by a main coordinator that
+//! never said what became of it; a new main coordinator *adopts* such records, which is to write them again under a stamp of its own, so
+//! that everybody comes to know them.
 //!
 //! **Invariants.** Of two requests for one name at most one holds it. The stamps that we write grow in the order in which batches are
 //! settled, so that "everything of ours up to this stamp" is what others know; and a change is stamped above what it changes, so that
@@ -43,8 +43,8 @@ pub(super) struct Registry {
     seen: Seen,
     /// Up to where no record is lacking: what is said to others, and on disk.
     complete: Seen,
-    /// What was lacking all the same, and came from somebody who does not know it for certain. Its writer had proposed it, crashed, and gone
-    /// on without it: so whoever heard of what came then takes it to be known.
+    /// What was lacking all the same, and came from somebody who does not know it for certain. Its writer had proposed it, crashed, and
+    /// gone on without it: so whoever heard of what came then takes it to be known.
     regained: Vec<Entry>,
     holds: BTreeMap<Username, Hold>,
     /// What the next batches will hold.

@@ -30,8 +30,8 @@ use super::registry::Entry;
 use super::writing::{Then, Write};
 use super::{Coordinator, Turn};
 
-/// How far ahead stamps are reserved on disk. A coordinator that crashes begins beyond; so it gets ahead of its clock by no more than this for
-/// each crash, and one more write a second is needed where users change all the time.
+/// How far ahead stamps are reserved on disk. A coordinator that crashes begins beyond; so it gets ahead of its clock by no more than this
+/// for each crash, and one more write a second is needed where users change all the time.
 pub(super) const STAMP_LEASE: Duration = Duration::from_secs(1);
 
 /// What this coordinator is.
@@ -226,8 +226,8 @@ impl Coordinator {
         }
     }
 
-    /// Somebody else reigns, while our own epoch is on disk or on its way there. It has been said to nobody, and is as good as never taken: an
-    /// epoch that is lower takes its place, or we would follow somebody below what we know. Says whether there was one.
+    /// Somebody else reigns, while our own epoch is on disk or on its way there. It has been said to nobody, and is as good as never taken:
+    /// an epoch that is lower takes its place, or we would follow somebody below what we know. Says whether there was one.
     fn give_way(&mut self, now: Time) -> bool {
         let is_unsaid =
             |epoch: &&Epoch| Some(*epoch) > self.epoch.as_ref() && epoch.coordinator == self.config.id;

@@ -220,10 +220,9 @@ impl Coordinator {
         gathered && main.merging.is_none() && !self.writing.is_failing() && self.has_merged_enough()
     }
 
-    /// Whether the stamps of the next batch are reserved on our own disk: a backup has them before this disk does. Were this coordinator to crash
-    /// in between, with a clock that goes back meanwhile, it would give one out again; and whoever had the first would never ask for the
-    /// second. Where they are not, has them reserved. (So does CockroachDB with
-    /// `server.clock.persist_upper_bound_interval`.)
+    /// Whether the stamps of the next batch are reserved on our own disk: a backup has them before this disk does. Were this coordinator to
+    /// crash in between, with a clock that goes back meanwhile, it would give one out again; and whoever had the first would never ask for
+    /// the second. Where they are not, has them reserved. (So does CockroachDB with `server.clock.persist_upper_bound_interval`.)
     fn may_stamp(&mut self, turn: &mut Turn<'_>) -> bool {
         let reach = self.registry.next_stamps_reach(turn.now.wall);
         let Some(reach) = reach.filter(|_| self.group.members.len() > 1) else { return true };
@@ -241,7 +240,8 @@ impl Coordinator {
             return;
         }
         if self.standbys.are_too_few() {
-            // Written here alone it might take the name from somebody to whom the others give it. It waits for backups; nobody waits for it.
+            // Written here alone it might take the name from somebody to whom the others give it. It waits for backups; nobody waits for
+            // it.
             return self.deny_waiting(turn, &Refusal::TooFewBackups(self.config.require_backups));
         }
         self.standbys.settling();
@@ -289,7 +289,8 @@ impl Coordinator {
     }
 
     /// Whether something that is registered here may not be confirmed to whoever asks again: there are listed backups, and it is still to
-    /// come to one of them; or it was only proposed. A backup that is listed next may know nothing of that, and would lack what was confirmed.
+    /// come to one of them; or it was only proposed. A backup that is listed next may know nothing of that, and would lack what was
+    /// confirmed.
     pub(super) fn something_is_unsettled(&self) -> bool {
         let on_its_way = !self.standbys.listed().is_empty() && !self.standbys.hold_everything(&self.registry);
         on_its_way || !self.registry.is_certain()

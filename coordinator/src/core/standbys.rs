@@ -124,8 +124,8 @@ impl Standbys {
         self.listed.contains(id)
     }
 
-    /// Whether there are listed backups, and each holds everything that is known for certain here, also what came from another server and is
-    /// on its way to them.
+    /// Whether there are listed backups, and each holds everything that is known for certain here, also what came from another server and
+    /// is on its way to them.
     pub(super) fn hold_everything(&self, registry: &Registry) -> bool {
         let holds = |id: &ServerId| {
             let standby = self.named(id).filter(|standby| standby.cursor.is_at_end(registry))?;

@@ -1,11 +1,11 @@
 //! Two coordinators of one id, as after a data directory was copied.
 //!
-//! Epochs and stamps bear the id of whoever wrote them, so of two that share one only one may act. A coordinator that is linked with the one
-//! refuses the other, whoever dialled (BACKUP_AUTHENTICATION_FAIL with `retry_after`). It may be the same one, started again before the end of
-//! its predecessor was noticed: then that link is given up within the failure time-out, and it gets in. Otherwise it ends.
+//! Epochs and stamps bear the id of whoever wrote them, so of two that share one only one may act. A coordinator that is linked with the
+//! one refuses the other, whoever dialled (BACKUP_AUTHENTICATION_FAIL with `retry_after`). It may be the same one, started again before the
+//! end of its predecessor was noticed: then that link is given up within the failure time-out, and it gets in. Otherwise it ends.
 //!
-//! **Invariants.** A coordinator that was refused so does not reign before whoever refused it has let it in, or has been silent for long. The
-//! epoch that it showed counts all the same: it may have reigned since the link to its predecessor fell silent.
+//! **Invariants.** A coordinator that was refused so does not reign before whoever refused it has let it in, or has been silent for long.
+//! The epoch that it showed counts all the same: it may have reigned since the link to its predecessor fell silent.
 //!
 //! What is *not* here: two of one id that nobody else reaches both of. They cannot know of each other.
 
@@ -20,8 +20,8 @@ use tracing::{debug, warn};
 use super::peers::PeerId;
 use super::{Coordinator, Turn};
 
-/// How long a coordinator goes on that is refused because of its twin, and how long such a refusal holds. A link that a former start of this
-/// coordinator left behind is given up much sooner.
+/// How long a coordinator goes on that is refused because of its twin, and how long such a refusal holds. A link that a former start of
+/// this coordinator left behind is given up much sooner.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Somebody is linked with another coordinator of our id.

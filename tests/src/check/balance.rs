@@ -5,7 +5,8 @@ use super::{Ledger, Scene, Verdict};
 use crate::sim::ProcessId;
 use crate::sim::node::Node;
 
-/// Whether every load is what it should be, and nobody is expected anywhere. It may take a while after the last change: heartbeats, reservations.
+/// Whether every load is what it should be, and nobody is expected anywhere. It may take a while after the last change: heartbeats,
+/// reservations.
 pub fn loads(scene: &Scene<'_>, ledger: &Ledger) -> Verdict {
     loads_but_for_expected(scene, ledger, 0)
 }

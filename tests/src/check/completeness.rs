@@ -1,6 +1,6 @@
 //! While nothing is wrong, every activity that a worker takes reaches everybody who was logged in before and stays for a moment. What else
-//! is promised to clients of ours, `delivery` looks at. And where nothing is wrong from beginning to end, workers take whatever is published,
-//! what its sender published last before it logged out included.
+//! is promised to clients of ours, `delivery` looks at. And where nothing is wrong from beginning to end, workers take whatever is
+//! published, what its sender published last before it logged out included.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Once nothing is wrong any more there is one main coordinator. All others follow it and are listed, all know the same users, every worker is
-//! with it, and it says itself that all is well.
+//! Once nothing is wrong any more there is one main coordinator. All others follow it and are listed, all know the same users, every worker
+//! is with it, and it says itself that all is well.
 
 use std::collections::BTreeSet;
 

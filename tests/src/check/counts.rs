@@ -1,6 +1,6 @@
-//! What a worker counts is true: of an activity it counts no more clients than were logged in to it meanwhile, and no more that have it than
-//! were sent it live: clients of ours by what came to them, others by what may have been written to them. And what a sender is told adds up
-//! over all.
+//! What a worker counts is true: of an activity it counts no more clients than were logged in to it meanwhile, and no more that have it
+//! than were sent it live: clients of ours by what came to them, others by what may have been written to them. And what a sender is told
+//! adds up over all.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,7 +1,7 @@
-//! What is not lost reaches everybody. Every activity that some running worker has held all the time since it was taken (or taken again) has been
-//! handed up to every client of ours that was there before and still is, over whatever connections: that is every acknowledged one, unless all
-//! that held it died before others had caught up. A client that was told of a gap is excused for what lies in it, and where logs are small, what no log
-//! holds any more is nobody's. In calm runs nothing is excused.
+//! What is not lost reaches everybody. Every activity that some running worker has held all the time since it was taken (or taken again)
+//! has been handed up to every client of ours that was there before and still is, over whatever connections: that is every acknowledged
+//! one, unless all that held it died before others had caught up. A client that was told of a gap is excused for what lies in it, and where
+//! logs are small, what no log holds any more is nobody's. In calm runs nothing is excused.
 
 use std::collections::BTreeSet;
 

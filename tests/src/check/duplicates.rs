@@ -1,5 +1,5 @@
-//! No activity is handed up twice by a session of a client of ours, over whatever connections, workers and ids it came; and none comes twice over
-//! one connection of a classic client.
+//! No activity is handed up twice by a session of a client of ours, over whatever connections, workers and ids it came; and none comes
+//! twice over one connection of a classic client.
 
 use std::collections::BTreeSet;
 

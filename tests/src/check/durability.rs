@@ -1,6 +1,6 @@
-//! What an acknowledgement survives. `replicated` is said when the record is on the main coordinator's disk and on that of every backup that it
-//! lists, and on theirs first; `local` only where no healthy backup can be reached; and whatever was acknowledged, in whichever words, is there in the end, on
-//! every disk, as it was or as it was changed later.
+//! What an acknowledgement survives. `replicated` is said when the record is on the main coordinator's disk and on that of every backup
+//! that it lists, and on theirs first; `local` only where no healthy backup can be reached; and whatever was acknowledged, in whichever
+//! words, is there in the end, on every disk, as it was or as it was changed later.
 
 use std::time::Duration;
 
@@ -106,8 +106,8 @@ impl Check for Durability {
     }
 }
 
-/// Whether what a coordinator has written as the main one comes to its own disk after those of all backups that it lists: else it would leave
-/// behind, should it die, what the next one does not know. One that gave way meanwhile may still try again what its disk had refused.
+/// Whether what a coordinator has written as the main one comes to its own disk after those of all backups that it lists: else it would
+/// leave behind, should it die, what the next one does not know. One that gave way meanwhile may still try again what its disk had refused.
 fn backups_first(scene: &Scene<'_>, main: ProcessId, users: &[(Username, UserRecord)]) -> Verdict {
     if scene.role_of(main) != Some(Role::Main) {
         return Ok(());

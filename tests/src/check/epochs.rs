@@ -1,5 +1,5 @@
-//! A coordinator has its epoch on disk before it says anything as the main one, and another's before it confirms anything of that; and no two
-//! reigns share an epoch: not two coordinators', and not two of one.
+//! A coordinator has its epoch on disk before it says anything as the main one, and another's before it confirms anything of that; and no
+//! two reigns share an epoch: not two coordinators', and not two of one.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! Once a coordinator has heard of a higher epoch, it acknowledges nothing in its own; and nobody confirms an update of a lower epoch than it
-//! knows. Its sender was right when it said so: it is told of the higher epoch, and not told off.
+//! Once a coordinator has heard of a higher epoch, it acknowledges nothing in its own; and nobody confirms an update of a lower epoch than
+//! it knows. Its sender was right when it said so: it is told of the higher epoch, and not told off.
 
 use std::collections::BTreeMap;
 

@@ -28,14 +28,14 @@ pub(super) struct Gaps {
     asking: BTreeMap<ConnId, Position>,
     /// What was gone already when each session of a client of ours began.
     gone: BTreeMap<Life, Position>,
-    /// Which workers have heard from which others, and what these held when they said so last. One that has started without a memory, and has
-    /// not reached a coordinator since, knows of nobody whom it could ask, and nobody knows it.
+    /// Which workers have heard from which others, and what these held when they said so last. One that has started without a memory, and
+    /// has not reached a coordinator since, knows of nobody whom it could ask, and nobody knows it.
     told: BTreeMap<(Life, Life), Position>,
 }
 
 impl Gaps {
-    /// A client asks `worker` to let it in, to begin there: what others that the worker has been linked to for long know of, and nobody holds
-    /// any more, is not for it.
+    /// A client asks `worker` to let it in, to begin there: what others that the worker has been linked to for long know of, and nobody
+    /// holds any more, is not for it.
     fn begins(&mut self, scene: &Scene<'_>, ledger: &Ledger, conn: ConnId, worker: ProcessId) {
         let machines = scene.cast.workers.iter().filter_map(|&other| {
             let machine = scene.world[other].machine.as_ref().and_then(Node::worker)?;
@@ -136,7 +136,8 @@ impl Check for Gaps {
                 self.begins(scene, ledger, *conn, *at);
                 Ok(())
             }
-            // A log-in that its client gave up may arrive when the session has begun elsewhere: it is the one that was answered that counts.
+            // A log-in that its client gave up may arrive when the session has begun elsewhere: it is the one that was answered that
+            // counts.
             Seen::Received { at, conn, message: Message::LoginSuccess(_), .. } => {
                 if let Some(gone) = self.asking.remove(conn) {
                     self.gone.insert((*at, scene.world[*at].run), gone);

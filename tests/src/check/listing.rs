@@ -1,5 +1,5 @@
-//! A backup enters the BACKUP_LIST when it has on its disk all that was ever acknowledged and is on the main coordinator's, or on its way there:
-//! from then on it may be the one that takes over.
+//! A backup enters the BACKUP_LIST when it has on its disk all that was ever acknowledged and is on the main coordinator's, or on its way
+//! there: from then on it may be the one that takes over.
 
 use std::collections::{BTreeMap, BTreeSet};
 

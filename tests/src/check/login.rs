@@ -1,6 +1,6 @@
 //! Nobody is logged in but with a name that is on disk and its secret, with a token that is valid for it by the server's own clock, or as
-//! the anonymous user. A coordinator says so before it sends anybody on, and whoever comes while the name is being registered is told to come
-//! again.
+//! the anonymous user. A coordinator says so before it sends anybody on, and whoever comes while the name is being registered is told to
+//! come again.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,5 @@
-//! Once everything has healed and it is quiet, all workers hold the same activities, under whatever ids. Where logs are small, that need not be:
-//! what they had no room for any more, they do not ask for.
+//! Once everything has healed and it is quiet, all workers hold the same activities, under whatever ids. Where logs are small, that need
+//! not be: what they had no room for any more, they do not ask for.
 
 use std::collections::BTreeSet;
 

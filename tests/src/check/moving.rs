@@ -1,6 +1,6 @@
-//! Who is sent on loses nothing by it. A client of ours that was told to go closes the connection, and not the worker, unless that has no more time
-//! to leave, or throws the client out for something else; before, it acknowledges whatever came to it. A client of the original protocol is sent on when it has been given all that others at its
-//! worker had been given when that was told to leave.
+//! Who is sent on loses nothing by it. A client of ours that was told to go closes the connection, and not the worker, unless that has no
+//! more time to leave, or throws the client out for something else; before, it acknowledges whatever came to it. A client of the original
+//! protocol is sent on when it has been given all that others at its worker had been given when that was told to leave.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -26,8 +26,8 @@ pub(super) struct Moving {
     /// The worker of each connection that a client logged in over, and when it heard that it was.
     at: BTreeMap<ConnId, (Life, Time)>,
     /// Connections that a worker closed with a complaint: whom it tells to go may fall behind before it has read that, and hears of both at
-    /// once. A worker that closes because it has told somebody to go complains of nothing. Or that it closed inside of an activity: that is whom
-    /// the log has left behind there, and no complaint could follow.
+    /// once. A worker that closes because it has told somebody to go complains of nothing. Or that it closed inside of an activity: that is
+    /// whom the log has left behind there, and no complaint could follow.
     thrown_out: BTreeSet<ConnId>,
     /// Connections of workers that the network has broken.
     broken: BTreeSet<ConnId>,

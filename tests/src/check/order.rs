@@ -1,6 +1,6 @@
-//! Order. What one session published comes in that order to everybody, but for what is marked late; and to whoever listens over one connection
-//! nothing is left out without a word. No worker goes on without what another one has, to which nothing is wrong, unless it has waited for
-//! long. What a sender's session numbers, it numbers in the order in which it was published, once.
+//! Order. What one session published comes in that order to everybody, but for what is marked late; and to whoever listens over one
+//! connection nothing is left out without a word. No worker goes on without what another one has, to which nothing is wrong, unless it has
+//! waited for long. What a sender's session numbers, it numbers in the order in which it was published, once.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;

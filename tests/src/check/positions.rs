@@ -1,6 +1,7 @@
 //! Positions only grow: where a client asks to go on from, it has never been further. (No run here has so many workers that streams are
-//! forgotten.) And they are true: what a worker says lies behind, it does not send over that connection afterwards, unless it had not received it
-//! itself by then; and RESUMED names nothing that was taken since the client came, and that it was neither given nor told of as lost.
+//! forgotten.) And they are true: what a worker says lies behind, it does not send over that connection afterwards, unless it had not
+//! received it itself by then; and RESUMED names nothing that was taken since the client came, and that it was neither given nor told of as
+//! lost.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! Whoever a server throws out is told why before the connection ends; and while nothing is wrong, nobody who keeps to the rules is thrown out
-//! or told off.
+//! Whoever a server throws out is told why before the connection ends; and while nothing is wrong, nobody who keeps to the rules is thrown
+//! out or told off.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,5 @@
-//! Registration. Nobody hears of one before it is on the disk of the coordinator that says so; and of several who want a name one gets it, as
-//! far as a coordinator can know. (Two coordinators that cannot reach each other may each give it away; [`super::durability`] looks
+//! Registration. Nobody hears of one before it is on the disk of the coordinator that says so; and of several who want a name one gets it,
+//! as far as a coordinator can know. (Two coordinators that cannot reach each other may each give it away; [`super::durability`] looks
 //! after both.)
 
 use std::collections::BTreeMap;

@@ -1,5 +1,5 @@
-//! Nothing older is ever written over something newer: a removed user never comes back. And a new secret that was acknowledged holds, unless
-//! another one was wanted later.
+//! Nothing older is ever written over something newer: a removed user never comes back. And a new secret that was acknowledged holds,
+//! unless another one was wanted later.
 
 use std::collections::BTreeMap;
 

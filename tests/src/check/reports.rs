@@ -1,6 +1,6 @@
-//! Reports. Senders hear of each activity once, in order, and never of what they have not sent. A report adds up; it claims no more receivers than
-//! there are, and two workers where it says `replicated`; and it names nobody unreachable who was well and within reach. Where nothing is
-//! wrong and nobody comes or goes, it is exact, and there within a second.
+//! Reports. Senders hear of each activity once, in order, and never of what they have not sent. A report adds up; it claims no more
+//! receivers than there are, and two workers where it says `replicated`; and it names nobody unreachable who was well and within reach.
+//! Where nothing is wrong and nobody comes or goes, it is exact, and there within a second.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

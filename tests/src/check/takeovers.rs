@@ -1,5 +1,5 @@
-//! Nobody takes over from a main coordinator that lives, and that it can reach or that a worker hears which it can reach; however often the way
-//! between the two comes and goes.
+//! Nobody takes over from a main coordinator that lives, and that it can reach or that a worker hears which it can reach; however often the
+//! way between the two comes and goes.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -119,8 +119,8 @@ impl Takeovers {
 }
 
 impl Takeovers {
-    /// Nobody takes over from one that it has heard within the failure time-out: so, however often a way comes and goes, takeovers are no more
-    /// frequent than silences of that length.
+    /// Nobody takes over from one that it has heard within the failure time-out: so, however often a way comes and goes, takeovers are no
+    /// more frequent than silences of that length.
     fn was_silent(&self, scene: &Scene<'_>, ledger: &Ledger, by: ProcessId, epoch: &Epoch) -> Verdict {
         if !scene.ways.is_well(scene.world, by, WELL) {
             // Between its decision and the disk more may have come.

@@ -1,6 +1,6 @@
-//! A client of the original protocol, as somebody else may have written it: a script of lines, knowing nothing of tokens, of
-//! `retry_after` beyond reading it, or of our types. It registers, logs in, follows the REDIRECT, logs in again by name and secret, repeats both
-//! in every ACTIVITY_MESSAGE, and begins again a moment after a connection is lost.
+//! A client of the original protocol, as somebody else may have written it: a script of lines, knowing nothing of tokens, of `retry_after`
+//! beyond reading it, or of our types. It registers, logs in, follows the REDIRECT, logs in again by name and secret, repeats both in every
+//! ACTIVITY_MESSAGE, and begins again a moment after a connection is lost.
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
-//! A large network: many thousands of clients at a few workers, and one worker more. Nothing goes wrong, and nobody publishes: what is looked at
-//! is who is sent where. The machines are the real ones; their bounds, which take long to look at with so many, are looked at elsewhere.
+//! A large network: many thousands of clients at a few workers, and one worker more. Nothing goes wrong, and nobody publishes: what is
+//! looked at is who is sent where. The machines are the real ones; their bounds, which take long to look at with so many, are looked at
+//! elsewhere.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -128,7 +128,8 @@ impl Disk {
         self.group.epoch.as_ref()
     }
 
-    /// Whose the name is: of its live registrations the earliest. The directory says so too, but what is looked at is not to be its own judge.
+    /// Whose the name is: of its live registrations the earliest. The directory says so too, but what is looked at is not to be its own
+    /// judge.
     pub fn owner(&self, username: &Username) -> Option<&UserRecord> {
         let of_name = self.users.iter().filter(|((name, _), _)| name == username);
         of_name.map(|(_, record)| record).find(|record| !record.is_removed())

@@ -1,10 +1,10 @@
 //! Small worlds, explored: two coordinators, two workers and two registrations, in every order of events that differs from the usual one in
 //! a few places, and with one fault at every possible moment.
 //!
-//! The network takes no time here, nor do disks and hashes, so that whatever is under way may happen next. One run follows a
-//! [`Schedule`]: a list of decisions, each saying what to do at which step instead of the oldest that waits. From what was possible
-//! in a run follow the schedules with one decision more, later than all of it. So each schedule is run once, those with the fewest decisions
-//! first (delay-bounded scheduling: Emmi, Qadeer, Rakamarić, 2011). Runs are repeated from the start: machines cannot be copied.
+//! The network takes no time here, nor do disks and hashes, so that whatever is under way may happen next. One run follows a [`Schedule`]:
+//! a list of decisions, each saying what to do at which step instead of the oldest that waits. From what was possible in a run follow the
+//! schedules with one decision more, later than all of it. So each schedule is run once, those with the fewest decisions first
+//! (delay-bounded scheduling: Emmi, Qadeer, Rakamarić, 2011). Runs are repeated from the start: machines cannot be copied.
 //!
 //! The checkers are those of the large runs, and so are the cores. In the end the group must be whole and both registrations answered.
 

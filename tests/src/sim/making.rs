@@ -92,8 +92,8 @@ impl Cast {
 
     /// The coordinators that this one is told of: those of the plan, but sometimes none where it has met all of them.
     fn backups(&mut self, world: &World<Node>, id: ProcessId, disk: &Disk) -> Vec<Address> {
-        // It has lost its disk, if only since its first run: whoever replaces it names all the others, whom it reaches by then. Alone it would
-        // found a network of its own, and be a stranger to them once it has registered somebody.
+        // It has lost its disk, if only since its first run: whoever replaces it names all the others, whom it reaches by then. Alone it
+        // would found a network of its own, and be a stranger to them once it has registered somebody.
         if world[id].run > 0 && disk.group().members.is_empty() {
             let others = self.coordinators.iter().filter(|other| **other != id);
             return others.map(|other| world[*other].address.clone()).collect();

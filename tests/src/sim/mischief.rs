@@ -1,5 +1,5 @@
-//! Peers that say what they must not. Each connects, says its piece, and waits to be thrown out; some come again, and some say nothing that is
-//! wrong, but too much of it, and go by themselves.
+//! Peers that say what they must not. Each connects, says its piece, and waits to be thrown out; some come again, and some say nothing that
+//! is wrong, but too much of it, and go by themselves.
 
 mod kind;
 

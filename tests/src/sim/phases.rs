@@ -23,12 +23,12 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// How long no activity must have arrived for none to be on its way.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// How long the coordinator may take to hear that somebody has left, where nothing is wrong. Half of the time after which workers tell every load
-/// anew: it is told at once.
+/// How long the coordinator may take to hear that somebody has left, where nothing is wrong. Half of the time after which workers tell
+/// every load anew: it is told at once.
 const AT_ONCE: Duration = Duration::from_millis(500);
 
-/// How long the next coordinator may take to begin when the main one has crashed while all was well: it is refused at once, and waits for no
-/// time-out. Two ways there and back in a far network, the disk, and the pause between two looks.
+/// How long the next coordinator may take to begin when the main one has crashed while all was well: it is refused at once, and waits for
+/// no time-out. Two ways there and back in a far network, the disk, and the pause between two looks.
 const TAKEN_OVER: Duration = Duration::from_millis(1_000);
 
 /// How long a registration may take when the main coordinator has just gone, and its backup knows. A second, and what a far network and
@@ -302,7 +302,8 @@ impl Scenario {
         }
     }
 
-    /// A backup dies while all is well. It is forgotten by command, or its disk is lost; in any case it comes back, and belongs to the group again.
+    /// A backup dies while all is well. It is forgotten by command, or its disk is lost; in any case it comes back, and belongs to the
+    /// group again.
     pub(super) fn replacement(&mut self) -> Result<(), String> {
         let Some(main) = self.scene().main() else { return Ok(()) };
         let backups: Vec<ProcessId> =

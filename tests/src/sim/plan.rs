@@ -136,8 +136,8 @@ impl Plan {
         }
     }
 
-    /// Draws a plan for a group of three that requires backups, in which names are wanted by two again and again, and coordinators are lost and
-    /// return with what the others never heard of.
+    /// Draws a plan for a group of three that requires backups, in which names are wanted by two again and again, and coordinators are lost
+    /// and return with what the others never heard of.
     pub fn of_quorum(rng: &mut fastrand::Rng) -> Self {
         let drawn = Plan::draw(rng);
         let mut faults = Kind::OF_QUORUM.to_vec();
@@ -166,7 +166,8 @@ impl Plan {
         }
     }
 
-    /// Whether changes are acknowledged while one coordinator is gone: enough are left to hold them, and to know what was acknowledged before.
+    /// Whether changes are acknowledged while one coordinator is gone: enough are left to hold them, and to know what was acknowledged
+    /// before.
     pub fn can_spare_one(&self) -> bool {
         let (all, required) = (self.coordinators, self.require_backups);
         required == 0 || all - 2 >= required.max(all - required - 1)
@@ -188,8 +189,8 @@ impl Plan {
     }
 }
 
-/// Some faults of one sort or the other: those that any network knows, those that take several coordinators, and those that make activities take
-/// other ways.
+/// Some faults of one sort or the other: those that any network knows, those that take several coordinators, and those that make activities
+/// take other ways.
 fn draw_faults(coordinators: usize, rng: &mut fastrand::Rng) -> Vec<Kind> {
     let (mut any, mut of_group) = (Kind::ALL.to_vec(), Kind::OF_GROUP.to_vec());
     rng.shuffle(&mut any);

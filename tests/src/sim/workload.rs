@@ -230,8 +230,8 @@ impl Scenario {
         let at_coordinator = self.rng.u8(..3) == 0 && !kind.needs_a_worker();
         let coordinator = self.cast.any_coordinator();
         let target = if at_coordinator { coordinator } else { self.cast.any_worker() };
-        // Where clocks are hours apart, nobody can tell when a token is out of date. And where workers die, what somebody repeats in another
-        // way may be lost, and is new then.
+        // Where clocks are hours apart, nobody can tell when a token is out of date. And where workers die, what somebody repeats in
+        // another way may be lost, and is new then.
         let is_pointless = match kind {
             mischief::Kind::StaleToken => self.has_wild_clocks(),
             mischief::Kind::RepeatsWithAnother => !self.plan.is_calm(),

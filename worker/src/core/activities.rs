@@ -44,8 +44,8 @@ impl Worker {
         self.cut_off(now, full, out);
     }
 
-    /// An activity from another worker, as it was broadcast or as an answer to a question: passed on at once if it is new, delivered when its
-    /// turn has come.
+    /// An activity from another worker, as it was broadcast or as an answer to a question: passed on at once if it is new, delivered when
+    /// its turn has come.
     pub(super) fn take_from_worker(
         &mut self,
         now: Now,

@@ -1,5 +1,5 @@
-//! Who has had what is yet to come: a client that comes from another worker may have been given there what this one does not know yet. When it
-//! comes, that client is not counted for it: it was counted where it got it, and would be twice.
+//! Who has had what is yet to come: a client that comes from another worker may have been given there what this one does not know yet. When
+//! it comes, that client is not counted for it: it was counted where it got it, and would be twice.
 //!
 //! **Invariant.** What is remembered is bounded. Beyond that, some are counted twice.
 //!

@@ -1,10 +1,11 @@
 //! Whom to ask for what was missed, and when all has been caught up with.
 //!
-//! Workers tell each other what they hold, on connecting and every second. What another one holds and we have not seen may be on its way
-//! by a path of its own; where it is still missing when that worker says so again, it is asked for. On connecting it is asked for at
-//! once, and so is what is missing in front of an activity that came by. Before something is delivered without what should come before it, all
-//! are asked what they hold: whoever took that in may have died when it had reached some of them only. One question is under way at a time: each answer is a piece of
-//! bounded size, and the next one asks for the rest after a while, so that catching up does not delay what is live.
+//! Workers tell each other what they hold, on connecting and every second. What another one holds and we have not seen may be on its way by
+//! a path of its own; where it is still missing when that worker says so again, it is asked for. On connecting it is asked for at once, and
+//! so is what is missing in front of an activity that came by. Before something is delivered without what should come before it, all are
+//! asked what they hold: whoever took that in may have died when it had reached some of them only. One question is under way at a time:
+//! each answer is a piece of bounded size, and the next one asks for the rest after a while, so that catching up does not delay what is
+//! live.
 //!
 //! Not here: what has been seen (`flood`), and answering others (`retrieving`).
 
@@ -87,15 +88,15 @@ impl CatchUp {
         self.asked.take_if(|asked| asked.link == link);
     }
 
-    /// The worker on `link` says what it holds; we have seen `seen`, and where it is `urgent`, something waits here for more. Returns what was
-    /// held, and nobody holds any more, before it came here.
+    /// The worker on `link` says what it holds; we have seen `seen`, and where it is `urgent`, something waits here for more. Returns what
+    /// was held, and nobody holds any more, before it came here.
     pub(super) fn told(&mut self, link: LinkId, holds: Position, seen: &Position, urgent: bool) -> Position {
         let Some(holder) = self.holders.get_mut(&link) else { return Position::default() };
         let mut gone =
             holder.holds.as_ref().map(|held| held.without(&holds).without(seen)).unwrap_or_default();
         let missing = holds.without(seen);
-        // The first time nothing can be on its way: what is sent on a link comes after what was said on it before. Where something waits for
-        // what is missing, it is better to get it twice.
+        // The first time nothing can be on its way: what is sent on a link comes after what was said on it before. Where something waits
+        // for what is missing, it is better to get it twice.
         let at_once = std::mem::take(&mut holder.inquired) || holder.holds.is_none() || urgent;
         holder.wanted = if at_once { missing.clone() } else { missing.common(&holder.suspected) };
         holder.suspected = missing;
@@ -166,8 +167,8 @@ impl CatchUp {
         }
     }
 
-    /// Something has waited since then for what may be missing for good. Says whether all are to be asked what they hold, at once: not where
-    /// they have been asked since then, or where there is nobody.
+    /// Something has waited since then for what may be missing for good. Says whether all are to be asked what they hold, at once: not
+    /// where they have been asked since then, or where there is nobody.
     pub(super) fn inquire(&mut self, now: Time, since: Time) -> bool {
         if self.holders.is_empty() || self.inquired >= Some(since) {
             return false;
@@ -199,8 +200,8 @@ impl CatchUp {
         }
     }
 
-    /// What of `missing` is lost: all others have said what they hold, again and again, and nobody holds it. To be asked every second or so,
-    /// while there is a link to everybody.
+    /// What of `missing` is lost: all others have said what they hold, again and again, and nobody holds it. To be asked every second or
+    /// so, while there is a link to everybody.
     pub(super) fn lost_for_all(&mut self, now: Time, mut missing: Position) -> Position {
         if self.is_under_way() || self.holders.is_empty() {
             self.unheld = None;

@@ -1,7 +1,7 @@
 //! The conversation with the coordinator above, and what is the same towards any server.
 //!
-//! What was asked of a coordinator that is lost is asked of the next: names to register, users whom we do not know. Clients that wait for an
-//! answer wait for whoever reigns, within their time-outs.
+//! What was asked of a coordinator that is lost is asked of the next: names to register, users whom we do not know. Clients that wait for
+//! an answer wait for whoever reigns, within their time-outs.
 
 use common::epoch::Epoch;
 use common::id::LinkId;

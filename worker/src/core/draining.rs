@@ -1,9 +1,9 @@
 //! How a worker leaves: it hands its clients to other workers, and goes when nothing of theirs is left with it.
 //!
 //! The coordinator and the other workers are told first, so that nobody is sent here any more. Then clients leave, a portion at a time and
-//! spread over the other workers: a capable one is told QUIT with where to go, where it was not already, and closes when it has acknowledged
-//! what it has; a classic one is sent on with REDIRECT when it has taken what was published. Last go the counts of what they received, and the
-//! links to the other workers.
+//! spread over the other workers: a capable one is told QUIT with where to go, where it was not already, and closes when it has
+//! acknowledged what it has; a classic one is sent on with REDIRECT when it has taken what was published. Last go the counts of what they
+//! received, and the links to the other workers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -80,8 +80,8 @@ impl Worker {
         }
     }
 
-    /// Another worker has taken our place in the network, for example one with a copy of our data directory, while nothing was heard from us. Of
-    /// two with one id, nobody could say what the clients of either have received: ours go to other workers, and we end.
+    /// Another worker has taken our place in the network, for example one with a copy of our data directory, while nothing was heard from
+    /// us. Of two with one id, nobody could say what the clients of either have received: ours go to other workers, and we end.
     pub(super) fn give_way(&mut self, now: Now, out: &mut Actions) {
         let sentence = format!(
             "another worker called {} has taken the place of this one, which had not been heard for a while: give each an --id and a data \

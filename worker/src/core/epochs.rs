@@ -1,5 +1,5 @@
-//! Which reign it is: the highest epoch that this worker has heard of, which it says in every message to a server, so that a coordinator that
-//! was cut off or stopped learns from its workers that another one reigns.
+//! Which reign it is: the highest epoch that this worker has heard of, which it says in every message to a server, so that a coordinator
+//! that was cut off or stopped learns from its workers that another one reigns.
 //!
 //! **Invariant.** It only rises while the network is the same, and on the word alone of servers that have shown the network secret, or that
 //! were dialled and took ours. ACTIVITY_BROADCAST does not carry it: an activity is encoded once for clients and workers alike.

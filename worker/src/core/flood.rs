@@ -3,8 +3,8 @@
 //! An activity's id is (origin worker, incarnation, sequence). An origin numbers without gaps, so what was seen of an incarnation is one
 //! range, and a few more while something is missing: a [`Position`].
 //!
-//! **Invariant.** No id is new twice, as long as its incarnation is remembered. What is remembered is bounded: of too many
-//! gaps the lowest are closed, and of too many incarnations the one that has been known for longest is forgotten that nobody holds anything of.
+//! **Invariant.** No id is new twice, as long as its incarnation is remembered. What is remembered is bounded: of too many gaps the lowest
+//! are closed, and of too many incarnations the one that has been known for longest is forgotten that nobody holds anything of.
 //!
 //! Not here: in which order activities are delivered (`ordering`), links, and asking for what is missing (`catch_up`).
 
@@ -113,8 +113,8 @@ impl Flood {
         self.before.extend(lost);
     }
 
-    /// What those who begin to listen now will not get: everything that was given to listeners here, and what was before our time. `waiting`
-    /// was received and has not been given to anybody, also where it had been taken for lost before it came.
+    /// What those who begin to listen now will not get: everything that was given to listeners here, and what was before our time.
+    /// `waiting` was received and has not been given to anybody, also where it had been taken for lost before it came.
     pub(super) fn past(&self, waiting: &Position) -> Position {
         let mut past = self.seen.clone();
         past.extend(&self.before);
@@ -122,21 +122,22 @@ impl Flood {
         past
     }
 
-    /// Whether an activity that has come was taken for past before it came. Who has begun to listen meanwhile was told that it lies behind, and
-    /// may have had it elsewhere.
+    /// Whether an activity that has come was taken for past before it came. Who has begun to listen meanwhile was told that it lies behind,
+    /// and may have had it elsewhere.
     pub(super) fn was_past(&self, id: &ActivityId) -> bool {
         self.before.contains(id)
     }
 
-    /// What somebody who has `has` has not got of all that there was, whether it is held here or not. What came under two ids is listed once.
+    /// What somebody who has `has` has not got of all that there was, whether it is held here or not. What came under two ids is listed
+    /// once.
     pub(super) fn owed(&self, has: &Position, waiting: &Position) -> Position {
         let mut owed = self.past(waiting).without(has);
         owed.subtract(&self.dropped);
         owed
     }
 
-    /// Whether somebody who has `has` and whom nothing here is new to can be sure to have everything: not where we know nothing of all that,
-    /// because everybody who did has started again without a log.
+    /// Whether somebody who has `has` and whom nothing here is new to can be sure to have everything: not where we know nothing of all
+    /// that, because everybody who did has started again without a log.
     pub(super) fn can_tell(&self, has: &Position) -> bool {
         let knows = |stream| self.seen.of(stream).is_some() || self.before.of(stream).is_some();
         has.is_empty() || has.streams().any(|(stream, _)| knows(stream))
@@ -256,8 +257,8 @@ mod tests {
 
     #[test]
     fn what_fills_in_session_by_session_is_not_taken_for_known() {
-        // After a cut, a neighbour's log has what was published meanwhile in runs, one of each session: the numbers of the stream have a gap
-        // for each activity of the sessions that come later. 64 gaps were remembered, and the other sessions' were never delivered.
+        // After a cut, a neighbour's log has what was published meanwhile in runs, one of each session: the numbers of the stream have a
+        // gap for each activity of the sessions that come later. 64 gaps were remembered, and the other sessions' were never delivered.
         let mut flood = flood();
         for session in 0..5 {
             for number in 0..500 {

@@ -11,7 +11,8 @@
 //! reads as fast as it can, one is always the last; and with enough clients of his own, a sender could decide who counts as slow.
 //! **Why no full stop?** So that whoever sends less than that, all together, never waits for anybody.
 //!
-//! Not here: who is behind (`session`, `neighbours`), and who waits for whom among those that are held back (the driver reads them in turn).
+//! Not here: who is behind (`session`, `neighbours`), and who waits for whom among those that are held back (the driver reads them in
+//! turn).
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! Where to go when a server fails: what the main coordinator says of the coordinators, what is remembered of it for the next run, and what
 //! clients are told that understand it.
 //!
-//! A client hears it when it logs in, every few seconds, and within a sweep of a change; each its own order, so that the clients of a worker
-//! that fails spread over the others. One that has not taken the last list is not sent another: a list never makes a client slow.
+//! A client hears it when it logs in, every few seconds, and within a sweep of a change; each its own order, so that the clients of a
+//! worker that fails spread over the others. One that has not taken the last list is not sent another: a list never makes a client slow.
 
 use common::id::LinkId;
 use common::limits::TOKEN_LIFE;

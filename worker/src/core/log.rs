@@ -1,8 +1,8 @@
 //! The log: every activity that this worker delivers, encoded once, in one order for all of its clients.
 //!
-//! A run of frames (lines that end in LF) with absolute byte offsets. A client is a cursor into it; live delivery and catching
-//! up are the same read at different distances from the end. Old frames leave memory in whole chunks, and are on disk alone from then on, if
-//! there is one for them with room (`archive`). Each chunk knows which activities are in it, so that what somebody lacks is found without reading
+//! A run of frames (lines that end in LF) with absolute byte offsets. A client is a cursor into it; live delivery and catching up are the
+//! same read at different distances from the end. Old frames leave memory in whole chunks, and are on disk alone from then on, if there is
+//! one for them with room (`archive`). Each chunk knows which activities are in it, so that what somebody lacks is found without reading
 //! what he has.
 //!
 //! **Invariants.** A frame lies in one chunk, so a chunk begins with a frame and ends with one. At most `limit` bytes are in memory,

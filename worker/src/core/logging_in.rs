@@ -179,8 +179,8 @@ impl Worker {
         }
     }
 
-    /// There is an answer about `username`, or there will be none, as `record` says: those who waited are verified against what is known now,
-    /// unless that is what their secrets did not match before. So a wrong secret costs a question, and no second hash.
+    /// There is an answer about `username`, or there will be none, as `record` says: those who waited are verified against what is known
+    /// now, unless that is what their secrets did not match before. So a wrong secret costs a question, and no second hash.
     pub(super) fn query_over(&mut self, now: Now, username: &Username, record: Record, out: &mut Actions) {
         for link in self.queries.remove(username).unwrap_or_default() {
             let Phase::Asking { attempt, refuted, .. } = self.session(link).phase() else {

@@ -3,10 +3,10 @@
 //! What is absent: sockets, clocks, threads, files, password hashing. The shell brings bytes and time, and does the hashing
 //! ([`Effect`]).
 //!
-//! The leaves know nothing of each other: `session` (one client), `log`, `flood` (what has been seen), `intake` (how fast), `neighbours` and `roster` (other
-//! workers), `upstream` (the coordinator), `users`, `register` (held names), `secrets`. Only [`Worker`] routes between them: this file
-//! takes events apart; `clients`, `logging_in` and `registering` hold the conversation with clients, `coordinators` and `workers` those
-//! with other servers, `timers` what happens without anybody speaking.
+//! The leaves know nothing of each other: `session` (one client), `log`, `flood` (what has been seen), `intake` (how fast), `neighbours`
+//! and `roster` (other workers), `upstream` (the coordinator), `users`, `register` (held names), `secrets`. Only [`Worker`] routes between
+//! them: this file takes events apart; `clients`, `logging_in` and `registering` hold the conversation with clients, `coordinators` and
+//! `workers` those with other servers, `timers` what happens without anybody speaking.
 //!
 //! **Invariants.** Appending an activity costs nothing per client: clients read the log at their own pace. The load is the number
 //! of sessions that are logged in at this moment.
@@ -344,8 +344,8 @@ impl Worker {
         self.close(now, link, Some(InvalidMessage { info }.into()), out);
     }
 
-    /// Whoever is at the other end says no more. A server is gone then. A client may still wait for an answer to what it said; where none is
-    /// under way, it gets what there is for it.
+    /// Whoever is at the other end says no more. A server is gone then. A client may still wait for an answer to what it said; where none
+    /// is under way, it gets what there is for it.
     fn ended(&mut self, now: Now, link: LinkId, out: &mut Actions) {
         let Some(Link::Client(session)) = self.links.get_mut(link) else {
             return self.close(now, link, None, out);

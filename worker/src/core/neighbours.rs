@@ -1,8 +1,8 @@
 //! The links to other workers, and which of them an activity goes to.
 //!
-//! **Invariants.** One link per worker; a new one replaces the old, where it is of the same start. A worker is named in our NEIGHBOURS only once its own first
-//! NEIGHBOURS has arrived, because from then on everything that it originates comes by that link: nobody else needs to pass it
-//! on to us. So a healthy mesh of N workers carries N−1 copies of an activity, and a broken one floods around the break.
+//! **Invariants.** One link per worker; a new one replaces the old, where it is of the same start. A worker is named in our NEIGHBOURS only
+//! once its own first NEIGHBOURS has arrived, because from then on everything that it originates comes by that link: nobody else needs to
+//! pass it on to us. So a healthy mesh of N workers carries N−1 copies of an activity, and a broken one floods around the break.
 //!
 //! Not here: when to dial whom (`roster`), and what has been seen (`flood`).
 
@@ -74,8 +74,8 @@ impl Neighbours {
         other.map(|(other, _)| *other)
     }
 
-    /// Whether a link stands to a worker `id` that is of another start than this: there may be two. One that is gone is soon silent, and its
-    /// link is closed.
+    /// Whether a link stands to a worker `id` that is of another start than this: there may be two. One that is gone is soon silent, and
+    /// its link is closed.
     pub(super) fn has_twin(&self, id: &ServerId, of: Incarnation) -> bool {
         let is_other =
             |stage: &Stage| matches!(stage, Stage::Established { incarnation, .. } if *incarnation != of);

@@ -53,8 +53,8 @@ struct Numbers {
     contents: Option<Box<Contents>>,
 }
 
-/// Numbers of a session whose contents are remembered: the highest that came and those next below it, whether they came or not. At some 150 bytes a session, nobody notices; and a sender that repeats
-/// itself by mistake does so soon.
+/// Numbers of a session whose contents are remembered: the highest that came and those next below it, whether they came or not. At some 150
+/// bytes a session, nobody notices; and a sender that repeats itself by mistake does so soon.
 const CONTENTS: u64 = 32;
 
 /// The checksums of what came under a session's highest number and those next below it.

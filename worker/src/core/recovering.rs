@@ -61,8 +61,8 @@ impl Recovery {
         self.waited || (self.links_until.is_some() && all_linked)
     }
 
-    /// Whether it is over. `under_way`: somebody still has something for us, or what came waits for its turn. Who begins to listen here is told
-    /// that everything lies behind it that lies in the log: what got there afterwards would be new to it, however old it is.
+    /// Whether it is over. `under_way`: somebody still has something for us, or what came waits for its turn. Who begins to listen here is
+    /// told that everything lies behind it that lies in the log: what got there afterwards would be new to it, however old it is.
     fn is_over(&mut self, now: Time, all_linked: bool, under_way: bool) -> bool {
         self.waited |= self.links_until.is_some_and(|until| until <= now);
         now >= self.until || (self.is_settled(all_linked) && !under_way)

@@ -1,9 +1,9 @@
 //! Names that are being registered through this worker: held from the first request until the coordinator's answer, so that of two
 //! requests that meet here one hears at once that the name is being registered. Which worker wins the name the coordinator says.
 //!
-//! **Invariant.** A hold ends: with the answer, with its time-out, or with its client where the coordinator has not been asked yet. The loss
-//! of the coordinator does not end it: the next one is asked the same, with the same hash, so that a name which the last one had already
-//! given away is recognised as this client's own.
+//! **Invariant.** A hold ends: with the answer, with its time-out, or with its client where the coordinator has not been asked yet. The
+//! loss of the coordinator does not end it: the next one is asked the same, with the same hash, so that a name which the last one had
+//! already given away is recognised as this client's own.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

@@ -64,8 +64,8 @@ impl Worker {
         out.push(Action::Effect(Effect::Hash { job, from, secret: register.secret }));
     }
 
-    /// A name is wanted that is held for one who says no more, and whose secret is not hashed yet: it may be the same client, which has given
-    /// up and asks again. Whoever asks now is there.
+    /// A name is wanted that is held for one who says no more, and whose secret is not hashed yet: it may be the same client, which has
+    /// given up and asks again. Whoever asks now is there.
     fn release_from_ended(&mut self, now: Now, username: &Username, out: &mut Actions) {
         if self.registrations.hashed_by(username).is_some() {
             let holder = self.registrations.hashing_for(username);

@@ -217,7 +217,8 @@ impl Worker {
         }
     }
 
-    /// Where the client has taken so long that what came meanwhile has left the log: asks for that, too. Says whether the replay has to wait.
+    /// Where the client has taken so long that what came meanwhile has left the log: asks for that, too. Says whether the replay has to
+    /// wait.
     fn ask_again(&mut self, now: Now, link: LinkId, out: &mut Actions) -> bool {
         let waiting = self.ordering.waiting();
         let Some(Link::Client(session)) = self.links.get_mut(link) else { return true };

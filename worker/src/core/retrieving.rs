@@ -1,8 +1,8 @@
 //! Asking other workers for what was missed, and answering them.
 //!
-//! A question is answered with one piece of bounded size, and whoever wants more asks again: nothing is remembered of a question, and what is
-//! live is never far behind an answer. Only where all of it is on disk the question waits until some of it has been read: who was told to
-//! ask again would do so at once.
+//! A question is answered with one piece of bounded size, and whoever wants more asks again: nothing is remembered of a question, and what
+//! is live is never far behind an answer. Only where all of it is on disk the question waits until some of it has been read: who was told
+//! to ask again would do so at once.
 
 use std::time::Duration;
 

@@ -1,9 +1,10 @@
 //! Segments: what of the log is on disk, as bytes. A worker writes them behind, and reads them at its next start and for those who
 //! missed more than is in memory.
 //!
-//! A segment is a file of lines, all of them JSON. The first says what it is ([`HEADER`]). Then come blocks: a line with the length and
-//! the checksum of the frames that follow it, as in `{"bytes":1234,"crc32":3421780262}`, and these frames, byte for byte as clients get
-//! them. A block that is only half there, or of which a bit has changed, is seen to be so; the next one is found by how it begins. A segment to which nothing will be added ends with a block that says what is in it ([`seal`]), so that a start need not read it.
+//! A segment is a file of lines, all of them JSON. The first says what it is ([`HEADER`]). Then come blocks: a line with the length and the
+//! checksum of the frames that follow it, as in `{"bytes":1234,"crc32":3421780262}`, and these frames, byte for byte as clients get them. A
+//! block that is only half there, or of which a bit has changed, is seen to be so; the next one is found by how it begins. A segment to
+//! which nothing will be added ends with a block that says what is in it ([`seal`]), so that a start need not read it.
 //!
 //! CRC-32 it is since it finds every change of up to 32 bits in a row, however long the block, and costs next to nothing with what
 //! processors have for it. It does not protect from those who may write the file.

@@ -4,8 +4,9 @@
 //! another. Who moves meanwhile is given both, which its worker cannot know, and is counted by both. So only what was counted under one
 //! id is added up, and of two such sums the greater one is told: at least so many have it.
 //!
-//! **Invariants.** A worker's count of an activity is taken once, its first word, however often and in whatever pieces it arrives. Nobody is
-//! counted twice who moved. What is kept is bounded by numbers and by time: whoever has not been counted for lately is forgotten, and of one session the oldest.
+//! **Invariants.** A worker's count of an activity is taken once, its first word, however often and in whatever pieces it arrives. Nobody
+//! is counted twice who moved. What is kept is bounded by numbers and by time: whoever has not been counted for lately is forgotten, and of
+//! one session the oldest.
 //!
 //! Not here: whom to report to, and when (`reports`).
 

@@ -39,8 +39,8 @@ fn the_first_word_of_a_worker_counts_and_only_that_is_news() {
     tally.assert_bounds();
 }
 
-/// Everybody is at `a` and has activities 4 and 5 when `a` is cut off, before their sender has heard so. They all move to `b`, where it sends
-/// 5 again, and 6. Then `a` is back and tells its counts.
+/// Everybody is at `a` and has activities 4 and 5 when `a` is cut off, before their sender has heard so. They all move to `b`, where it
+/// sends 5 again, and 6. Then `a` is back and tells its counts.
 #[test]
 fn who_moved_and_was_given_an_activity_under_two_ids_is_not_counted_twice() {
     let mut tally = Tally::default();

@@ -1,8 +1,8 @@
 //! The connection to the coordinator: which one to dial and when, and whether it works.
 //!
-//! Coordinators are tried in the order of the BACKUP_LIST, then those that were configured. When a link that has stood for a while is
-//! lost, the first round is made without a pause: a backup is about to take over, and finding it is all there is to do. After that a
-//! pause precedes each attempt, so that a network without a coordinator is not hammered. In the first round nobody is waited for who does not
+//! Coordinators are tried in the order of the BACKUP_LIST, then those that were configured. When a link that has stood for a while is lost,
+//! the first round is made without a pause: a backup is about to take over, and finding it is all there is to do. After that a pause
+//! precedes each attempt, so that a network without a coordinator is not hammered. In the first round nobody is waited for who does not
 //! even accept the connection: the host may be cut off, and others are there.
 //!
 //! Whoever a coordinator names as the main one is tried at once, also then.
@@ -132,8 +132,8 @@ impl Upstream {
         }
     }
 
-    /// The coordinator refuses us for good. Says whether that means that this worker is set up wrongly: nobody has ever let it in, and this is
-    /// the last of those whom its operator named that does so.
+    /// The coordinator refuses us for good. Says whether that means that this worker is set up wrongly: nobody has ever let it in, and this
+    /// is the last of those whom its operator named that does so.
     pub(super) fn refused_for_good(&mut self) -> bool {
         let address = self.address().clone();
         let is_named = self.configured.contains(&address);
@@ -205,8 +205,8 @@ impl Upstream {
         self.taken = None;
     }
 
-    /// The coordinator says that another worker bears our id, and lives. Says whether that one has taken our place for good: we had been let in,
-    /// and what was last heard from an earlier start of ourselves is no sign of life any more.
+    /// The coordinator says that another worker bears our id, and lives. Says whether that one has taken our place for good: we had been
+    /// let in, and what was last heard from an earlier start of ourselves is no sign of life any more.
     pub(super) fn id_is_taken(&mut self, now: Time) -> bool {
         self.was_let_in && now.since(*self.taken.get_or_insert(now)) > limits::WORKER_DOUBT
     }

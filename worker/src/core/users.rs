@@ -61,7 +61,8 @@ impl Users {
         self.expected = seen;
     }
 
-    /// Whether the coordinator has told us everything that it knew when it let us in. From then on we hear what is registered as it happens.
+    /// Whether the coordinator has told us everything that it knew when it let us in. From then on we hear what is registered as it
+    /// happens.
     pub(super) fn are_all_here(&self) -> bool {
         self.told.covers_all(&self.expected)
     }

@@ -52,7 +52,8 @@ pub(super) struct Opened {
     pub(super) welcome: usize,
 }
 
-/// Opens all of these at once, each for itself. An answer may take as long as `patience`. `judge` is as that of [`open`], and counts from 0.
+/// Opens all of these at once, each for itself. An answer may take as long as `patience`. `judge` is as that of [`open`], and counts from
+/// 0.
 pub(super) fn open_all(
     openings: &[Opening],
     patience: Duration,

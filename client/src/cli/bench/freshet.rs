@@ -54,7 +54,8 @@ impl Freshet {
         self.places.iter().map(|(worker, _)| worker).collect::<BTreeSet<_>>().len()
     }
 
-    /// Clients that log in by themselves, each at the next of `workers` and after the last again at the first; by `token`, where there is one.
+    /// Clients that log in by themselves, each at the next of `workers` and after the last again at the first; by `token`, where there is
+    /// one.
     ///
     /// # Errors
     /// A sentence.

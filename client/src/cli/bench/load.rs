@@ -305,8 +305,8 @@ impl Load {
         Ok(())
     }
 
-    /// No more may be under way in an open loop: because of whom? It is the load, where it is later with publishing than all that is under way was
-    /// to take, or never had to wait since the oldest of that was to be sent.
+    /// No more may be under way in an open loop: because of whom? It is the load, where it is later with publishing than all that is under
+    /// way was to take, or never had to wait since the oldest of that was to be sent.
     fn too_fast(&self, publisher: usize) -> &'static str {
         let now = Instant::now();
         let oldest = self.ledger.oldest(publisher).unwrap_or(now);
@@ -463,8 +463,8 @@ impl Load {
         Ok(())
     }
 
-    /// Whether something may come that this receiver has: it had it when it came to this worker, which got it later than the receiver itself, or
-    /// under another id, as its sender has said it again at another worker. Over one connection nothing may come twice.
+    /// Whether something may come that this receiver has: it had it when it came to this worker, which got it later than the receiver
+    /// itself, or under another id, as its sender has said it again at another worker. Over one connection nothing may come twice.
     fn may_come_again(&self, index: usize, publisher: usize, number: u64, noted: Noted) -> bool {
         let had = self.links[index].had.get(publisher).is_some_and(|had| number <= *had);
         let said_again = self.said_again[publisher].contains(number);

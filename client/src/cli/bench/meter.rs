@@ -1,7 +1,7 @@
 //! What the load's own work costs: the CPU time of its thread, as the system counts it, without what goes into waiting awake.
 //!
-//! The clock is asked only where work begins after a wait, and where it ends. So a load that always has something to do does not pay for it,
-//! and what other processes take of a shared CPU is not in it.
+//! The clock is asked only where work begins after a wait, and where it ends. So a load that always has something to do does not pay for
+//! it, and what other processes take of a shared CPU is not in it.
 
 use std::time::Duration;
 

@@ -76,8 +76,8 @@ impl Processes {
         }
     }
 
-    /// What they used, of a run that looked before it opened connections, after that, when all was settled, when it began to measure, and when
-    /// it ended.
+    /// What they used, of a run that looked before it opened connections, after that, when all was settled, when it began to measure, and
+    /// when it ended.
     pub(super) fn used(&self) -> Option<Servers> {
         let [before, opened, settled, began, ended] = [0, 1, 2, 3, 4].map(|look| self.usage(look));
         let (before, settled, ended) = (before?, settled?, ended?);
@@ -88,8 +88,8 @@ impl Processes {
         })
     }
 
-    /// What was used at the look of this number (from 0), by those together that were still there at the last one: what the others have used
-    /// since they were last seen nobody knows. `None` where there is none.
+    /// What was used at the look of this number (from 0), by those together that were still there at the last one: what the others have
+    /// used since they were last seen nobody knows. `None` where there is none.
     fn usage(&self, look: usize) -> Option<Usage> {
         let there = self.0.iter().filter(|process| !process.is_gone);
         there

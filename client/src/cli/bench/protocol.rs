@@ -52,8 +52,8 @@ pub trait Protocol {
         Ok(Noted::New)
     }
 
-    /// Looks at the whole of a delivery, whose payload ends at `end`: whether it is what makes `payload` known, and nothing else. It is done
-    /// for one in many, as it costs more than all the rest.
+    /// Looks at the whole of a delivery, whose payload ends at `end`: whether it is what makes `payload` known, and nothing else. It is
+    /// done for one in many, as it costs more than all the rest.
     ///
     /// # Errors
     /// A sentence, where something in it is not as it should be.

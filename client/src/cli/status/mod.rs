@@ -1,6 +1,6 @@
 //! `client status`: asks how the network is, and shows it. Unlike everybody else, who wants to find the network, it begins with the
-//! coordinators that it was given: in a network cut in two, each side has a view of its own, and whoever names a coordinator wants that of its
-//! side.
+//! coordinators that it was given: in a network cut in two, each side has a view of its own, and whoever names a coordinator wants that of
+//! its side.
 
 mod table;
 

@@ -226,8 +226,8 @@ fn a_position_that_was_given_and_is_refused_again_and_again_ends_the_session() {
 
 #[test]
 fn who_is_refused_for_something_else_goes_on_from_where_it_was() {
-    // Three workers in a row had no room for unfinished lines, or did not hear LOGIN in time. The session forgot where it was, began anew at
-    // the fourth one, and never got what had been published meanwhile.
+    // Three workers in a row had no room for unfinished lines, or did not hear LOGIN in time. The session forgot where it was, began anew
+    // at the fourth one, and never got what had been published meanwhile.
     let mut world =
         World::new(|config| config.start = Start::After("n1@a/00000000000000ff/0-3".parse().unwrap()));
     let refusals = [

@@ -65,8 +65,8 @@ impl Registry {
         }
     }
 
-    /// Whether a user may be told that the name is its own. Not before that is known for certain: what was only proposed is adopted first, or
-    /// the next backup would be listed without it; and where names are given once, it may have been given to somebody else since.
+    /// Whether a user may be told that the name is its own. Not before that is known for certain: what was only proposed is adopted first,
+    /// or the next backup would be listed without it; and where names are given once, it may have been given to somebody else since.
     fn may_confirm(&self, username: &Username) -> Result<(), Unavailable> {
         match self.users.get(username) {
             Some(user) if !self.is_settled(user) => Err(Unavailable::BeingRegistered(username.clone())),

@@ -98,8 +98,8 @@ fn what_was_proposed_and_never_settled_is_adopted_by_the_next() {
 
 #[test]
 fn no_stamp_is_given_out_twice_although_the_clock_goes_back_in_a_crash() {
-    // What was proposed was on the backup's disk alone, and the next reign's stamps, by a clock that had gone back, lay below it: the backup took
-    // them for known, and never asked for what was registered meanwhile. Both went on with different users for ever.
+    // What was proposed was on the backup's disk alone, and the next reign's stamps, by a clock that had gone back, lay below it: the
+    // backup took them for known, and never asked for what was registered meanwhile. Both went on with different users for ever.
     let mut town = Town::in_step(2);
     town.stall_users(0);
     let ann = town.register(0, "ann", "s");
@@ -256,8 +256,8 @@ fn who_hears_of_a_reign_while_its_own_is_on_its_way_to_the_disk_follows_it_with_
     assert!(reigns.iter().all(|reign| reign.epoch.coordinator.to_string() != town::name(2)), "{reigns:?}");
 }
 
-/// Two workers heard the main coordinator and died, and a third one, which had been down when it was dialled, was not asked: the backup took
-/// over.
+/// Two workers heard the main coordinator and died, and a third one, which had been down when it was dialled, was not asked: the backup
+/// took over.
 #[test]
 fn a_worker_that_was_down_when_it_was_dialled_to_be_asked_is_dialled_again() {
     let mut town = Town::in_step(2);

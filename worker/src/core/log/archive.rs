@@ -124,7 +124,8 @@ impl Log {
         }
     }
 
-    /// What is asked of the disk next. To be called until there is nothing, whenever something may have been appended or waits for the disk.
+    /// What is asked of the disk next. To be called until there is nothing, whenever something may have been appended or waits for the
+    /// disk.
     pub(in crate::core) fn next_request(&mut self) -> Option<SegmentRequest> {
         self.save();
         let archive = self.archive.as_mut()?;

@@ -15,8 +15,8 @@ use crate::core::encoding::{noted, without_notes};
 use crate::core::segment::SegmentRequest;
 
 impl Log {
-    /// Puts what is in memory in order, and has it written anew. For the purposes of [`Retention`](super::Retention) what is written anew may
-    /// count twice, and is as old as the latest of it.
+    /// Puts what is in memory in order, and has it written anew. For the purposes of [`Retention`](super::Retention) what is written anew
+    /// may count twice, and is as old as the latest of it.
     pub(in crate::core) fn put_in_order(&mut self) {
         let latest = self.chunks.range(self.archived..);
         let frames = latest.flat_map(|chunk| chunk.frames(Offset(0)));

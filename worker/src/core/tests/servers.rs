@@ -150,7 +150,8 @@ fn a_worker_whose_id_is_taken_takes_no_clients_before_it_is_let_in() {
 
 #[test]
 fn a_worker_whose_place_another_one_has_taken_sends_its_clients_there_and_ends() {
-    // It had been paused, and a copy of it was let in meanwhile. When it went on, both took clients, for good, and reports counted those of one.
+    // It had been paused, and a copy of it was let in meanwhile. When it went on, both took clients, for good, and reports counted those of
+    // one.
     let (mut node, mut coordinator) = Node::joined();
     let other = neighbour(&mut node);
     let client = node.client();

@@ -257,8 +257,8 @@ fn a_drain_hands_clients_to_other_workers_and_classic_ones_are_redirected() {
 
 #[test]
 fn a_drain_leaves_whom_the_coordinator_has_just_sent_on_to_go_by_itself() {
-    // No other worker was linked then, so there was nowhere to send clients to: it was closed as soon as its QUIT had been written, before it
-    // could acknowledge what it had.
+    // No other worker was linked then, so there was nowhere to send clients to: it was closed as soon as its QUIT had been written, before
+    // it could acknowledge what it had.
     let mut node = Node::new();
     let coordinator = node.answer_dial();
     node.say(coordinator, &success("net", r#"{"id":"w2","hostname":"w2","port":1}"#));

@@ -23,7 +23,8 @@ pub(super) fn neighbour(node: &mut Node, id: &str, holds: &str) -> LinkId {
 
 #[test]
 fn a_worker_that_starts_and_waits_for_an_answer_when_its_wait_for_links_is_over_sleeps_meanwhile() {
-    // A second after it had heard of another worker that could not be reached, it was still asking a third one: its deadline lay in the past.
+    // A second after it had heard of another worker that could not be reached, it was still asking a third one: its deadline lay in the
+    // past.
     let mut node = Node::starting("w1", Limits::default(), Remembered::default(), None);
     let coordinator = node.answer_dial();
     node.say(
@@ -99,8 +100,8 @@ fn what_leaves_the_log_while_a_client_is_replayed_what_it_missed_is_no_silent_ga
 
 #[test]
 fn what_leaves_the_log_during_a_long_replay_is_asked_of_who_holds_it() {
-    // The time for asking counted from the beginning of the replay. A client that took seconds over it was told of a gap, and nobody had been
-    // asked.
+    // The time for asking counted from the beginning of the replay. A client that took seconds over it was told of a gap, and nobody had
+    // been asked.
     let (mut node, sender) = with_a_small_log();
     let other = neighbour(&mut node, "w2", "w1/0000000000000001/0-149");
     publish(&mut node, sender, 0..50);
@@ -117,8 +118,8 @@ fn what_leaves_the_log_during_a_long_replay_is_asked_of_who_holds_it() {
 
 #[test]
 fn who_begins_after_others_have_let_go_of_it_is_not_told_elsewhere_that_it_lacks_it() {
-    // A worker that joined knew nothing of what the others had held once. A session that began there and went on at one of those was told of
-    // gaps from before it began.
+    // A worker that joined knew nothing of what the others had held once. A session that began there and went on at one of those was told
+    // of gaps from before it began.
     let mut node = Node::with("w1", Limits::default());
     let older = neighbour(&mut node, "w2", "");
     let past = r#"{"command":"NEIGHBOURS","links":["w1"],"next":8,"past":"w2/0000000000000022/0-7,w3/0000000000000033/0-4"}"#;
@@ -146,8 +147,8 @@ fn who_begins_after_others_have_let_go_of_it_is_not_told_elsewhere_that_it_lacks
 
 #[test]
 fn a_worker_that_joins_takes_clients_when_what_it_has_fetched_has_had_its_turn() {
-    // The log that was left began in the middle of a session, so that all of it waited for what came before. The worker took clients meanwhile:
-    // a session that began there was sent old activities as new, and was told at other workers that it lacked them.
+    // The log that was left began in the middle of a session, so that all of it waited for what came before. The worker took clients
+    // meanwhile: a session that began there was sent old activities as new, and was told at other workers that it lacked them.
     let mut node = Node::starting("w1", Limits::default(), Remembered::default(), None);
     let coordinator = node.answer_dial();
     node.say(coordinator, &success("net", r#"{"id":"w2","hostname":"w2","port":1}"#));
@@ -184,8 +185,8 @@ fn a_worker_that_joins_takes_clients_when_what_it_has_fetched_has_had_its_turn()
 
 #[test]
 fn what_one_worker_has_is_not_late_at_another_because_the_one_that_took_it_in_has_died() {
-    // It had passed an activity on to one of the two others only when it died, and the session went on there. Workers compare what they hold
-    // every second; the third one had gone on without that activity half a second later.
+    // It had passed an activity on to one of the two others only when it died, and the session went on there. Workers compare what they
+    // hold every second; the third one had gone on without that activity half a second later.
     let mut node = Node::new();
     let (witness, origin) = (neighbour(&mut node, "w2", ""), neighbour(&mut node, "w3", ""));
     let client = node.client();

@@ -192,8 +192,8 @@ fn a_worker_that_lags_verifies_against_the_record_that_comes_with_the_refusal() 
 
 #[test]
 fn a_name_that_somebody_gets_after_long_is_not_said_to_be_a_rivals() {
-    // The coordinator had too few backups, and said yes to the first one when that was waited for no longer. The rival, who had asked meanwhile,
-    // took it for its own, and was told that the name was registered: to it, as it had to believe.
+    // The coordinator had too few backups, and said yes to the first one when that was waited for no longer. The rival, who had asked
+    // meanwhile, took it for its own, and was told that the name was registered: to it, as it had to believe.
     let (mut node, coordinator) = Node::joined();
     let first = node.connect();
     let register = |secret: &str| format!(r#"{{"command":"REGISTER","username":"ann","secret":"{secret}"}}"#);

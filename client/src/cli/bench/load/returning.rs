@@ -1,5 +1,5 @@
-//! Sessions that outlive their connections: each goes on at another worker as soon as one lets it in, and publishes again what it was given no
-//! report of.
+//! Sessions that outlive their connections: each goes on at another worker as soon as one lets it in, and publishes again what it was given
+//! no report of.
 
 use std::time::{Duration, Instant};
 
