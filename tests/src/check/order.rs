@@ -116,8 +116,10 @@ impl Order {
         for (session, first, before) in machine.went_on_without().filter(news).collect::<Vec<_>>() {
             coverage.add("gaps that workers went on without", 1);
             // While it catches up with much it is patient, and not for ever.
-            let came = self.got.get(&(session, before)).and_then(|got| got.get(&life));
-            if came.is_some_and(|(came, _)| *came + CATCH_UP_PATIENCE <= scene.now) {
+            // Whoever of the session has waited longest is the one for whose sake it goes on.
+            let mut waited = self.got.range((session, before)..=(session, Seq::MAX));
+            let is_patient = |(came, _): &(Time, ActivityId)| *came + CATCH_UP_PATIENCE <= scene.now;
+            if waited.any(|(_, got)| got.get(&life).is_some_and(is_patient)) {
                 continue;
             }
             for (number, got) in self.got.range((session, first)..(session, before)) {
