@@ -146,9 +146,9 @@ impl Route {
         }
     }
 
-    /// Whether there is more than one coordinator to go to.
+    /// Whether there is more than one coordinator to go to. One that another one named may be none of those that we know.
     pub(super) fn has_a_choice(&self) -> bool {
-        self.order.len() > 1
+        self.order.len() > 1 || self.main.as_ref().is_some_and(|main| !self.order.contains(main))
     }
 
     /// Whether this is the main coordinator, as far as servers have said.

@@ -61,7 +61,7 @@ impl Coordinator {
         self.links.promote(link, Party::Operator);
         match self.may_remove(&request.username) {
             Ok((username, registration)) => {
-                self.registry.hold_ready(username, Some(registration), Asker::Operator { link }, None);
+                self.registry.hold_to_remove(username, registration, Asker::Operator { link });
                 self.propose_next(turn);
             }
             Err(refusal) => self.refuse(turn, link, Asked::RemoveUser, &refusal),

@@ -18,7 +18,7 @@ use super::reign::{Reigning, Seeking, Why};
 use super::{Coordinator, Turn};
 
 /// Changes of the reign longer ago than this do not count.
-const OF_LATE: Duration = Duration::from_secs(60);
+const OF_LATE: Duration = Duration::from_secs(300);
 
 /// So many changes are nothing out of the ordinary: a failure or two, and a merge.
 const ORDINARY: usize = 3;

@@ -36,6 +36,7 @@ impl Coordinator {
         self.end_gathering(turn);
         self.end_merging(turn);
         self.write_waiting(turn);
+        self.see_whether_the_disk_hangs(turn);
         self.hand_over(turn);
         self.decide(turn);
     }

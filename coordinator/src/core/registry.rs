@@ -59,6 +59,8 @@ pub(super) struct Registry {
     limit: usize,
     /// How far ahead of our clock others' stamps are followed.
     stamp_ahead: Duration,
+    /// Whose stamps lay further ahead, which was said.
+    ahead: BTreeSet<ServerId>,
     /// Whether a name that was given is given to nobody else (`--require-backups`): then of two registrations of a name one at most was
     /// ever acknowledged, and the other is removed.
     once: bool,
@@ -124,6 +126,8 @@ pub(super) enum Reason {
     Proposed(Option<Epoch>),
     /// It was known once, and is brought back as it was.
     Restored,
+    /// It lost its name to an earlier registration, which is removed, too.
+    RemovedAsWell,
 }
 
 impl Wanted {
@@ -176,6 +180,7 @@ impl Registry {
             run: None,
             limit,
             stamp_ahead,
+            ahead: BTreeSet::new(),
             once,
         };
         registry.observe(wall, &known);
@@ -432,6 +437,9 @@ impl Registry {
     pub(super) fn observe(&mut self, wall: WallMillis, seen: &Seen) {
         for stamp in seen.stamps() {
             if stamp.coordinator != self.me && stamp.wall > wall + self.stamp_ahead {
+                if !self.ahead.insert(stamp.coordinator.clone()) {
+                    continue;
+                }
                 warn!(%stamp, "a user was changed more than {:?} in the future: see the clocks of that coordinator and of this one", self.stamp_ahead);
             } else {
                 self.latest = self.latest.take().max(Some(stamp));
@@ -456,6 +464,10 @@ impl Registry {
     /// Whether what was wanted still makes sense: records may have come from elsewhere since.
     fn is_still_possible(&self, wanted: &Wanted) -> bool {
         match &wanted.of {
+            Some(of) if wanted.reason == Reason::RemovedAsWell => {
+                let known = self.users.registration(&wanted.username, &of.registration);
+                known.is_some_and(|known| !known.is_removed())
+            }
             Some(of) if !wanted.is_held() => self.is_news(&wanted.username, of),
             of => {
                 self.users.get(&wanted.username).map(|user| &user.registration)
@@ -500,6 +512,9 @@ impl Registry {
             {
                 warn!(%username, "it was proposed once and never acknowledged, and the name is somebody else's: it is removed");
                 UserRecord { registration: proposed.registration, changed: now, written: None, secret: None }
+            }
+            Some(of) if reason == Reason::RemovedAsWell => {
+                UserRecord { registration: of.registration, changed: now, written: None, secret: None }
             }
             Some(adopted) if reason != Reason::Asked => {
                 UserRecord { written: Some(Box::new(now)), ..adopted }

@@ -86,7 +86,9 @@ impl Coordinator {
             }
             Reigning::Main(_) | Reigning::Backup(_) => {}
         }
-        if self.writing.is_failing() {
+        if self.writing.hangs() {
+            reasons.push(format!("the disk of {} does not answer", self.config.id));
+        } else if self.writing.is_failing() {
             reasons.push(format!("the disk of {} takes nothing", self.config.id));
         }
         for (_, peer) in self.peers.iter().filter(|(_, peer)| peer.configured && peer.foreign) {

@@ -21,6 +21,9 @@ use super::{Coordinator, Turn};
 /// How long a failing disk is left alone.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// How long a disk may take before it counts as failing. Nothing else is asked of it meanwhile.
+const HANGS: Duration = Duration::from_secs(3);
+
 /// Something to be written.
 #[derive(Debug)]
 pub(super) struct Write {
@@ -79,6 +82,10 @@ pub(super) struct Writing {
     outstanding: Option<(JobId, Vec<Write>)>,
     /// The disk has failed: nothing before then.
     failed_until: Option<Time>,
+    /// When what is outstanding takes too long.
+    hangs_at: Option<Time>,
+    /// It takes too long.
+    hangs: bool,
 }
 
 impl Writing {
@@ -88,7 +95,12 @@ impl Writing {
 
     /// Whether the disk failed when it was used last.
     pub(super) fn is_failing(&self) -> bool {
-        self.failed_until.is_some()
+        self.failed_until.is_some() || self.hangs
+    }
+
+    /// Whether the disk has not answered for too long.
+    pub(super) fn hangs(&self) -> bool {
+        self.hangs
     }
 
     /// Whether something of this name is on its way to the disk.
@@ -116,7 +128,8 @@ impl Writing {
 
     /// When to try again.
     pub(super) fn deadline(&self) -> Option<Time> {
-        self.failed_until.filter(|_| self.outstanding.is_none() && !self.waiting.is_empty())
+        let retry = self.failed_until.filter(|_| self.outstanding.is_none() && !self.waiting.is_empty());
+        [retry, self.hangs_at].into_iter().flatten().min()
     }
 }
 
@@ -157,6 +170,7 @@ impl Coordinator {
         change.seen = (seen != *self.registry.complete()).then_some(seen);
         let job = self.jobs.number();
         self.writing.outstanding = Some((job, writes));
+        self.writing.hangs_at = Some(turn.now.time + HANGS);
         turn.actions.push(Action::Effect(Effect::Persist { job, change }));
     }
 
@@ -164,6 +178,17 @@ impl Coordinator {
         self.writing.failed_until = None;
         let writes = self.take_outstanding(job);
         self.written(turn, writes);
+    }
+
+    /// Where the disk has not answered for too long: whoever waits is told so, and a backup is to reign.
+    pub(super) fn see_whether_the_disk_hangs(&mut self, turn: &mut Turn<'_>) {
+        if self.writing.hangs_at.take_if(|at| *at <= turn.now.time).is_some() {
+            error!("the disk has not answered for {HANGS:?}; who asked is told so");
+            self.writing.hangs = true;
+            self.not_stored(turn);
+            self.announce_standing(turn);
+            self.hand_over_for_want_of_a_disk(turn);
+        }
     }
 
     pub(super) fn persist_failed(&mut self, turn: &mut Turn<'_>, job: JobId, reason: &str) {
@@ -184,6 +209,7 @@ impl Coordinator {
     }
 
     fn take_outstanding(&mut self, job: JobId) -> Vec<Write> {
+        (self.writing.hangs_at, self.writing.hangs) = (None, false);
         let outstanding = self.writing.outstanding.take().filter(|(outstanding, _)| *outstanding == job);
         outstanding.expect("the disk answers the one change that it was given").1
     }

@@ -47,6 +47,15 @@ impl Gaps {
             gone.subtract(machine.holds());
             gone.subtract(&machine.awaits_its_turn());
         });
+        // What may still be with one that it cannot ask is not given up.
+        let is_out_of_reach = |other: &ProcessId| {
+            *other != worker && scene.world[*other].machine.is_some() && !self.can_ask(scene, worker, *other)
+        };
+        if scene.cast.workers.iter().any(is_out_of_reach)
+            && let Some(machine) = scene.world[worker].machine.as_ref().and_then(Node::worker)
+        {
+            gone.subtract(&machine.missing());
+        }
         let young = ledger.stream.holdings.values().filter(|holding| holding.since + WELL > scene.now);
         young.flat_map(|holding| &holding.ids).for_each(|id| gone.subtract(&Position::single(id)));
         self.asking.insert(conn, gone);

@@ -149,6 +149,8 @@ pub struct Worker {
     /// The frame being built; kept for its memory.
     frame: Vec<u8>,
     next_sweep: Time,
+    /// Until when it may be taken for dead: it slept, and hears only now what has become of it meanwhile.
+    waking: Option<Time>,
     drain: Option<Drain>,
     /// What to say at the end, where another worker has taken our place.
     displaced: Option<String>,
@@ -245,6 +247,7 @@ impl Worker {
             encoder: Encoder::default(),
             frame: Vec::new(),
             next_sweep: now.time + limits.sweep,
+            waking: None,
             drain: None,
             displaced: None,
             rng,
@@ -423,6 +426,7 @@ impl Machine for Worker {
 
     fn handle(&mut self, now: Now, event: Event<Input>, actions: &mut Actions) {
         let mut wrote_to = None;
+        self.notice_sleep(now.time);
         match event {
             Event::Accepted { link, peer } => self.accepted(now, link, peer, actions),
             Event::Dialled { dial, link } => self.dialled(now, dial, link, actions),

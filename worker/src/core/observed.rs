@@ -55,6 +55,11 @@ impl Worker {
         self.flood.seen()
     }
 
+    /// What it knows to have been published, has not got, and has not given up.
+    pub fn missing(&self) -> Position {
+        self.flood.missing()
+    }
+
     /// The activities that its log holds, by their sessions and their numbers there, in the order of the log.
     pub fn held(&self) -> impl Iterator<Item = (SessionId, Seq)> {
         self.broadcasts().filter_map(|broadcast| Some((broadcast.session?, broadcast.activity_seq?)))

@@ -1,7 +1,7 @@
 //! Counting what our clients have received, telling other workers, and telling senders what became of what they published.
 
 use common::id::LinkId;
-use common::time::Now;
+use common::time::{Now, Time};
 use common::wire::{ActivityAck, ActivitySuccInfo, DeliveryCount};
 
 use super::deliveries::{Has, Reader};
@@ -85,9 +85,16 @@ impl Worker {
         self.send_reports(now, out);
     }
 
+    /// When senders are to be told what became of what they published. Not while another process may bear our id: nobody fetches from us what
+    /// we alone have then, so senders are to say it again elsewhere.
+    pub(super) fn reports_deadline(&self) -> Option<Time> {
+        let doubted = [self.waking, self.upstream.doubted_until()].into_iter().flatten().max();
+        Some(self.reports.deadline()?.max(doubted.unwrap_or(Time::ZERO)))
+    }
+
     /// Tells senders what is known of what they published.
     pub(super) fn send_reports(&mut self, now: Now, out: &mut Actions) {
-        if self.reports.deadline().is_none_or(|at| at > now.time) {
+        if self.reports_deadline().is_none_or(|at| at > now.time) {
             return;
         }
         for (session, report) in self.reports.due(now.time) {

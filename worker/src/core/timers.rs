@@ -1,6 +1,7 @@
 //! What happens without anybody speaking: attempts that are due, a sweep every second, and heartbeats.
 
 use common::id::LinkId;
+use common::limits::WORKER_DOUBT;
 use common::machine::{Action, DialId};
 use common::time::{Now, Time};
 use common::wire::{Address, InvalidMessage};
@@ -21,7 +22,7 @@ impl Worker {
             self.give_up_at(),
             self.catch_up.deadline(),
             self.deliveries.deadline(),
-            self.reports.deadline(),
+            self.reports_deadline(),
         ];
         let recovery = self.recovery.as_ref().map(Recovery::deadline);
         [
@@ -61,12 +62,26 @@ impl Worker {
             self.see_what_is_lost(now);
             self.put_questions_off(now, out);
             self.replays_overdue(now, out);
-            self.sweep_clients(now, out);
+            if !self.is_waking(now.time) {
+                self.sweep_clients(now, out);
+            }
             self.sweep_servers(now, out);
             if self.drain.is_none() {
                 self.tell_lists(now, out);
             }
         }
+    }
+
+    /// Notices that this process was stopped, or its machine: what should have been done long ago has not been. What clients did meanwhile
+    /// comes only now; and to others it may be gone.
+    pub(super) fn notice_sleep(&mut self, now: Time) {
+        if self.next_sweep + WORKER_DOUBT <= now {
+            self.waking = Some(now + WORKER_DOUBT);
+        }
+    }
+
+    pub(super) fn is_waking(&self, now: Time) -> bool {
+        self.waking.is_some_and(|until| now < until)
     }
 
     fn dial(&mut self, purpose: Dial, address: Address, out: &mut Actions) {

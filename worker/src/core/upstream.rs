@@ -211,6 +211,11 @@ impl Upstream {
         self.was_let_in && now.since(*self.taken.get_or_insert(now)) > limits::WORKER_DOUBT
     }
 
+    /// Until when what the coordinator says of that may be right, where it has said so and not let us in since.
+    pub(super) fn doubted_until(&self) -> Option<Time> {
+        Some(self.taken.filter(|_| self.was_let_in)? + limits::WORKER_DOUBT * 4)
+    }
+
     /// Something was heard from the coordinator.
     pub(super) fn heard(&mut self, now: Time) {
         if let State::Established { heard, since, .. } = &mut self.state {

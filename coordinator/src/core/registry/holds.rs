@@ -6,9 +6,9 @@ use std::time::Duration;
 use common::id::LinkId;
 use common::machine::JobId;
 use common::time::Time;
-use common::user::{PasswordHash, Stamp, Username};
+use common::user::{PasswordHash, Stamp, UserRecord, Username};
 
-use super::{Asker, Registry, Unavailable};
+use super::{Asker, Reason, Registry, Unavailable, Wanted};
 
 #[derive(Debug)]
 pub(super) struct Hold {
@@ -131,9 +131,21 @@ impl Registry {
         self.collect(username, of, secret);
     }
 
+    /// Holds the name of a registration that is to be removed, for good: those that lost the name to it go first, one a batch, or the next of
+    /// them would have it.
+    pub(in crate::core) fn hold_to_remove(&mut self, username: Username, of: Stamp, asker: Asker) {
+        let is_another = |record: &&UserRecord| record.registration != of;
+        let others: Vec<UserRecord> = self.live(&username).filter(is_another).cloned().collect();
+        for record in others {
+            let (username, reason) = (username.clone(), Reason::RemovedAsWell);
+            self.collected.push(Wanted { username, of: Some(record), secret: None, reason });
+        }
+        self.hold_ready(username, Some(of), asker, None);
+    }
+
     /// Who asked and will not be told how it ends: what is under way goes on, what has only been collected is dropped.
     pub(in crate::core) fn disown(&mut self) -> Vec<(Username, Asker)> {
-        self.collected.retain(|wanted| !wanted.is_held());
+        self.collected.retain(|wanted| !wanted.is_held() && wanted.reason != Reason::RemovedAsWell);
         let nothing = BTreeSet::new();
         let under_way = self.batch.as_ref().map_or(&nothing, |batch| &batch.held);
         let mut asked = Vec::new();

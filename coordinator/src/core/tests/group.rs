@@ -312,6 +312,38 @@ fn two_sides_of_a_cut_go_on_and_merge() {
 }
 
 #[test]
+fn whoever_lost_the_name_to_a_user_that_is_removed_goes_with_it() {
+    // A client had registered on both sides of a cut. Its registration was removed, and with the other one it was let in again.
+    let mut town = Town::in_step(2);
+    town.cut(0, 1);
+    town.pass(seconds(4));
+    let both = [town.register(0, "cy", "first"), town.register(1, "cy", "second")];
+    town.pass(seconds(1));
+    assert_eq!(both.map(|client| town.answer(client)), ["local", "local"]);
+    town.heal();
+    town.pass(seconds(4));
+    assert_eq!(town.status(1).conflict_count, 1);
+    let operator = town.connect(1);
+    town.say(
+        operator,
+        &format!(r#"{{"command":"REMOVE_USER","username":"cy","secret":"{}"}}"#, super::SECRET),
+    );
+    town.pass(seconds(1));
+    let [common::wire::Message::RemoveUserSuccess(_)] = &town.heard(operator)[..] else {
+        panic!("not removed")
+    };
+    let report = town.status(1);
+    assert_eq!((report.users, report.conflict_count), (0, 0));
+    town.assert_equal_stores();
+    let newcomer = town.register(0, "cy", "third");
+    town.pass(seconds(1));
+    assert!(town.answer(newcomer).starts_with("sent to "));
+    let newcomer = town.register(1, "cy", "third");
+    town.pass(seconds(1));
+    assert_eq!(town.answer(newcomer), "replicated", "the name is free");
+}
+
+#[test]
 fn of_three_the_first_on_the_list_takes_over_and_the_other_follows() {
     let mut town = Town::in_step(3);
     for name in ["ann", "bob"] {
@@ -362,6 +394,35 @@ fn a_main_coordinator_whose_disk_takes_nothing_hands_over_and_is_a_backup_until_
     let bob = town.register(1, "bob", "s");
     town.pass(seconds(2));
     assert_eq!(town.answer(bob), "local", "the other one cannot hold it as well");
+    town.free_disk(0);
+    town.pass(seconds(3));
+    assert_eq!((town.roles(), town.troubles(1)), (vec!["backup", "main"], vec![]));
+    town.assert_equal_stores();
+}
+
+#[test]
+fn a_main_coordinator_whose_disk_hangs_says_so_and_hands_over() {
+    // Whoever registered waited for as long as it hung, and status said NORMAL.
+    let mut town = Town::in_step(2);
+    town.stall_disk(0);
+    let ann = town.register(0, "ann", "s");
+    town.pass(seconds(2));
+    assert_eq!(
+        (town.answer(ann).as_str(), town.roles()),
+        ("nothing yet", vec!["main", "backup"]),
+        "it may be slow"
+    );
+    town.pass(seconds(2));
+    assert!(town.answer(ann).contains("could not be stored"));
+    assert_eq!(town.roles(), ["backup", "main"]);
+    assert!(
+        town.troubles(0).contains(&"the disk of c0 does not answer".to_owned()),
+        "{:?}",
+        town.troubles(0)
+    );
+    let again = town.register(1, "ann", "s");
+    town.pass(seconds(2));
+    assert_eq!(town.answer(again), "local");
     town.free_disk(0);
     town.pass(seconds(3));
     assert_eq!((town.roles(), town.troubles(1)), (vec!["backup", "main"], vec![]));

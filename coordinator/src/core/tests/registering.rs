@@ -116,13 +116,25 @@ fn a_name_on_its_way_to_the_disk_stays_held_until_the_disk_answers() {
     let (first, second) = (net.connect(), net.connect());
     net.register(first, "ann", "s");
     net.answer();
-    net.pass(Duration::from_secs(9));
+    net.pass(Duration::from_secs(2));
     net.register(second, "ann", "s");
     assert_eq!(net.refusal(second).1, "ann is being registered");
+    net.pass(Duration::from_secs(1));
+    let (_, info, retry) = net.refusal(first);
+    assert_eq!(
+        (info.as_str(), retry),
+        ("it could not be stored; try again in a moment", true),
+        "nobody waits longer"
+    );
     net.pass(Duration::from_secs(60));
-    assert!(!net.is_closed(first), "its registration is under way, so it has all the time");
+    let again = net.connect();
+    net.register(again, "ann", "another");
+    assert!(net.refusal(again).2, "it may still get there");
     net.answer();
-    assert_eq!(net.commands(first), ["REGISTER_SUCCESS"]);
+    let owner = net.connect();
+    net.register(owner, "ann", "s");
+    net.answer();
+    assert_eq!(net.commands(owner), ["REGISTER_SUCCESS"]);
 }
 
 #[test]

@@ -178,6 +178,44 @@ fn a_worker_whose_place_another_one_has_taken_sends_its_clients_there_and_ends()
 }
 
 #[test]
+fn a_worker_whose_place_another_one_may_have_taken_acknowledges_nothing_before_that_is_clear() {
+    // It had been paused, and a copy of it was let in meanwhile. For seconds it acknowledged what nobody but itself would ever have.
+    let (mut node, coordinator) = Node::joined();
+    let sender = node.capable("a key of sixteen");
+    node.hang_up(coordinator);
+    let refusal =
+        r#"{"command":"AUTHENTICATION_FAIL","info":"w1 lives already","retry_after":1000,"taken":true}"#;
+    while node.dials.is_empty() {
+        node.wait(Duration::from_millis(100));
+    }
+    let coordinator = node.answer_dial();
+    node.say(coordinator, refusal);
+    node.say(sender, r#"{"command":"ACTIVITY_MESSAGE","activity_seq":1,"activity":{}}"#);
+    node.say(sender, r#"{"command":"ACTIVITY_ACK","received":1}"#);
+    let is_report = |line: &String| line.starts_with("ACTIVITY_SENDING_REPORT 1: ");
+    let mut heard = Vec::new();
+    while node.dials.is_empty() {
+        node.wait(Duration::from_millis(100));
+        heard.extend(node.hear(sender));
+    }
+    assert!(!heard.iter().any(is_report), "{heard:?}");
+    let coordinator = node.answer_dial();
+    node.say(coordinator, &success("net", ""));
+    node.wait(Duration::from_millis(100));
+    assert!(node.hear(sender).iter().any(is_report), "it is the one");
+
+    // Nor does one that has slept, and has not heard yet what became of it meanwhile.
+    node.now.time = node.now.time + Duration::from_secs(9);
+    node.say(sender, r#"{"command":"ACTIVITY_MESSAGE","activity_seq":2,"activity":{}}"#);
+    node.say(sender, r#"{"command":"ACTIVITY_ACK","received":2}"#);
+    node.wait(Duration::from_secs(2));
+    let is_report = |line: &String| line.starts_with("ACTIVITY_SENDING_REPORT 2: ");
+    assert!(!node.hear(sender).iter().any(is_report));
+    node.wait(Duration::from_secs(1));
+    assert!(node.hear(sender).iter().any(is_report));
+}
+
+#[test]
 fn what_a_coordinator_must_not_say_closes_the_link() {
     for line in [r#"{"command":"LOGOUT"}"#, "nonsense", GREETING] {
         let (mut node, coordinator) = Node::joined();

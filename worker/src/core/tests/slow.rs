@@ -64,6 +64,24 @@ fn a_client_that_takes_nothing_is_dropped_and_one_that_takes_a_little_is_not() {
 }
 
 #[test]
+fn nobody_is_blamed_for_what_was_not_written_while_the_worker_itself_slept() {
+    // It was stopped for a quarter of a minute, and told those who had read all the time that they had read nothing for too long.
+    let mut node = Node::with("w1", LITTLE);
+    let (reader, stuck) = (node.client(), node.client());
+    node.publish(stuck, 1);
+    node.now.time = node.now.time + Duration::from_secs(60);
+    node.event(Event::DeadlinePassed);
+    assert_eq!(node.worker.load(), 2);
+    node.hear(reader);
+    node.wait(Duration::from_secs(4));
+    assert_eq!(
+        (node.worker.dropped().stalled, node.worker.load()),
+        (1, 1),
+        "who takes nothing now is dropped all the same"
+    );
+}
+
+#[test]
 fn a_refusal_in_the_middle_of_a_frame_comes_after_its_end() {
     let mut node = Node::with("w1", LITTLE);
     let (client, other) = (node.client(), node.client());
