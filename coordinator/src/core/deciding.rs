@@ -1,15 +1,14 @@
 //! Whether to follow somebody, to wait for somebody, or to take over.
 //!
 //! A coordinator that seeks asks this after everything that happens. It never waits without an end: for one that can be heard as long as it
-//! is heard, for one that cannot for the failure time-out; for longer where the reign has changed often of late, so that a link that comes
-//! and goes does not take the reign along each time.
+//! is heard, for one that cannot for the failure time-out; for longer where this one has taken over from silent ones of late, so that a
+//! link that comes and goes does not take the reign along each time.
 
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use common::epoch::Reign;
 use common::id::ServerId;
-use common::time::{Now, Time};
+use common::time::Time;
 use common::wire::Role;
 
 use super::handover;
@@ -17,11 +16,11 @@ use super::peers::{Peer, PeerId, Up};
 use super::reign::{Reigning, Seeking, Why};
 use super::{Coordinator, Turn};
 
-/// Changes of the reign longer ago than this do not count.
+/// Takeovers longer ago than this do not count.
 const OF_LATE: Duration = Duration::from_secs(300);
 
-/// So many changes are nothing out of the ordinary: a failure or two, and a merge.
-const ORDINARY: usize = 3;
+/// So many of them are nothing out of the ordinary.
+const ORDINARY: usize = 1;
 
 /// By how much more patience may grow: the failure time-out times two to the power of this.
 const PATIENT: usize = 2;
@@ -39,7 +38,7 @@ impl Coordinator {
         if let Some(main) = self.main_to_follow().filter(|_| !promoted) {
             return self.follow(turn, main);
         }
-        let (waits, mut next) = self.waits_for_coordinators(turn.now);
+        let (waits, mut next) = self.waits_for_coordinators(turn.now.time);
         let doubted = self.doubted_until(turn.now.time);
         next = [next, doubted].into_iter().flatten().min();
         let waits = waits
@@ -74,7 +73,7 @@ impl Coordinator {
     }
 
     /// Whether some other coordinator is to be waited for, and when to look again.
-    fn waits_for_coordinators(&self, now: Now) -> (bool, Option<Time>) {
+    fn waits_for_coordinators(&self, now: Time) -> (bool, Option<Time>) {
         let Reigning::Seeking(seeking) = &self.reigning else { return (false, None) };
         let patience = self.patience(now);
         if seeking.lost.why == Why::HandedOver {
@@ -86,7 +85,7 @@ impl Coordinator {
                 Some(up) => self.waits_for_linked(seeking, peer, up),
                 None => (false, self.waits_for_missing(seeking, peer, patience)),
             };
-            let until = until.filter(|until| *until > now.time);
+            let until = until.filter(|until| *until > now);
             waits |= waits_for_it || until.is_some();
             next = [next, until].into_iter().flatten().min();
         }
@@ -103,12 +102,17 @@ impl Coordinator {
         (hears_a_main || (!up.is_main() && self.has_better_claim(up, peer.id.as_ref())), None)
     }
 
-    /// How long one that is silent is waited for: with every change of the reign of late beyond the ordinary, twice as long. (Route flap
-    /// damping, RFC 2439, holds unstable routes back by the same reasoning.)
-    fn patience(&self, now: Now) -> Duration {
-        let is_of_late = |reign: &&Reign| reign.since <= now.wall && now.wall < reign.since + OF_LATE;
-        let changes = self.group.history.iter().filter(is_of_late).count();
-        self.config.limits.failure_timeout * (1 << changes.saturating_sub(ORDINARY).min(PATIENT))
+    /// How long one that is silent is waited for: twice as long for every time beyond the ordinary that this process has taken over from a
+    /// silent one of late. (Route flap damping, RFC 2439, holds unstable routes back by the same reasoning.)
+    fn patience(&self, now: Time) -> Duration {
+        let of_late = self.took_over_in_silence.iter().filter(|at| now.since(**at) < OF_LATE).count();
+        self.config.limits.failure_timeout * (1 << of_late.saturating_sub(ORDINARY).min(PATIENT))
+    }
+
+    /// This one takes over from one that is silent.
+    pub(super) fn note_takeover_in_silence(&mut self, now: Time) {
+        self.took_over_in_silence.retain(|at| now.since(*at) < OF_LATE);
+        self.took_over_in_silence.push(now);
     }
 
     /// Until when a coordinator without a link is to be waited for.

@@ -130,6 +130,8 @@ pub struct Coordinator {
     next_pulse: Time,
     /// When workers hear the BACKUP_LIST next.
     next_heartbeat: Time,
+    /// When this one took over from one that was silent, not long ago.
+    took_over_in_silence: Vec<Time>,
     /// It has handed over, and ends as soon as it follows somebody, or then.
     leaving: Option<Time>,
     draining: bool,
@@ -216,6 +218,7 @@ impl Coordinator {
             next_sweep: now.time,
             next_pulse: now.time,
             next_heartbeat: now.time + limits.heartbeat,
+            took_over_in_silence: Vec::new(),
             leaving: None,
             draining: false,
             ended: false,

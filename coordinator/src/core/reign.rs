@@ -338,12 +338,16 @@ impl Coordinator {
             seeking.next = Some(now);
             return;
         }
+        let in_silence = seeking.lost.why == Why::Silent;
         let was_told_everything = seeking.lost.is_certain() && self.rank.is_some();
         let mut expected = if was_told_everything { BTreeSet::new() } else { self.placement.ids() };
         expected.retain(|id| !seeking.inquiry.asked_in_vain(id));
         let started_anew = seeking.lost.why == Why::Started && self.group.history.len() > 1;
         let awaited = started_anew.then(|| now + limits::RECONNECT.1);
         self.end_inquiry(turn);
+        if in_silence {
+            self.note_takeover_in_silence(now);
+        }
         self.epoch = Some(epoch.clone());
         self.rank = Some(0);
         self.placement.restart(now);
