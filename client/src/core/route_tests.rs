@@ -125,6 +125,17 @@ fn who_sent_us_on_in_vain_is_not_asked_again_in_the_same_round() {
 }
 
 #[test]
+fn whom_the_only_coordinator_that_is_known_names_is_not_the_only_one() {
+    // It had just fallen silent, and was waited for as one waits for the only one there is: for longer than the command had.
+    let mut route = route(&[1]);
+    assert!(!route.has_a_choice());
+    assert_eq!(route.sent_on(&coordinator(1), address(7)), Some(coordinator(7)));
+    assert!(route.has_a_choice() && route.is_main(&coordinator(7)));
+    assert_eq!(unreachable(&mut route, &coordinator(7)), None, "then there is a pause");
+    assert_eq!(begin(&mut route), coordinator(1));
+}
+
+#[test]
 fn a_list_says_where_to_begin_and_those_given_come_last() {
     let mut route = route(&[1, 2]);
     let servers = vec![

@@ -3,6 +3,7 @@
 mod abuse;
 mod changing;
 mod copies;
+mod disks;
 mod draining;
 mod evening;
 mod group;
