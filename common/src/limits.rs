@@ -212,6 +212,11 @@ pub const SESSIONS: usize = 65_536;
 /// Gaps that are remembered in a session's numbers. Beyond: the oldest is closed, and what would have filled it is taken for a duplicate.
 pub const GAPS: usize = 64;
 
+/// Activities of which a worker remembers that they have several ids, because their senders sent them again through other workers; they are
+/// told to each new neighbour. Beyond: the one that has been known for longest is forgotten, and of who comes back with one of its ids
+/// alone it may be said that the others are missing.
+pub const DOUBLES: usize = 4_096;
+
 /// Ranges that are remembered of the activities that were received, of all workers' incarnations together: 1 MiB. Beyond: [`GAPS`] of each,
 /// as of a session. Thousands are usual for a moment after a cut, when what was published meanwhile fills in session by session.
 pub const RANGES: usize = 65_536;

@@ -185,6 +185,16 @@ impl Position {
         self.stream(&id.origin, id.incarnation).insert(id.seq.0)
     }
 
+    /// Takes `id` away.
+    pub fn remove(&mut self, id: &ActivityId) {
+        if let Ok(place) = self.place(&id.origin, id.incarnation) {
+            self.0[place].1.remove(id.seq.0, id.seq.0);
+            if self.0[place].1.is_empty() {
+                self.0.remove(place);
+            }
+        }
+    }
+
     /// `id` alone.
     pub fn single(id: &ActivityId) -> Self {
         let mut position = Position::default();

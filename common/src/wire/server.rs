@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fields::{Address, Millis, maybe_number, number};
 use super::presence::{Attached, PresenceKnown};
+use super::stream::Double;
 use crate::epoch::{Epoch, Reign};
 use crate::id::{Incarnation, Seq, ServerId};
 use crate::position::Position;
@@ -439,6 +440,9 @@ pub struct Neighbours {
     /// Of which workers the sender knows who their clients are, and how far; itself among them. Every second.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub presence: Vec<PresenceKnown>,
+    /// Activities that have several ids: what has become known of them, and on a new link all that is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub doubles: Vec<Double>,
     /// Say at once what you hold.
     #[serde(default, rename = "needReply", skip_serializing_if = "std::ops::Not::not")]
     pub need_reply: bool,

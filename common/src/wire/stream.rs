@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::client::{ActivityBroadcast, Durability};
 use super::fields::{Address, maybe_number, number};
-use crate::id::{Incarnation, Seq, ServerId};
+use crate::id::{ActivityId, Incarnation, Seq, ServerId};
 use crate::position::{After, Position};
 use crate::session::SessionId;
 
@@ -87,6 +87,17 @@ impl DeliveryCount {
             _ => runs.push(self),
         }
     }
+}
+
+/// An activity that was taken in more than once, because its sender sent it again through another worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Double {
+    /// The session that it was published in.
+    pub session: SessionId,
+    /// Its number there.
+    pub activity_seq: Seq,
+    /// Ids under which it is known.
+    pub ids: Vec<ActivityId>,
 }
 
 /// Worker ↔ worker, client → worker: send me what I miss.

@@ -339,6 +339,8 @@ fn among_workers() -> Vec<BoxedStrategy<Message>> {
         (place(), millis()).prop_map(|(Place { worker, incarnation, attachment: change }, silent)| {
             PresenceKnown { worker, incarnation, change, silent }
         });
+    let double = (session(), seq(), vec(activity_id(), 0..3))
+        .prop_map(|(session, activity_seq, ids)| Double { session, activity_seq, ids });
     vec![
         kind(
             (
@@ -347,14 +349,16 @@ fn among_workers() -> Vec<BoxedStrategy<Message>> {
                 option::of(position()),
                 option::of(position()),
                 vec(known, 0..3),
+                vec(double, 0..3),
                 any::<bool>(),
             ),
-            |(links, next, holds, past, presence, need_reply)| Neighbours {
+            |(links, next, holds, past, presence, doubles, need_reply)| Neighbours {
                 links,
                 next,
                 holds,
                 past,
                 presence,
+                doubles,
                 need_reply,
             },
         ),

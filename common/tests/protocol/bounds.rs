@@ -83,6 +83,7 @@ pub(crate) fn all() -> Vec<(&'static str, String)> {
         ("SESSIONS", limits::SESSIONS.to_string()),
         ("GAPS", limits::GAPS.to_string()),
         ("RANGES", limits::RANGES.to_string()),
+        ("DOUBLES", limits::DOUBLES.to_string()),
         ("UNREPORTED", limits::UNREPORTED.to_string()),
         ("REPORT_TIMEOUT", time(limits::REPORT_TIMEOUT)),
         ("PRESENT", limits::PRESENT.to_string()),

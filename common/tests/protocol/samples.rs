@@ -216,6 +216,11 @@ fn among_workers() -> Vec<Message> {
                 change: 2,
                 silent: Millis(1),
             }],
+            doubles: vec![Double {
+                session: session(),
+                activity_seq: Seq(2),
+                ids: vec!["w/00000000000000ff/1".parse().expect("an id")],
+            }],
             need_reply: true,
         }
         .into(),

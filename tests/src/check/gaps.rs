@@ -1,11 +1,14 @@
 //! Gaps are true: a client that resumes is told that something is lost only where no worker that could be asked still has it, never of
-//! what it has received, never of what was gone before its session began, and whether there is a gap and which one it is agree.
+//! what it has received, never of what was gone before its session began, and whether there is a gap and which one it is agree. What was
+//! sent again elsewhere has several ids: where a worker that could be asked knows of them, one is as good as the other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use common::id::ActivityId;
 use common::position::Position;
-use common::wire::{Login, Message, Resumed};
+use common::time::Time;
+use common::wire::{ActivityBroadcast, Login, Message, Resumed};
 
 use super::stream::Life;
 use super::{Check, Ledger, Scene, Verdict};
@@ -31,6 +34,8 @@ pub(super) struct Gaps {
     /// Which workers have heard from which others, and what these held when they said so last. One that has started without a memory, and
     /// has not reached a coordinator since, knows of nobody whom it could ask, and nobody knows it.
     told: BTreeMap<(Life, Life), Position>,
+    /// Under which ids activities came to each worker from others, and when.
+    came: BTreeMap<Life, BTreeMap<ActivityId, Time>>,
 }
 
 impl Gaps {
@@ -61,6 +66,18 @@ impl Gaps {
         self.asking.insert(conn, gone);
     }
 
+    fn came<'a>(
+        &mut self,
+        scene: &Scene<'_>,
+        worker: ProcessId,
+        broadcasts: impl IntoIterator<Item = &'a ActivityBroadcast>,
+    ) {
+        let came = self.came.entry((worker, scene.world[worker].run)).or_default();
+        for id in broadcasts.into_iter().filter_map(|broadcast| broadcast.id.as_ref()) {
+            came.entry(id.clone()).or_insert(scene.now);
+        }
+    }
+
     /// Whether one worker can ask the other.
     fn can_ask(&self, scene: &Scene<'_>, one: ProcessId, other: ProcessId) -> bool {
         self.told_by(scene, one, other).is_some() && scene.ways.are_clear(scene.world, other, one, WELL)
@@ -70,6 +87,34 @@ impl Gaps {
     fn told_by(&self, scene: &Scene<'_>, one: ProcessId, other: ProcessId) -> Option<&Position> {
         let life = |id: ProcessId| (id, scene.world[id].run);
         self.told.get(&(life(one), life(other)))
+    }
+
+    /// The ids of one activity that a worker knows to be one's: one came to it, or to somebody whom it could have heard of it, where another
+    /// one is in memory.
+    fn known_as(
+        &self,
+        scene: &Scene<'_>,
+        from: ProcessId,
+        ids: &BTreeSet<ActivityId>,
+    ) -> BTreeSet<ActivityId> {
+        let mut known = BTreeSet::new();
+        for &worker in &scene.cast.workers {
+            let machine = scene.world[worker].machine.as_ref().and_then(Node::worker);
+            let Some(machine) = machine else { continue };
+            if worker != from && !self.can_ask(scene, from, worker) {
+                continue;
+            }
+            let memory = machine.holds_in_memory();
+            let here = ids.iter().filter(|id| memory.contains(id));
+            if here.clone().next().is_some() {
+                let came = self.came.get(&(worker, scene.world[worker].run));
+                let came = |id: &&ActivityId| {
+                    came.and_then(|came| came.get(id)).is_some_and(|at| *at + KNOWN <= scene.now)
+                };
+                known.extend(here.chain(ids.iter().filter(came)).cloned());
+            }
+        }
+        known
     }
 
     fn resumed(
@@ -92,6 +137,29 @@ impl Gaps {
             listener.and_then(|listener| listener.ids.iter().find(|id| resumed.gaps.contains(id)))
         {
             return Err(format!("{name} is told that it lacks {id}, which it has"));
+        }
+        let several = ledger.stream.holdings.iter().filter(|(_, holding)| holding.ids.len() > 1);
+        for (tag, holding) in several {
+            let ids = self.known_as(scene, from, &holding.ids);
+            let Some(gap) = ids.iter().find(|id| resumed.gaps.contains(id)) else { continue };
+            if listener.is_some_and(|listener| listener.handed.contains_key(tag))
+                && let Some(other) = listener.and_then(|it| ids.iter().find(|id| it.ids.contains(id)))
+            {
+                return Err(format!("{name} is told that it lacks {gap}, which it has as {other}"));
+            }
+            let told = |other: &ProcessId| self.told_by(scene, from, *other);
+            let may_ask = |other: &&ProcessId| self.can_ask(scene, from, **other);
+            for &worker in scene.cast.workers.iter().filter(may_ask) {
+                let machine = scene.world[worker].machine.as_ref().and_then(Node::worker);
+                let holds = |id: &&ActivityId| {
+                    machine.is_some_and(|machine| machine.holds().contains(id))
+                        && told(&worker).is_some_and(|told| told.contains(id))
+                };
+                if let Some(other) = ids.iter().find(holds).filter(|_| holding.since + KNOWN <= scene.now) {
+                    let worker = scene.name(worker);
+                    return Err(format!("{name} is told that {gap} is lost, and {worker} has it as {other}"));
+                }
+            }
         }
         let before = self.gone.get(&life).map(|gone| gone.common(&resumed.gaps));
         if let Some(before) = before.filter(|before| !before.is_empty()) {
@@ -156,6 +224,18 @@ impl Check for Gaps {
             Seen::Received { at, from, conn, message: Message::Resumed(resumed), .. } => {
                 let asked = self.asked.remove(conn).unwrap_or_default();
                 self.resumed(scene, ledger, (*at, *from), &asked, resumed)
+            }
+            Seen::Received { at, message: Message::ActivityBroadcast(broadcast), .. }
+                if scene.role(*at) == Role::Worker =>
+            {
+                self.came(scene, *at, [broadcast]);
+                Ok(())
+            }
+            Seen::Received { at, message: Message::ActivityRetrieved(retrieved), .. }
+                if scene.role(*at) == Role::Worker =>
+            {
+                self.came(scene, *at, &retrieved.activities);
+                Ok(())
             }
             Seen::Received { at, from, run, message: Message::Neighbours(neighbours), .. } => {
                 let told = self.told.entry(((*at, scene.world[*at].run), (*from, *run))).or_default();

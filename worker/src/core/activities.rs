@@ -98,6 +98,7 @@ impl Worker {
             Turn::Known => {
                 self.counters.duplicates += 1;
                 self.flood.dropped(id);
+                self.doubles.dropped((session, seq), id);
             }
             Turn::Now => self.append(now.time, session, seq, id, frame),
             Turn::Late => {

@@ -15,11 +15,12 @@ mod archive;
 mod chunk;
 mod reordering;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use common::id::ActivityId;
 use common::position::Position;
 
+use super::doubles::Identity;
 use super::segment::SegmentId;
 use archive::Archive;
 use chunk::{Chunk, first_line};
@@ -139,6 +140,29 @@ impl Log {
     ) -> impl Iterator<Item = Frame<'a>> + 'a {
         let here = self.lacking(after, from).take_while(|chunk| chunk.bytes.is_some());
         here.flat_map(move |chunk| chunk.frames(from)).filter(|frame| !after.contains(&frame.id))
+    }
+
+    /// Under which ids those of `sought` are here that are in memory.
+    pub(super) fn find(&self, mut sought: BTreeSet<Identity>) -> Vec<(Identity, ActivityId)> {
+        let mut found = Vec::new();
+        // What came twice mostly came not long ago.
+        for chunk in self.chunks.range(self.archived..).rev() {
+            if sought.is_empty() {
+                break;
+            }
+            for frame in chunk.here().split_inclusive(|byte| *byte == b'\n') {
+                let activity = session_of(frame).filter(|activity| sought.remove(activity));
+                found.extend(activity.zip(id_of(frame)));
+            }
+        }
+        found
+    }
+
+    /// What is in memory.
+    pub(super) fn in_memory(&self) -> Position {
+        let mut ids = Position::default();
+        self.chunks.range(self.archived..).for_each(|chunk| ids.extend(&chunk.ids));
+        ids
     }
 
     /// Where the `count` latest frames in memory begin; the start where there are no more.

@@ -21,6 +21,7 @@ mod clients;
 mod config;
 mod coordinators;
 mod deliveries;
+mod doubles;
 mod draining;
 pub mod encoding;
 mod epochs;
@@ -68,6 +69,7 @@ pub use config::{Config, Counters, Effect, Input, Limits, Remembered};
 use ahead::Ahead;
 use catch_up::CatchUp;
 use deliveries::Deliveries;
+use doubles::Doubles;
 use draining::Drain;
 use encoding::Encoder;
 use flood::Flood;
@@ -99,6 +101,7 @@ pub struct Worker {
     intake: Intake,
     flood: Flood,
     ordering: Ordering,
+    doubles: Doubles,
     catch_up: CatchUp,
     /// What other workers asked for, where the disk is waited for.
     questions: Vec<(LinkId, ActivityRetrieve)>,
@@ -206,6 +209,7 @@ impl Worker {
             flood: Flood::new(config.id.clone(), config.incarnation, log.holds().clone(), &log.let_go()),
             log,
             ordering,
+            doubles: Doubles::default(),
             catch_up: CatchUp::new(limits.server_answer),
             questions: Vec::new(),
             deliveries: Deliveries::new(limits.report_timeout - limits.report_timeout / 5),

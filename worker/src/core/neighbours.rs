@@ -137,7 +137,15 @@ impl Neighbours {
     pub(super) fn message(&self, next: Seq) -> NeighboursMessage {
         let links = self.links.values().filter(|neighbour| neighbour.is_named());
         let links = links.map(|neighbour| neighbour.id.clone()).collect();
-        NeighboursMessage { links, next, holds: None, past: None, presence: Vec::new(), need_reply: false }
+        NeighboursMessage {
+            links,
+            next,
+            holds: None,
+            past: None,
+            presence: Vec::new(),
+            doubles: Vec::new(),
+            need_reply: false,
+        }
     }
 
     /// The other workers to which there is a path, over others where need be, as far as can be seen from here.

@@ -50,6 +50,11 @@ impl Worker {
         self.log.holds()
     }
 
+    /// Those of them that are in memory.
+    pub fn holds_in_memory(&self) -> Position {
+        self.log.in_memory()
+    }
+
     /// The activities that it has taken in, by their ids in the flood: those that its log held, and those that wait for their turn.
     pub fn seen(&self) -> &Position {
         self.flood.seen()
@@ -118,6 +123,7 @@ impl Worker {
         self.log.assert_bounds();
         self.flood.assert_bounds();
         self.ordering.assert_bounds();
+        self.doubles.assert_bounds();
         self.deliveries.assert_bounds();
         self.reports.assert_bounds();
         let own = usize::try_from(self.load).expect("they are connections");

@@ -134,6 +134,11 @@ impl Ordering {
         self.numbers(session).is_some_and(|numbers| numbers.knows(seq.0))
     }
 
+    /// Whether an activity waits for its turn.
+    pub(super) fn waits(&self, session: &SessionId, seq: Seq) -> bool {
+        self.numbers(session).is_some_and(|numbers| numbers.waiting.contains_key(&seq.0))
+    }
+
     /// Whether something else came as `seq` of `session` before, as far as is remembered.
     pub(super) fn contradicts(&self, session: &SessionId, seq: Seq, checksum: u32) -> bool {
         let contents = self.numbers(session).and_then(|numbers| numbers.contents.as_ref());

@@ -92,10 +92,24 @@ impl Replay {
 impl Worker {
     /// The replay for a client that has `has`.
     pub(super) fn replay_after(&self, has: Position) -> Replay {
-        let owed = self.flood.owed(&has, &self.ordering.waiting());
-        let elsewhere = owed.without(self.log.holds());
+        let elsewhere = self.sought_elsewhere(&has);
         let can_tell = self.flood.can_tell(&has);
         Replay::after(has, can_tell, elsewhere, self.log.first())
+    }
+
+    /// What somebody who has `has` has not got of all that there was, under whatever id.
+    fn owed(&self, has: &Position) -> Position {
+        let mut owed = self.flood.owed(has, &self.ordering.waiting());
+        self.doubles.settle(&mut owed, has);
+        owed
+    }
+
+    /// What of that is not in our log: under all ids under which another worker may have it.
+    fn sought_elsewhere(&self, has: &Position) -> Position {
+        let mut gone = self.owed(has).without(self.log.holds());
+        self.doubles.settle(&mut gone, self.log.holds());
+        gone.extend(&self.doubles.others(&gone));
+        gone
     }
 
     /// Goes on with the replay of the client on `link`, if there is one, as far as it is to go for now.
@@ -182,7 +196,8 @@ impl Worker {
             (replay.waits_for == Some((from, answer.request))).then_some(link)
         };
         let Some(link) = self.links.iter_mut().find_map(waits) else { return };
-        let (replay, outbox) = self.session(link).replay().expect("it was just found");
+        let Some(Link::Client(session)) = self.links.get_mut(link) else { return };
+        let (replay, outbox) = session.replay().expect("it was just found");
         replay.waits_for = None;
         for activity in answer.activities {
             let Some(id) = activity.id.clone() else { continue };
@@ -198,6 +213,7 @@ impl Worker {
         if answer.done {
             replay.asked.insert(from);
         }
+        self.doubles.settle(&mut replay.elsewhere, &replay.has);
         out.push(Action::Flush(link));
         self.continue_replay(now, link, out);
     }
@@ -220,20 +236,20 @@ impl Worker {
     /// Where the client has taken so long that what came meanwhile has left the log: asks for that, too. Says whether the replay has to
     /// wait.
     fn ask_again(&mut self, now: Now, link: LinkId, out: &mut Actions) -> bool {
-        let waiting = self.ordering.waiting();
-        let Some(Link::Client(session)) = self.links.get_mut(link) else { return true };
-        let Some((replay, _)) = session.replay() else { return true };
+        self.look_doubles_up();
+        let Some((replay, _)) = self.session(link).replay() else { return true };
         if !replay.all {
             return false;
         }
         let elsewhere = std::mem::take(&mut replay.elsewhere);
         replay.lost.extend(&elsewhere);
-        let mut gone = self.flood.owed(&replay.has, &waiting).without(self.log.holds());
-        gone.subtract(&replay.lost);
-        if gone.is_empty() {
+        let (has, lost) = (replay.has.clone(), replay.lost.clone());
+        let sought = self.sought_elsewhere(&has).without(&lost);
+        if sought.is_empty() {
             return false;
         }
-        replay.elsewhere = gone;
+        let (replay, _) = self.session(link).replay().expect("it is under way");
+        replay.elsewhere = sought;
         replay.asked.clear();
         self.ask_elsewhere(now, link, out)
     }
@@ -264,7 +280,7 @@ impl Worker {
     fn end_replay(&mut self, now: Now, link: LinkId, out: &mut Actions) {
         let waiting = self.ordering.waiting();
         let replay = self.go_live(link).expect("a replay ends");
-        let gaps = if replay.all { self.flood.owed(&replay.has, &waiting) } else { Position::default() };
+        let gaps = if replay.all { self.owed(&replay.has) } else { Position::default() };
         let mut position = self.flood.past(&waiting);
         self.ahead.joined(link, &replay.has.without(&position));
         position.extend(&replay.has);

@@ -137,6 +137,7 @@ impl Worker {
         self.sweep_presence(now, out);
         let digest = self.encode(self.digest(now));
         self.tell_all_neighbours(now, &digest, out);
+        self.tell_doubles(now, out);
         self.tell_load(now, out);
     }
 }

@@ -5,9 +5,14 @@ use common::id::{Incarnation, LinkId, ServerId};
 use common::machine::Action;
 use common::position::Position;
 use common::time::Now;
-use common::wire::{Authenticate, AuthenticateSuccess, AuthenticationFail, Message, Neighbours, ServerEntry};
+use common::wire::{
+    Authenticate, AuthenticateSuccess, AuthenticationFail, Double, Message, Neighbours, ServerEntry,
+};
 
 use super::{Actions, Link, Worker};
+
+/// Activities with several ids in one message: some 40 KB.
+const DOUBLES_TOLD: usize = 256;
 
 impl Worker {
     /// A link to the worker `id` stands: says who we are.
@@ -116,7 +121,7 @@ impl Worker {
         self.roster.linked(now.time, server);
         let mut first_words = answer.map(|answer| self.encode(answer)).unwrap_or_default();
         self.catch_up.linked(link);
-        first_words.extend(self.encode(self.introduction(now)));
+        self.introduce(now, &mut first_words);
         self.tell_neighbour(now, link, &first_words, out);
         self.see_who_is_reachable(now);
     }
@@ -135,7 +140,7 @@ impl Worker {
         self.hear_epoch(epoch);
         match message {
             Message::ActivityBroadcast(broadcast) => self.take_from_worker(now, link, broadcast, out),
-            Message::Neighbours(Neighbours { links, holds, past, presence, need_reply, .. }) => {
+            Message::Neighbours(Neighbours { links, holds, past, presence, doubles, need_reply, .. }) => {
                 let first = self.neighbours.told(link, links);
                 self.see_who_is_reachable(now);
                 if first {
@@ -143,6 +148,9 @@ impl Worker {
                 }
                 if let Some(past) = past {
                     self.flood.learn(&past, self.log.holds());
+                }
+                for Double { session, activity_seq, ids } in doubles {
+                    self.doubles.learn((session, activity_seq), ids);
                 }
                 if let Some(holds) = holds {
                     self.neighbour_holds(now, link, holds, out);
@@ -184,10 +192,37 @@ impl Worker {
         Neighbours { holds, presence, ..self.neighbours.message(self.flood.next_seq()) }
     }
 
-    /// What a new neighbour is told besides: what it cannot get any more, so that nobody who begins to listen there is said to lack it.
-    fn introduction(&self, now: Now) -> Neighbours {
+    /// What a new neighbour is told besides: what it cannot get any more, so that nobody who begins to listen there is said to lack it, and
+    /// which activities have several ids.
+    fn introduce(&self, now: Now, first_words: &mut Vec<u8>) {
         let past = self.flood.owed(&Position::default(), &self.ordering.waiting()).without(self.log.holds());
-        Neighbours { past: Some(past).filter(|past| !past.is_empty()), ..self.digest(now) }
+        let past = Some(past).filter(|past| !past.is_empty());
+        first_words.extend(self.encode(Neighbours { past, ..self.digest(now) }));
+        self.doubles_told(self.doubles.all()).for_each(|piece| first_words.extend(piece));
+    }
+
+    /// Finds out under which ids we hold what came under others, too, and tells our neighbours what has become known of that.
+    pub(super) fn tell_doubles(&mut self, now: Now, out: &mut Actions) {
+        self.look_doubles_up();
+        let news = self.doubles.news();
+        let pieces: Vec<_> = self.doubles_told(news).collect();
+        for piece in pieces {
+            self.tell_all_neighbours(now, &piece, out);
+        }
+    }
+
+    pub(super) fn look_doubles_up(&mut self) {
+        let sought = self.doubles.seek(|(session, seq)| self.ordering.waits(session, *seq));
+        for (activity, id) in self.log.find(sought) {
+            self.doubles.learn(activity, [id]);
+        }
+    }
+
+    /// In pieces of bounded size.
+    fn doubles_told(&self, doubles: Vec<Double>) -> impl Iterator<Item = Vec<u8>> {
+        let message = self.neighbours.message(self.flood.next_seq());
+        let pieces: Vec<_> = doubles.chunks(DOUBLES_TOLD).map(<[_]>::to_vec).collect();
+        pieces.into_iter().map(move |doubles| self.encode(Neighbours { doubles, ..message.clone() }))
     }
 
     /// Tells all workers to which an established link stands.
