@@ -36,6 +36,8 @@ pub(super) struct Gaps {
     told: BTreeMap<(Life, Life), Position>,
     /// Under which ids activities came to each worker from others, and when.
     came: BTreeMap<Life, BTreeMap<ActivityId, Time>>,
+    /// When each worker heard another one last, and before that.
+    heard: BTreeMap<(Life, Life), [Time; 2]>,
 }
 
 impl Gaps {
@@ -99,19 +101,22 @@ impl Gaps {
     ) -> BTreeSet<ActivityId> {
         let mut known = BTreeSet::new();
         for &worker in &scene.cast.workers {
+            let life = (worker, scene.world[worker].run);
             let machine = scene.world[worker].machine.as_ref().and_then(Node::worker);
-            let Some(machine) = machine else { continue };
-            if worker != from && !self.can_ask(scene, from, worker) {
-                continue;
-            }
+            // What it had said before the last but one, that has come.
+            let told = match worker == from {
+                true => Some(scene.now),
+                false => self.heard.get(&((from, scene.world[from].run), life)).map(|[_, before]| *before),
+            };
+            let Some((machine, told)) = machine.zip(told) else { continue };
             let memory = machine.holds_in_memory();
             let here = ids.iter().filter(|id| memory.contains(id));
-            if here.clone().next().is_some() {
-                let came = self.came.get(&(worker, scene.world[worker].run));
-                let came = |id: &&ActivityId| {
-                    came.and_then(|came| came.get(id)).is_some_and(|at| *at + KNOWN <= scene.now)
-                };
-                known.extend(here.chain(ids.iter().filter(came)).cloned());
+            let came = self.came.get(&life);
+            let came =
+                |id: &&ActivityId| came.and_then(|came| came.get(id)).is_some_and(|at| *at + KNOWN <= told);
+            let came = ids.iter().filter(came);
+            if here.clone().next().is_some() && came.clone().next().is_some() {
+                known.extend(here.chain(came).cloned());
             }
         }
         known
@@ -238,7 +243,10 @@ impl Check for Gaps {
                 Ok(())
             }
             Seen::Received { at, from, run, message: Message::Neighbours(neighbours), .. } => {
-                let told = self.told.entry(((*at, scene.world[*at].run), (*from, *run))).or_default();
+                let pair = ((*at, scene.world[*at].run), (*from, *run));
+                let heard = self.heard.entry(pair).or_default();
+                *heard = [scene.now, heard[0]];
+                let told = self.told.entry(pair).or_default();
                 if let Some(holds) = &neighbours.holds {
                     told.clone_from(holds);
                 }
