@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use common::id::{ActivityId, Seq};
 use common::limits::DOUBLES;
-use common::position::Position;
+use common::position::{Position, StreamId};
 use common::session::SessionId;
 use common::wire::Double;
 
@@ -27,6 +27,8 @@ pub(super) type Identity = (SessionId, Seq);
 #[derive(Debug, Default)]
 pub(super) struct Doubles {
     known: BTreeMap<Identity, BTreeSet<ActivityId>>,
+    /// Whose id each of these is.
+    whose: BTreeMap<ActivityId, Identity>,
     /// In the order in which they became known.
     order: VecDeque<Identity>,
     /// Those of which it has not been looked up under which id they are in our log.
@@ -45,20 +47,19 @@ impl Doubles {
     pub(super) fn learn(&mut self, activity: Identity, ids: impl IntoIterator<Item = ActivityId>) {
         let is_new = !self.known.contains_key(&activity);
         let known = self.known.entry(activity).or_default();
-        let before = known.len();
-        known.extend(ids);
-        while known.len() > IDS {
-            known.pop_last();
-        }
-        if known.len() > before {
-            self.news.insert(activity);
+        for id in ids {
+            if known.len() < IDS && known.insert(id.clone()) {
+                self.whose.insert(id, activity);
+                self.news.insert(activity);
+            }
         }
         if is_new {
             self.sought.insert(activity);
             self.order.push_back(activity);
             if self.order.len() > DOUBLES {
                 let oldest = self.order.pop_front().expect("there are many");
-                self.known.remove(&oldest);
+                let ids = self.known.remove(&oldest).expect("it is known");
+                ids.iter().for_each(|id| _ = self.whose.remove(id));
                 self.sought.remove(&oldest);
                 self.news.remove(&oldest);
             }
@@ -84,10 +85,7 @@ impl Doubles {
 
     /// Takes of `lacking` what is in `has` under another id.
     pub(super) fn settle(&self, lacking: &mut Position, has: &Position) {
-        if lacking.is_empty() {
-            return;
-        }
-        for ids in self.known.values().filter(|ids| ids.iter().any(|id| has.contains(id))) {
+        for ids in self.within(lacking).filter(|ids| ids.iter().any(|id| has.contains(id))) {
             ids.iter().for_each(|id| lacking.remove(id));
         }
     }
@@ -95,7 +93,7 @@ impl Doubles {
     /// The other ids under which there is what is in `lacking`.
     pub(super) fn others(&self, lacking: &Position) -> Position {
         let mut others = Position::default();
-        for ids in self.known.values().filter(|ids| ids.iter().any(|id| lacking.contains(id))) {
+        for ids in self.within(lacking) {
             ids.iter().for_each(|id| _ = others.insert(id));
         }
         others.without(lacking)
@@ -105,6 +103,20 @@ impl Doubles {
     pub(super) fn assert_bounds(&self) {
         assert!(self.known.len() <= DOUBLES, "{} activities with several ids", self.known.len());
         assert_eq!(self.known.len(), self.order.len(), "each is known once");
+        let ids: usize = self.known.values().map(BTreeSet::len).sum();
+        assert!(self.whose.len() <= ids, "{} ids of several", self.whose.len());
+    }
+
+    /// The ids of each activity of which one is in `position`.
+    fn within(&self, position: &Position) -> impl Iterator<Item = &BTreeSet<ActivityId>> + use<'_> {
+        let mut activities = BTreeSet::new();
+        for (StreamId { origin, incarnation }, ranges) in position.streams() {
+            let id = |seq| ActivityId { origin: origin.clone(), incarnation: *incarnation, seq: Seq(seq) };
+            for (first, last) in ranges.iter() {
+                activities.extend(self.whose.range(id(first)..=id(last)).map(|(_, activity)| *activity));
+            }
+        }
+        activities.into_iter().map(|activity| &self.known[&activity])
     }
 
     fn double(&self, (session, activity_seq): &Identity) -> Double {
@@ -124,7 +136,7 @@ mod tests {
 
     fn position<const N: usize>(ids: [&str; N]) -> Position {
         let mut position = Position::default();
-        ids.map(|text| position.insert(&id(text)));
+        ids.iter().for_each(|text| _ = position.insert(&id(text)));
         position
     }
 

@@ -309,3 +309,79 @@ fn what_another_worker_has_under_another_id_is_not_replayed_from_the_log_besides
     assert_eq!(heard.matches("ACTIVITY_BROADCAST").count(), 1, "{heard}");
     assert!(heard.contains(there) && heard.contains(r#""recovered":true"#), "{heard}");
 }
+
+const HERE: &str = "w3/0000000000000033/0";
+const THERE: &str = "w2/0000000000000022/0";
+
+fn first_of_a_session(id: &str) -> String {
+    format!(
+        r#"{{"command":"ACTIVITY_BROADCAST","id":"{id}","session":"AAAAAAAAAAAAAAAAAAAAAA","activity_seq":1,"activity":{{}}}}"#
+    )
+}
+
+const DOUBLES: &str = r#""doubles":[{"session":"AAAAAAAAAAAAAAAAAAAAAA","activity_seq":1,"ids":["w2/0000000000000022/0","w3/0000000000000033/0"]}]"#;
+
+/// Its sender had sent it again elsewhere during a cut. A client that had got it there came to a worker which knew that there had been
+/// another copy, was asked for by nobody that had it still, and was told of a gap.
+#[test]
+fn what_a_client_has_under_another_id_is_no_gap_where_somebody_knows_that_both_are_one() {
+    let mut node = Node::with("w1", Limits::default());
+    let other = neighbour(&mut node, "w2", "");
+    node.say(other, &first_of_a_session(HERE));
+    let past = format!(r#"{{"command":"NEIGHBOURS","links":["w1"],"next":1,"past":"{THERE}-0","holds":""}}"#);
+    node.say(other, &past);
+    let resume = |node: &mut Node| {
+        let client = node.connect();
+        node.say(client, &FROM_THE_BEGINNING.replace(r#""resume":"""#, &format!(r#""resume":"{HERE}-0""#)));
+        String::from_utf8(node.read_all(client)).unwrap()
+    };
+    let heard = resume(&mut node);
+    assert!(heard.contains(&format!(r#""recovered":false,"gaps":"{THERE}-0""#)), "nobody knows: {heard}");
+    node.say(other, &format!(r#"{{"command":"NEIGHBOURS","links":["w1"],"next":1,{DOUBLES}}}"#));
+    let heard = resume(&mut node);
+    assert!(heard.contains(r#""recovered":true"#) && !heard.contains("ACTIVITY_BROADCAST"), "{heard}");
+}
+
+#[test]
+fn who_lacks_an_activity_gets_it_under_whatever_id_somebody_has_it() {
+    let mut node = Node::with("w1", Limits::default());
+    let other = neighbour(&mut node, "w2", "");
+    let past = format!(r#"{{"command":"NEIGHBOURS","links":["w1"],"next":1,"past":"{HERE}-0",{DOUBLES}}}"#);
+    node.say(other, &past);
+    node.say(other, &format!(r#"{{"command":"NEIGHBOURS","links":["w1"],"next":1,"holds":"{THERE}-0"}}"#));
+    node.read_all(other);
+    let client = node.connect();
+    node.say(client, FROM_THE_BEGINNING);
+    let asked = String::from_utf8(node.read_all(other)).unwrap();
+    let ask = asked.lines().rfind(|line| line.contains("ACTIVITY_RETRIEVE")).expect("it is asked for");
+    let Message::ActivityRetrieve(ask) = Message::decode(ask.as_bytes()).unwrap() else { panic!("{ask}") };
+    assert_eq!(ask.within.to_string(), format!("{THERE}-0"));
+    let (request, activity) = (ask.request, first_of_a_session(THERE));
+    let activity = activity.replacen(r#""command":"ACTIVITY_BROADCAST","#, "", 1);
+    let answer = format!(
+        r#"{{"command":"ACTIVITY_RETRIEVED","request":{request},"activities":[{activity}],"done":true}}"#
+    );
+    node.say(other, &answer);
+    let heard = String::from_utf8(node.read_all(client)).unwrap();
+    assert!(heard.contains("ACTIVITY_BROADCAST") && heard.contains(r#""recovered":true"#), "{heard}");
+}
+
+#[test]
+fn a_worker_that_drops_a_second_copy_tells_others_which_ids_are_one_activity_now_and_when_they_come() {
+    let mut node = Node::with("w1", Limits::default());
+    let other = neighbour(&mut node, "w2", "");
+    node.say(other, &first_of_a_session(HERE));
+    node.say(other, &first_of_a_session(THERE));
+    let told = |node: &mut Node, link| String::from_utf8(node.read_all(link)).unwrap().contains(DOUBLES);
+    node.read_all(other);
+    node.wait(Duration::from_secs(1));
+    assert!(told(&mut node, other));
+    node.wait(Duration::from_secs(1));
+    assert!(!told(&mut node, other), "it was told");
+    let joining = node.connect();
+    let hello = format!(
+        r#"{{"command":"AUTHENTICATE","id":"w4","hostname":"w4","port":1,"secret":"{SECRET}","incarnation":"0000000000000044","load":0}}"#
+    );
+    node.say(joining, &hello);
+    assert!(told(&mut node, joining));
+}
