@@ -90,7 +90,7 @@ impl DeliveryCount {
 }
 
 /// An activity that was taken in more than once, because its sender sent it again through another worker.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Double {
     /// The session that it was published in.
     pub session: SessionId,

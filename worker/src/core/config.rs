@@ -9,7 +9,7 @@ use common::limits;
 use common::machine::JobId;
 use common::position::Position;
 use common::user::{PasswordHash, Secret};
-use common::wire::{Address, BackupEntry};
+use common::wire::{Address, BackupEntry, Double};
 use serde::{Deserialize, Serialize};
 
 use super::segment::{Kept, SegmentId, SegmentRequest};
@@ -50,6 +50,9 @@ pub struct Remembered {
     /// place of what is newer.
     #[serde(default)]
     pub let_go: Position,
+    /// Activities that have several ids, and others that it let go of and nobody else was known to have: the latest.
+    #[serde(default)]
+    pub doubles: Vec<Double>,
 }
 
 /// The bounds of a worker. The defaults, their reasons and what happens beyond them: [`common::limits`], where not said here.

@@ -20,6 +20,9 @@ use common::wire::Double;
 /// Ids of one activity: its sender has sent it through so many workers, or more, and its report never came.
 const IDS: usize = 16;
 
+/// Activities that are remembered from one run to the next: some 200 KB, written once a second while there are ever more.
+const REMEMBERED: usize = 1_024;
+
 /// What an activity is recognised by: the session that it was published in, and its number there.
 pub(super) type Identity = (SessionId, Seq);
 
@@ -38,9 +41,24 @@ pub(super) struct Doubles {
 }
 
 impl Doubles {
+    /// What an earlier run knew.
+    pub(super) fn of(remembered: &[Double]) -> Self {
+        let mut doubles = Doubles::default();
+        for Double { session, activity_seq, ids } in remembered {
+            doubles.learn((*session, *activity_seq), ids.iter().cloned());
+        }
+        doubles
+    }
+
     /// An activity has `id` besides the one under which it is known here.
     pub(super) fn dropped(&mut self, activity: Identity, id: &ActivityId) {
         self.learn(activity, [id.clone()]);
+    }
+
+    /// An activity leaves the log, and it is not known that anybody else has it. Its sender may have sent it again elsewhere.
+    pub(super) fn parted(&mut self, activity: Identity, id: ActivityId) {
+        self.learn(activity, [id]);
+        self.sought.remove(&activity);
     }
 
     /// Another worker says that these are ids of one activity.
@@ -81,6 +99,12 @@ impl Doubles {
     /// All that is known.
     pub(super) fn all(&self) -> Vec<Double> {
         self.known.keys().map(|activity| self.double(activity)).collect()
+    }
+
+    /// Those that became known last, for the next run.
+    pub(super) fn latest(&self) -> Vec<Double> {
+        let others = self.order.len().saturating_sub(REMEMBERED);
+        self.order.range(others..).map(|activity| self.double(activity)).collect()
     }
 
     /// Takes of `lacking` what is in `has` under another id.
@@ -169,6 +193,18 @@ mod tests {
         let double = Double { session: SessionId(7), activity_seq: Seq(1), ids: vec![id("a1"), id("b5")] };
         assert_eq!(doubles.news(), [double.clone()]);
         assert_eq!(doubles.all(), [double]);
+    }
+
+    #[test]
+    fn an_earlier_run_remembers_the_latest() {
+        let mut doubles = Doubles::default();
+        for number in 0..REMEMBERED as u64 + 5 {
+            doubles.parted(activity(number), id(&format!("a{number}")));
+        }
+        assert_eq!(doubles.seek(|_| false), BTreeSet::new(), "it was there");
+        let latest = doubles.latest();
+        assert_eq!((latest.len(), latest[0].activity_seq), (REMEMBERED, Seq(5)));
+        assert_eq!(Doubles::of(&latest).latest(), latest);
     }
 
     #[test]

@@ -31,6 +31,7 @@ impl Worker {
             epoch: self.epoch.clone(),
             servers: self.upstream.listed().to_vec(),
             let_go: self.log.let_go(),
+            doubles: self.config.remembered.doubles.clone(),
         };
         self.remember(remembered, out);
         if let Some(main) = self.upstream.main_elsewhere() {
@@ -41,6 +42,12 @@ impl Worker {
     /// Has what the log has let go of remembered, where it has.
     pub(super) fn remember_let_go(&mut self, out: &mut Actions) {
         let remembered = Remembered { let_go: self.log.let_go(), ..self.config.remembered.clone() };
+        self.remember(remembered, out);
+    }
+
+    /// Has remembered which activities have several ids.
+    pub(super) fn remember_doubles(&mut self, out: &mut Actions) {
+        let remembered = Remembered { doubles: self.doubles.latest(), ..self.config.remembered.clone() };
         self.remember(remembered, out);
     }
 

@@ -65,6 +65,10 @@ pub struct Log {
     limit: usize,
     next_segment: SegmentId,
     archive: Option<Archive>,
+    /// What others are known to have of it; none as long as there are no others.
+    shared: Option<Position>,
+    /// What was let go of and nobody else was known to have.
+    parted: VecDeque<(Identity, ActivityId)>,
     /// The memory of a chunk that has left it, for the next one: what comes anew from the system is paid for page by page.
     spare: Vec<u8>,
 }
@@ -80,6 +84,8 @@ impl Log {
             limit,
             next_segment: SegmentId::default(),
             archive: None,
+            shared: None,
+            parted: VecDeque::new(),
             spare: Vec::new(),
         }
     }
@@ -156,6 +162,18 @@ impl Log {
             }
         }
         found
+    }
+
+    /// There are other workers, and one of them says that it has `theirs`.
+    pub(super) fn share(&mut self, theirs: &Position) {
+        let shared = self.shared.get_or_insert_default();
+        shared.extend(theirs);
+        *shared = shared.common(&self.holds);
+    }
+
+    /// What was let go of since this was asked last, and was not known to be anywhere else.
+    pub(super) fn parted(&mut self) -> impl Iterator<Item = (Identity, ActivityId)> {
+        self.parted.drain(..)
     }
 
     /// What is in memory.

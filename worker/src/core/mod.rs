@@ -209,7 +209,7 @@ impl Worker {
             flood: Flood::new(config.id.clone(), config.incarnation, log.holds().clone(), &log.let_go()),
             log,
             ordering,
-            doubles: Doubles::default(),
+            doubles: Doubles::of(&config.remembered.doubles),
             catch_up: CatchUp::new(limits.server_answer),
             questions: Vec::new(),
             deliveries: Deliveries::new(limits.report_timeout - limits.report_timeout / 5),

@@ -21,6 +21,7 @@ pub(super) const QUESTIONS: usize = 64;
 impl Worker {
     /// The worker on `link` says what it holds.
     pub(super) fn neighbour_holds(&mut self, now: Now, link: LinkId, holds: Position, out: &mut Actions) {
+        self.log.share(&holds);
         let urgent = self.ordering.waits_since().is_some();
         let gone = self.catch_up.told(link, holds, self.flood.seen(), urgent);
         if !gone.is_empty() {

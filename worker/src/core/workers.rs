@@ -203,8 +203,14 @@ impl Worker {
 
     /// Finds out under which ids we hold what came under others, too, and tells our neighbours what has become known of that.
     pub(super) fn tell_doubles(&mut self, now: Now, out: &mut Actions) {
+        for (activity, id) in self.log.parted() {
+            self.doubles.parted(activity, id);
+        }
         self.look_doubles_up();
         let news = self.doubles.news();
+        if !news.is_empty() {
+            self.remember_doubles(out);
+        }
         let pieces: Vec<_> = self.doubles_told(news).collect();
         for piece in pieces {
             self.tell_all_neighbours(now, &piece, out);

@@ -144,6 +144,7 @@ mod tests {
             epoch: epoch.parse().ok(),
             servers: vec![serde_json::from_str(main).unwrap()],
             let_go: "w1/0000000000000001/0-7".parse().unwrap(),
+            doubles: Vec::new(),
         }
     }
 

@@ -12,10 +12,11 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use common::limits::DOUBLES;
 use common::position::Position;
 use common::time::Time;
 
-use super::chunk::{Chunk, id_of};
+use super::chunk::{Chunk, id_of, session_of};
 use super::{Log, Offset};
 use crate::core::segment::{Kept, SegmentId, SegmentRequest};
 
@@ -194,6 +195,7 @@ impl Log {
     /// The chunk `index`, the oldest on disk, is in memory too, and stays there.
     fn keep_in_memory_alone(&mut self, index: usize) {
         self.save();
+        self.part(index);
         let archive = self.archive.as_mut().expect("there is a disk");
         let segment = self.chunks[index].segment;
         archive.requests.push_back(SegmentRequest::Drop(segment));
@@ -212,6 +214,7 @@ impl Log {
 
     fn forget_oldest(&mut self) {
         self.save();
+        self.part(0);
         let mut chunk = self.chunks.pop_front().expect("there is one");
         self.holds.subtract(&chunk.ids);
         if let Some(bytes) = chunk.bytes.take() {
@@ -235,6 +238,21 @@ impl Log {
             if let Some(less) = self.archived.checked_sub(1) {
                 self.archived = less;
                 archive.ids.subtract(&chunk.ids);
+            }
+        }
+    }
+
+    /// Notes what there is in a chunk that nobody else is known to have, as far as it is in memory. The latest count.
+    fn part(&mut self, index: usize) {
+        let Some(shared) = &self.shared else { return };
+        let chunk = &self.chunks[index];
+        if chunk.ids.is_within(shared) {
+            return;
+        }
+        for frame in chunk.frames(Offset(0)).filter(|frame| !shared.contains(&frame.id)) {
+            self.parted.extend(session_of(frame.bytes).map(|activity| (activity, frame.id)));
+            if self.parted.len() > DOUBLES {
+                self.parted.pop_front();
             }
         }
     }
