@@ -84,7 +84,7 @@ pub const MINIMA: &[(&str, u64)] = &[
     ("updates of a lower epoch", 2),
     ("users removed", 120),
     ("ways between coordinators that came and went", 25),
-    ("ways cut in one direction", 40),
+    ("ways cut in one direction", 25),
     ("workers killed", 30),
 ];
 

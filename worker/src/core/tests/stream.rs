@@ -385,3 +385,29 @@ fn a_worker_that_drops_a_second_copy_tells_others_which_ids_are_one_activity_now
     node.say(joining, &hello);
     assert!(told(&mut node, joining));
 }
+
+/// It was let go of where it had been taken in, during a cut, and its sender had sent it again elsewhere. When the cut was over, nobody knew
+/// that both had been one.
+#[test]
+fn what_a_worker_lets_go_of_and_nobody_else_was_known_to_have_keeps_its_name() {
+    let (mut node, sender) = with_a_small_log();
+    publish(&mut node, sender, 0..20);
+    let other = neighbour(&mut node, "w2", "w1/0000000000000001/0-9");
+    publish(&mut node, sender, 20..150);
+    let gone = Position::from_str("w1/0000000000000001/0-149").unwrap().without(node.worker.holds());
+    node.read_all(other);
+    node.wait(Duration::from_secs(1));
+    let heard = String::from_utf8(node.read_all(other)).unwrap();
+    let mut named = Position::default();
+    for line in heard.lines() {
+        if let Message::Neighbours(neighbours) = Message::decode(line.as_bytes()).unwrap() {
+            let ids = neighbours.doubles.iter().flat_map(|double| &double.ids);
+            ids.for_each(|id| _ = named.insert(id));
+        }
+    }
+    assert_eq!(named, gone.without(&"w1/0000000000000001/0-9".parse().unwrap()));
+    let numbers = |position: &Position| -> u64 {
+        position.streams().flat_map(|(_, ranges)| ranges.iter()).map(|(first, last)| last - first + 1).sum()
+    };
+    assert_eq!(node.remembered.doubles.len() as u64, numbers(&named));
+}
