@@ -10,6 +10,8 @@ use serde_json::value::RawValue;
 use super::activity::Activity;
 use super::client::*;
 use super::codec::{WireError, check_nesting};
+use super::group::*;
+use super::operator::*;
 use super::presence::*;
 use super::server::*;
 use super::stream::*;

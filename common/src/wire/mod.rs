@@ -1,7 +1,7 @@
 //! The wire protocol: one JSON object a line, UTF-8, over TCP.
 //!
 //! [`Message`] is the closed enum of everything that may be said; the payloads lie in [`client`] (what clients and servers say to each
-//! other), [`server`] (what servers say among themselves), [`stream`] (reports, catching up, resuming), [`presence`] (who is online) and
+//! other), [`server`] (workers and coordinators), [`group`] (coordinators among themselves), [`operator`], [`stream`] (reports, catching up, resuming), [`presence`] (who is online) and
 //! [`transfer`] (users to a file and back). [`Lines`] cuts bytes into lines, [`Message::decode`] and [`Message::encode_into`] turn lines
 //! into messages and back. `docs/protocol.md` is the reference, and a test holds it against these types.
 //!
@@ -12,7 +12,9 @@ mod activity;
 pub mod client;
 mod codec;
 mod fields;
+pub mod group;
 mod message;
+pub mod operator;
 mod plain;
 pub mod presence;
 pub mod server;
@@ -23,7 +25,9 @@ pub use activity::Activity;
 pub use client::*;
 pub use codec::{Lines, PartialBudget, WireError};
 pub use fields::{Address, AddressError, DEFAULT_COORDINATOR, Millis, Number};
+pub use group::*;
 pub use message::Message;
+pub use operator::*;
 pub use presence::*;
 pub use server::*;
 pub use stream::*;
