@@ -1,12 +1,7 @@
 //! Stories of data directories that were copied.
 
-use std::time::Duration;
-
+use super::seconds;
 use super::town::{Town, address};
-
-fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
 
 /// A main coordinator, a backup, and a third that has a copy of the backup's directory and does not know the way to it.
 fn with_a_copy() -> Town {

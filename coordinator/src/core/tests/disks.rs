@@ -2,13 +2,10 @@
 
 use std::time::Duration;
 
+use super::seconds;
 use super::town::Town;
 
 const MOMENT: Duration = Duration::from_millis(20);
-
-fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
 
 #[test]
 fn a_main_coordinator_whose_disk_takes_nothing_hands_over_and_is_a_backup_until_it_does() {

@@ -1,6 +1,7 @@
 //! Conversations with a coordinator, through a driver that is as small as one can be.
 
 mod abuse;
+mod adopting;
 mod changing;
 mod copies;
 mod disks;
@@ -13,6 +14,7 @@ mod quorum;
 mod registering;
 mod servers;
 mod strangers;
+mod takeovers;
 mod town;
 mod transferring;
 
@@ -33,6 +35,10 @@ use super::{Config, Coordinator, Effect, Group, Input, Limits, Recovered};
 
 const SECRET: &str = "the network's secret";
 const KEY: [u8; 32] = [7; 32];
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
 
 /// A coordinator, its peers, its clock, its disk and its hashing.
 struct Net {

@@ -8,11 +8,8 @@ use common::user::{UserRecord, Username};
 use super::super::Limits;
 use super::super::feed::Claim;
 use super::super::registry::{Reason, Registry};
+use super::seconds;
 use super::town::Town;
-
-fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
 
 /// Three in step, each of which requires one backup.
 fn three() -> Town {

@@ -1,12 +1,7 @@
 //! Stories of those who do not belong to the group: strangers, coordinators of another network, and absurd epochs.
 
-use std::time::Duration;
-
+use super::seconds;
 use super::town::Town;
-
-fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
 
 #[test]
 fn who_has_another_secret_or_network_or_our_name_is_refused() {
