@@ -203,7 +203,7 @@ impl Check for Gaps {
         scene: &Scene<'_>,
         ledger: &Ledger,
         seen: &Seen<Effect>,
-        _: &mut Coverage,
+        coverage: &mut Coverage,
     ) -> Verdict {
         match seen {
             Seen::Received {
@@ -243,6 +243,8 @@ impl Check for Gaps {
                 Ok(())
             }
             Seen::Received { at, from, run, message: Message::Neighbours(neighbours), .. } => {
+                let doubles = neighbours.doubles.iter().filter(|double| double.ids.len() > 1);
+                coverage.add("activities said to have several ids", doubles.count() as u64);
                 let pair = ((*at, scene.world[*at].run), (*from, *run));
                 let heard = self.heard.entry(pair).or_default();
                 *heard = [scene.now, heard[0]];

@@ -11,6 +11,7 @@ pub const MINIMA: &[(&str, u64)] = &[
     ("acknowledgements that say replicated", 2_000),
     ("activities delivered", 600_000),
     ("activities published", 60_000),
+    ("activities said to have several ids", 1_500),
     ("activities relayed around a missing link", 3_000),
     ("activities retrieved from another worker", 20_000),
     ("activities sent again after a death", 100),
