@@ -3,7 +3,8 @@
 //! Every frame of the log has an ordinal. A client has the frames of the log in order, so what it has is told by one number: it has
 //! all from where it was attached to there, and none beyond. So nothing is counted when a frame is delivered; instead all readers are
 //! looked at every few milliseconds while something is uncounted. What all of them have is counted. What somebody lacks waits for that
-//! one, and is counted as it stands when it has waited for long enough.
+//! one, and is counted as it stands when it has waited for long enough. Whoever has missed that is not waited for again before it has caught
+//! up: one that reads slowly, or says nothing, delays the reports of others for a few seconds, and then no more.
 //!
 //! A reader that leaves lacks everything from some frame to the end. Such failures are kept as steps: one up where they begin, one down
 //! where they end. The sum of the steps up to a frame is how many failed to receive it.
@@ -29,6 +30,13 @@ const LOOK_EVERY: (Duration, Duration) = (Duration::from_millis(5), Duration::fr
 
 /// Activities that wait to be counted after a look. Beyond: the oldest are counted as they stand. At some 70 bytes each, 18 MB.
 const UNCOUNTED: usize = 1 << 18;
+
+/// How far back somebody may be who is waited for: it must have all that was counted until then. It is far longer than whoever is well takes to
+/// acknowledge what it has.
+const CAUGHT_UP: Duration = Duration::from_secs(1);
+
+/// How often it is noted how far has been counted.
+const MARK_EVERY: Duration = Duration::from_millis(100);
 
 /// The number of a frame among all that this process has appended to its log; the first is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,9 +77,21 @@ pub(super) struct Deliveries {
     steps: VecDeque<i64>,
     /// How many failed to receive the one before `first`.
     failing: i64,
+    /// Where the last one that was counted ends.
+    counted: Offset,
+    /// How far had been counted, and when: the latest, and one that is [`CAUGHT_UP`] old.
+    marks: VecDeque<Mark>,
     patience: Duration,
     next_look: Time,
     pause: Duration,
+}
+
+/// How far had been counted.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    at: Time,
+    first: Ordinal,
+    counted: Offset,
 }
 
 #[derive(Debug)]
@@ -92,6 +112,8 @@ impl Deliveries {
             uncounted: VecDeque::new(),
             steps: VecDeque::from([0]),
             failing: 0,
+            counted: Offset::default(),
+            marks: VecDeque::new(),
             patience,
             next_look: Time::ZERO,
             pause: LOOK_EVERY.0,
@@ -138,13 +160,24 @@ impl Deliveries {
         readers: impl IntoIterator<Item = Reader>,
     ) -> Vec<DeliveryCount> {
         let overdue = self.overdue(now);
+        let mark = self.mark(now);
         let mut received_by_all = self.next_ordinal();
+        let mut behind = Vec::new();
         for reader in readers {
             let lacks = self.lacks(reader);
-            self.fail(lacks, overdue);
-            received_by_all = received_by_all.min(lacks);
+            if mark.is_some_and(|mark| mark.is_beyond(reader)) {
+                behind.push(lacks);
+            } else {
+                self.fail(lacks, overdue);
+                received_by_all = received_by_all.min(lacks);
+            }
         }
-        let counts = self.count(received_by_all.max(overdue));
+        let until = received_by_all.max(overdue);
+        behind.into_iter().for_each(|lacks| self.fail(lacks, until));
+        let counts = self.count(until);
+        if self.marks.back().is_none_or(|last| last.at + MARK_EVERY <= now) {
+            self.marks.push_back(Mark { at: now, first: self.first, counted: self.counted });
+        }
         self.pause = if counts.is_empty() { (self.pause * 2).min(LOOK_EVERY.1) } else { LOOK_EVERY.0 };
         self.next_look = now + self.pause;
         counts
@@ -162,6 +195,14 @@ impl Deliveries {
     fn overdue(&self, now: Time) -> Ordinal {
         let late = self.uncounted.partition_point(|activity| activity.appended + self.patience <= now);
         self.first.plus(late.max(self.uncounted.len().saturating_sub(UNCOUNTED)) as u64)
+    }
+
+    /// How far had been counted a while ago.
+    fn mark(&mut self, now: Time) -> Option<Mark> {
+        while self.marks.get(1).is_some_and(|next| next.at + CAUGHT_UP <= now) {
+            self.marks.pop_front();
+        }
+        self.marks.front().copied().filter(|mark| mark.at + CAUGHT_UP <= now)
     }
 
     /// The first uncounted frame that this reader lacks; the next one of all where it lacks none.
@@ -197,6 +238,7 @@ impl Deliveries {
             let activity = self.uncounted.pop_front().expect("nothing is counted that was not appended");
             self.failing += self.steps.pop_front().expect("each has its step");
             self.first = self.first.plus(1);
+            self.counted = activity.end;
             let failed = u64::try_from(self.failing).expect("who has begun to fail ends later");
             let count = DeliveryCount {
                 session: activity.session,
@@ -210,6 +252,17 @@ impl Deliveries {
             count.append_to(counts.entry(activity.session).or_default());
         }
         counts.into_values().flatten().collect()
+    }
+}
+
+impl Mark {
+    /// Whether this reader lacks something that had been counted by then.
+    fn is_beyond(&self, reader: Reader) -> bool {
+        let lacks = match reader.has {
+            Has::Acknowledged(ordinal) => ordinal < self.first,
+            Has::Written(position) => position < self.counted,
+        };
+        lacks && reader.from < self.first
     }
 }
 

@@ -95,6 +95,30 @@ fn one_that_attaches_later_is_neither_counted_nor_waited_for() {
     assert_eq!(bench.look(20, &[acknowledged(0, 2)]), "7:2-2 1/2");
 }
 
+/// One session that read everything and acknowledged nothing delayed the reports of all others to four seconds, for as long as it stayed.
+#[test]
+fn whoever_has_missed_the_time_is_not_waited_for_again_before_it_has_caught_up() {
+    let mut bench = Bench::new();
+    for slow in [acknowledged(0, 0), written(0, 5)] {
+        bench = Bench::new();
+        bench.append(0, 7, 1, 2);
+        assert_eq!(bench.look(4_000, &[acknowledged(0, 1), slow]), "7:1-1 1/2");
+        bench.append(4_500, 7, 2, 2);
+        assert_eq!(bench.look(4_600, &[acknowledged(0, 2), slow]), "", "it may be about to say so");
+        assert_eq!(bench.look(5_200, &[acknowledged(0, 2), slow]), "7:2-2 1/2");
+        bench.append(6_000, 7, 3, 2);
+        assert_eq!(bench.look(6_005, &[acknowledged(0, 2), slow]), "", "others are waited for");
+        assert_eq!(bench.look(6_010, &[acknowledged(0, 3), slow]), "7:3-3 1/2");
+        bench.deliveries.left(slow);
+    }
+    // It catches up, and is waited for again.
+    let mut slow = acknowledged(0, 3);
+    bench.append(6_100, 7, 4, 2);
+    assert_eq!(bench.look(7_500, &[acknowledged(0, 4), slow]), "");
+    slow = acknowledged(0, 4);
+    assert_eq!(bench.look(7_600, &[acknowledged(0, 4), slow]), "7:4-4 2/2");
+}
+
 #[test]
 fn a_slow_one_is_waited_for_and_then_counted_as_it_stands() {
     let mut bench = Bench::new();
@@ -213,6 +237,8 @@ proptest! {
     fn it_counts_what_one_would_count_by_hand(steps in steps()) {
         let (mut bench, mut millis) = (Bench::new(), 0);
         let (mut clients, mut frames, mut seqs) = (Vec::<Client>::new(), Vec::<Frame>::new(), [0; 3]);
+        // When it was looked, and how many had been counted by then.
+        let mut looks = Vec::<(u64, usize)>::new();
         for (name, step) in steps.into_iter().enumerate() {
             match step {
                 Step::Attach { can_acknowledge } => {
@@ -239,6 +265,10 @@ proptest! {
                     client.bytes = (client.bytes + bytes).min((frames.len() - client.from) * 10);
                 }
                 Step::Look => {
+                    let mark = looks.iter().rfind(|(look, _)| look + 1_000 <= millis).map(|(_, first)| *first);
+                    let is_behind = |client: &Client| {
+                        mark.is_some_and(|first| client.from < first && !client.has(first - 1))
+                    };
                     let counts =
                         bench.deliveries.look(at(millis), clients.iter().map(Client::reader));
                     bench.deliveries.assert_bounds();
@@ -254,8 +284,13 @@ proptest! {
                         let has = |name: &usize| {
                             clients.iter().any(|client| client.name == *name && client.has(index))
                         };
-                        let fates: Vec<_> =
-                            frame.clients.iter().map(|(name, fate)| fate.or(has(name).then_some(true))).collect();
+                        let is_waited_for = |name: &usize| {
+                            clients.iter().any(|client| client.name == *name && !is_behind(client))
+                        };
+                        let fate = |(name, fate): (&usize, &Option<bool>)| {
+                            fate.or(has(name).then_some(true)).or((!is_waited_for(name)).then_some(false))
+                        };
+                        let fates: Vec<_> = frame.clients.iter().map(fate).collect();
                         if frame.appended + 4_000 <= millis || fates.iter().all(Option::is_some) {
                             frame.counted = true;
                             let have = fates.iter().filter(|fate| **fate == Some(true)).count();
@@ -263,6 +298,9 @@ proptest! {
                         }
                     }
                     prop_assert_eq!(counted, expected);
+                    if looks.last().is_none_or(|(last, _)| last + 100 <= millis) {
+                        looks.push((millis, frames.iter().filter(|frame| frame.counted).count()));
+                    }
                 }
                 Step::Wait(pause) => millis += pause,
                 Step::Leave(_) | Step::Receive { .. } => {}

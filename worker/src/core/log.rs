@@ -32,7 +32,7 @@ pub(super) use chunk::{BEGINNING, Frame, id_of, session_of};
 const CHUNKS: usize = 64;
 
 /// A point in the log: how many bytes were ever appended before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Offset(u64);
 
 impl Offset {
