@@ -9,7 +9,7 @@ use common::limits;
 use common::machine::JobId;
 use common::position::Position;
 use common::user::{PasswordHash, Secret};
-use common::wire::{Address, BackupEntry, Double};
+use common::wire::{Address, BackupEntry, Double, ServerEntry};
 use serde::{Deserialize, Serialize};
 
 use super::segment::{Kept, SegmentId, SegmentRequest};
@@ -46,6 +46,9 @@ pub struct Remembered {
     pub epoch: Option<Epoch>,
     /// The coordinators, as the main one listed them last.
     pub servers: Vec<BackupEntry>,
+    /// The other workers, as the main one listed them last. While no coordinator can say so, they are sought there.
+    #[serde(default)]
+    pub workers: Vec<ServerEntry>,
     /// What was in its log on disk, and was let go of. Others may keep more, or for longer; it is not fetched again, or it would take the
     /// place of what is newer.
     #[serde(default)]

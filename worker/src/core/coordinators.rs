@@ -250,6 +250,9 @@ impl Worker {
     /// The link to the coordinator is gone. Where no other will be asked, so are the answers that were expected from it.
     pub(super) fn coordinator_gone(&mut self, now: Now, out: &mut Actions) -> Vec<u8> {
         let reason = format!("the connection to {} is gone", self.upstream.address());
+        if self.drain.is_some() {
+            self.upstream.complained(now.time);
+        }
         let rest = self.upstream.lost(now.time, &mut self.rng, &reason);
         self.users_above = None;
         if self.drain.is_some() {

@@ -201,7 +201,7 @@ impl Worker {
         for link in self.neighbours.all() {
             self.close(now, link, None, out);
         }
-        self.remember_let_go(out);
+        self.remember_changes(out);
         out.push(Action::Exit(self.displaced.take().map_or(Ok(()), Err)));
     }
 

@@ -30,6 +30,7 @@ impl Worker {
             network: self.users.network().cloned(),
             epoch: self.epoch.clone(),
             servers: self.upstream.listed().to_vec(),
+            workers: self.roster.listed_ones(),
             let_go: self.log.let_go(),
             doubles: self.config.remembered.doubles.clone(),
         };
@@ -39,9 +40,13 @@ impl Worker {
         }
     }
 
-    /// Has what the log has let go of remembered, where it has.
-    pub(super) fn remember_let_go(&mut self, out: &mut Actions) {
-        let remembered = Remembered { let_go: self.log.let_go(), ..self.config.remembered.clone() };
+    /// Has what the log has let go of remembered, and who the other workers are, where that has changed.
+    pub(super) fn remember_changes(&mut self, out: &mut Actions) {
+        let workers = match self.upstream.is_established() {
+            true => self.roster.listed_ones(),
+            false => self.config.remembered.workers.clone(),
+        };
+        let remembered = Remembered { workers, let_go: self.log.let_go(), ..self.config.remembered.clone() };
         self.remember(remembered, out);
     }
 

@@ -222,7 +222,12 @@ impl Worker {
                 limits.server_answer,
             ),
             neighbours: Neighbours::new(limits),
-            roster: Roster::new(config.id.clone(), limits.unlisted),
+            roster: Roster::new(
+                now.time,
+                config.id.clone(),
+                limits.unlisted,
+                config.remembered.workers.clone(),
+            ),
             upstream: Upstream::new(
                 now.time,
                 config.coordinators.clone(),

@@ -30,8 +30,18 @@ struct Known {
     address: Address,
     contact: Contact,
     backoff: Backoff,
-    /// Since when no coordinator lists it.
-    unlisted_since: Option<Time>,
+    standing: Standing,
+}
+
+/// What coordinators say of a known worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// The last one that said anything lists it.
+    Listed,
+    /// None has said anything: it came to us, or was linked with us, by itself.
+    Unheard,
+    /// It is listed no more, or has left; since then.
+    Unlisted(Time),
 }
 
 /// How we stand with a known worker.
@@ -46,15 +56,27 @@ enum Contact {
 }
 
 impl Roster {
-    /// Nobody is known to `own` yet.
-    pub(super) fn new(own: ServerId, unlisted: Duration) -> Self {
-        Roster { own, known: BTreeMap::new(), unlisted }
+    /// The workers that an earlier run of `own` knew are where they were, as far as is known.
+    pub(super) fn new(now: Time, own: ServerId, unlisted: Duration, remembered: Vec<ServerEntry>) -> Self {
+        let mut roster = Roster { own, known: BTreeMap::new(), unlisted };
+        for server in remembered {
+            roster.learn(now, server);
+        }
+        roster
+    }
+
+    /// Whom a coordinator lists.
+    pub(super) fn listed_ones(&self) -> Vec<ServerEntry> {
+        let listed = self.known.iter().filter(|(_, known)| known.standing == Standing::Listed);
+        listed.map(|(id, known)| ServerEntry { id: id.clone(), address: known.address.clone() }).collect()
     }
 
     /// A coordinator lists exactly these. Who is missing is remembered for a while: it may come back to the coordinator.
     pub(super) fn listed(&mut self, now: Time, servers: Vec<ServerEntry>) {
         for known in self.known.values_mut() {
-            known.unlisted_since.get_or_insert(now);
+            if !matches!(known.standing, Standing::Unlisted(_)) {
+                known.standing = Standing::Unlisted(now);
+            }
         }
         for server in servers {
             self.joined(now, server);
@@ -64,14 +86,14 @@ impl Roster {
     /// A coordinator says that this worker exists, there.
     pub(super) fn joined(&mut self, now: Time, server: ServerEntry) {
         if let Some(known) = self.learn(now, server) {
-            known.unlisted_since = None;
+            known.standing = Standing::Listed;
         }
     }
 
     /// A coordinator says that this worker is gone. If its link stands, it is not.
     pub(super) fn removed(&mut self, now: Time, id: &ServerId) {
         match self.known.get_mut(id) {
-            Some(known) if known.contact.is_link() => known.unlisted_since = Some(now),
+            Some(known) if known.contact.is_link() => known.standing = Standing::Unlisted(now),
             _ => {
                 self.known.remove(id);
             }
@@ -107,9 +129,10 @@ impl Roster {
         self.known.get(id).filter(|known| known.contact == Contact::Dialling).map(|known| &known.address)
     }
 
-    /// The workers that a coordinator lists or to which a link stands, and where they listen.
+    /// The workers that belong to the network, as far as is known, and where they listen: those that a coordinator lists or of which none has
+    /// said anything, and those to which a link stands.
     pub(super) fn reachable(&self) -> impl Iterator<Item = (&ServerId, &Address)> {
-        let reachable = |known: &Known| known.unlisted_since.is_none() || known.contact.is_link();
+        let reachable = |known: &Known| !known.is_unlisted() || known.contact.is_link();
         self.known.iter().filter(move |(_, known)| reachable(known)).map(|(id, known)| (id, &known.address))
     }
 
@@ -120,13 +143,14 @@ impl Roster {
 
     /// Whether a link stands to every worker that a coordinator lists.
     pub(super) fn all_linked(&self) -> bool {
-        self.known.values().all(|known| known.unlisted_since.is_some() || known.contact.is_link())
+        self.known.values().all(|known| known.standing != Standing::Listed || known.contact.is_link())
     }
 
     /// Forgets who has been neither linked nor listed for long.
     pub(super) fn forget_unlisted(&mut self, now: Time) {
         self.known.retain(|_, known| {
-            let unlisted = known.unlisted_since.is_some_and(|since| now.since(since) >= self.unlisted);
+            let unlisted =
+                matches!(known.standing, Standing::Unlisted(since) if now.since(since) >= self.unlisted);
             !unlisted || known.contact.is_link()
         });
     }
@@ -167,7 +191,7 @@ impl Roster {
             address: server.address.clone(),
             contact: Contact::None(now),
             backoff: Backoff::default(),
-            unlisted_since: Some(now),
+            standing: Standing::Unheard,
         });
         if known.address != server.address {
             // It has moved: no need to wait out the pause for its old place.
@@ -178,6 +202,12 @@ impl Roster {
             }
         }
         Some(known)
+    }
+}
+
+impl Known {
+    fn is_unlisted(&self) -> bool {
+        matches!(self.standing, Standing::Unlisted(_))
     }
 }
 
@@ -203,7 +233,7 @@ mod tests {
     }
 
     fn roster() -> Roster {
-        Roster::new("m".parse().unwrap(), Duration::from_secs(60))
+        Roster::new(at(0), "m".parse().unwrap(), Duration::from_secs(60), Vec::new())
     }
 
     fn due(roster: &mut Roster, now: Time) -> Vec<String> {
@@ -212,6 +242,19 @@ mod tests {
 
     fn at(seconds: u64) -> Time {
         Time::ZERO + Duration::from_secs(seconds)
+    }
+
+    /// Two that were started again while no coordinator lived did not find each other, nor those with greater ids.
+    #[test]
+    fn whom_an_earlier_run_knew_is_dialled_before_any_coordinator_has_spoken() {
+        let remembered = vec![entry("a", 1), entry("z", 3)];
+        let mut roster = Roster::new(at(0), "m".parse().unwrap(), Duration::from_secs(60), remembered);
+        assert_eq!(due(&mut roster, at(0)), ["z@h:3"]);
+        assert!(roster.listed_ones().is_empty() && roster.all_linked());
+        roster.listed(at(1), vec![entry("y", 2)]);
+        assert_eq!(roster.listed_ones(), [entry("y", 2)]);
+        roster.forget_unlisted(at(61));
+        assert_eq!(roster.known.len(), 1, "the others are not listed");
     }
 
     #[test]
@@ -246,6 +289,26 @@ mod tests {
         roster.removed(at(1), &"y".parse().unwrap());
         roster.removed(at(1), &"z".parse().unwrap());
         assert_eq!(roster.known.keys().map(ServerId::as_str).collect::<Vec<_>>(), ["z"]);
+    }
+
+    /// A worker that had started while no coordinator lived forgot the others when their links ended, and told senders that everybody had
+    /// what these had not.
+    #[test]
+    fn of_whom_no_coordinator_has_said_anything_belongs_to_the_network_without_a_link_too() {
+        let mut roster = roster();
+        let (y, mut rng) = ("y".parse().unwrap(), fastrand::Rng::with_seed(1));
+        let reachable =
+            |roster: &Roster| roster.reachable().map(|(id, _)| id.to_string()).collect::<Vec<_>>();
+        for id in ["y", "z"] {
+            roster.linked(at(0), entry(id, 2));
+        }
+        roster.removed(at(1), &y);
+        for id in ["y", "z"] {
+            roster.lost(at(2), &id.parse().unwrap(), &mut rng);
+        }
+        assert_eq!(reachable(&roster), ["z"], "the other one has left");
+        roster.listed(at(3), vec![entry("x", 1)]);
+        assert_eq!(reachable(&roster), ["x"]);
     }
 
     #[test]

@@ -57,7 +57,7 @@ impl Worker {
         if now.time >= self.next_sweep {
             self.next_sweep = now.time + self.config.limits.sweep;
             self.log.sweep(now.time);
-            self.remember_let_go(out);
+            self.remember_changes(out);
             self.flood.tidy();
             self.see_what_is_lost(now);
             self.put_questions_off(now, out);

@@ -353,7 +353,7 @@ impl Upstream {
         self.detour = None;
     }
 
-    /// Somebody has been told what is wrong with this coordinator: that it will be gone in a moment needs no second sentence.
+    /// Somebody has been told what is wrong with this coordinator, or that we leave: that it will be gone in a moment needs no second sentence.
     pub(super) fn complained(&mut self, now: Time) {
         self.complained = Some(now);
     }

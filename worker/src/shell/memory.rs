@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use tracing::warn;
 
@@ -79,6 +80,18 @@ impl Memory {
     }
 }
 
+impl Memory {
+    /// Lets the thread finish what it has been given, until then.
+    pub fn finish(mut self, until: Instant) {
+        if let Some(Writer { latest, thread, .. }) = self.writer.take() {
+            drop(latest);
+            if !super::ends(&thread, until) {
+                warn!("the disk takes too long: after a restart, this worker will know older coordinators");
+            }
+        }
+    }
+}
+
 impl Drop for Memory {
     /// Lets the thread finish what it has been given.
     fn drop(&mut self) {
@@ -143,6 +156,7 @@ mod tests {
             network: Some("net".to_owned()),
             epoch: epoch.parse().ok(),
             servers: vec![serde_json::from_str(main).unwrap()],
+            workers: Vec::new(),
             let_go: "w1/0000000000000001/0-7".parse().unwrap(),
             doubles: Vec::new(),
         }

@@ -7,6 +7,11 @@ mod segments;
 pub use memory::{Busy, Memory};
 pub use segments::Segments;
 
+use std::cell::Cell;
+use std::rc::Rc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
 use common::boot;
 use common::id::Incarnation;
 use common::net::{self, Hasher, Options};
@@ -16,6 +21,9 @@ use tracing::info;
 
 use crate::config::Config;
 use crate::core::{self, Effect, Input, Limits, Worker};
+
+/// What a worker that ends gives its disk at the least.
+const LAST_WRITES: Duration = Duration::from_secs(1);
 
 /// Runs a worker until it is told to end. Must be called inside a `LocalSet`.
 ///
@@ -66,10 +74,29 @@ pub async fn run(config: Config) -> Result<(), String> {
         limits,
     };
     let worker = Worker::new(clock.now(), settings);
-    tokio::task::spawn_local(drain_on_signal(inputs.clone()));
+    let told_to_end = Rc::new(Cell::new(None));
+    tokio::task::spawn_local(drain_on_signal(inputs.clone(), told_to_end.clone()));
     let hasher = Hasher::new();
     let perform = |effect| perform(effect, &hasher, &memory, &segments, &inputs);
-    net::drive(worker, Some(listener), Options::new(clock), results, perform).await
+    let outcome = net::drive(worker, Some(listener), Options::new(clock), results, perform).await;
+    // A disk that hangs does not keep it here.
+    let now = Instant::now();
+    let until = told_to_end.get().unwrap_or(now) + config.drain_timeout;
+    let until = until.max(now + LAST_WRITES);
+    segments.finish(until);
+    memory.finish(until);
+    outcome
+}
+
+/// Waits for a thread to end, until then. Says whether it has.
+fn ends(thread: &JoinHandle<()>, until: Instant) -> bool {
+    while !thread.is_finished() {
+        if Instant::now() >= until {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    true
 }
 
 /// Starts an effect. Its result, where it has one, comes back as an input.
@@ -99,7 +126,8 @@ fn perform(
     }
 }
 
-async fn drain_on_signal(inputs: UnboundedSender<Input>) {
+async fn drain_on_signal(inputs: UnboundedSender<Input>, told_to_end: Rc<Cell<Option<Instant>>>) {
     boot::shutdown_signal().await;
+    told_to_end.set(Some(Instant::now()));
     drop(inputs.send(Input::Drain));
 }

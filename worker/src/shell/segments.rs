@@ -98,6 +98,20 @@ impl Segments {
     }
 }
 
+impl Segments {
+    /// Lets the thread finish what it has been given, until then.
+    pub fn finish(mut self, until: Instant) {
+        if let Some(Writer { requests, thread, .. }) = self.writer.take() {
+            drop(requests);
+            if !super::ends(&thread, until) {
+                warn!(
+                    "the disk takes too long: the end of this log is not on it; other workers have what was acknowledged"
+                );
+            }
+        }
+    }
+}
+
 impl Drop for Segments {
     /// Lets the thread finish what it has been given.
     fn drop(&mut self) {
