@@ -15,10 +15,11 @@ mod archive;
 mod chunk;
 mod reordering;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use common::id::ActivityId;
+use common::id::{ActivityId, Seq};
 use common::position::Position;
+use common::session::SessionId;
 
 use super::doubles::Identity;
 use super::segment::SegmentId;
@@ -162,6 +163,29 @@ impl Log {
             }
         }
         found
+    }
+
+    /// The highest number of each session among what is in memory and in `has`, behind the first that is not.
+    pub(super) fn highest(&self, has: &Position) -> BTreeMap<SessionId, Seq> {
+        let mut highest = BTreeMap::new();
+        let lacking = self.lacking(has, Offset(0)).next().map(|chunk| chunk.start.max(self.start()));
+        let Some(start) = lacking else { return highest };
+        let first = self.chunks.partition_point(|chunk| chunk.start < start);
+        let mut is_behind = start == self.start() && self.archived > 0;
+        for chunk in self.chunks.range(first..) {
+            for frame in chunk.frames(start) {
+                let is_here = has.contains(&frame.id);
+                is_behind |= !is_here;
+                if is_behind
+                    && is_here
+                    && let Some((session, seq)) = session_of(frame.bytes)
+                {
+                    let highest = highest.entry(session).or_insert(seq);
+                    *highest = seq.max(*highest);
+                }
+            }
+        }
+        highest
     }
 
     /// There are other workers, and one of them says that it has `theirs`.

@@ -6,13 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use common::id::LinkId;
+use common::id::{LinkId, Seq};
 use common::machine::Action;
 use common::position::{After, Position, Ranges};
 use common::session::SessionId;
 use common::time::{Now, Time};
 use common::wire::{ActivityBroadcast, ActivityRetrieve, ActivityRetrieved, Message, Resumed};
 
+use super::encoding::{noted, without_notes};
 use super::log::{Offset, session_of};
 use super::segment::SegmentId;
 use super::{Actions, Link, Worker};
@@ -44,6 +45,10 @@ pub(super) struct Replay {
     until: Time,
     /// What it was given of what other workers had, by its sessions and its numbers there: it may be in our log under another id.
     given: BTreeMap<SessionId, Ranges>,
+    /// The highest number of each session that it has, and what we hold of the session and it lacks comes after.
+    highest: BTreeMap<SessionId, Seq>,
+    /// Our log has been replayed: what comes from elsewhere now comes behind all that we hold.
+    is_behind: bool,
     /// How far our log has been replayed.
     at: Offset,
     /// Activities that were replayed.
@@ -67,6 +72,8 @@ impl Replay {
             waits_for: None,
             until: Time::ZERO,
             given: BTreeMap::new(),
+            highest: BTreeMap::new(),
+            is_behind: false,
             at,
             count: 0,
         }
@@ -78,6 +85,16 @@ impl Replay {
             (Some(session), Some(seq)) => self.given.entry(session).or_default().insert(seq.0),
             _ => true,
         }
+    }
+
+    /// Whether its client has had others of its session that come after this one.
+    fn is_late(&self, session: SessionId, seq: Seq) -> bool {
+        self.highest.get(&session).is_some_and(|highest| seq < *highest)
+    }
+
+    /// The same of the activity in this frame of our log.
+    fn has_later(&self, frame: &[u8]) -> bool {
+        !self.highest.is_empty() && session_of(frame).is_some_and(|(session, seq)| self.is_late(session, seq))
     }
 
     /// Whether the activity in this frame of our log came from elsewhere.
@@ -94,7 +111,8 @@ impl Worker {
     pub(super) fn replay_after(&self, has: Position) -> Replay {
         let elsewhere = self.sought_elsewhere(&has);
         let can_tell = self.flood.can_tell(&has);
-        Replay::after(has, can_tell, elsewhere, self.log.first())
+        let highest = self.log.highest(&has);
+        Replay { highest, ..Replay::after(has, can_tell, elsewhere, self.log.first()) }
     }
 
     /// What somebody who has `has` has not got of all that there was, under whatever id.
@@ -132,7 +150,11 @@ impl Worker {
             if replay.has_given(frame.bytes) {
                 continue;
             }
-            outbox.push_beyond(now.time, frame.bytes);
+            if replay.has_later(frame.bytes) {
+                outbox.push_beyond(now.time, &noted(&without_notes(frame.bytes), None, true));
+            } else {
+                outbox.push_beyond(now.time, frame.bytes);
+            }
             replay.count += 1;
             progressed = true;
         }
@@ -199,12 +221,17 @@ impl Worker {
         let Some(Link::Client(session)) = self.links.get_mut(link) else { return };
         let (replay, outbox) = session.replay().expect("it was just found");
         replay.waits_for = None;
-        for activity in answer.activities {
+        for mut activity in answer.activities {
             let Some(id) = activity.id.clone() else { continue };
             if replay.elsewhere.contains(&id) {
                 replay.elsewhere.subtract(&Position::single(&id));
                 replay.has.insert(&id);
                 if replay.gives(&activity) {
+                    activity.late =
+                        activity.session.zip(activity.activity_seq).is_some_and(|(session, seq)| {
+                            let last = || self.ordering.last(&session);
+                            replay.is_late(session, seq) || replay.is_behind && last() > Some(seq)
+                        });
                     replay.count += 1;
                     outbox.push_beyond(now.time, &Message::from(activity).encode());
                 }
@@ -249,6 +276,7 @@ impl Worker {
             return false;
         }
         let (replay, _) = self.session(link).replay().expect("it is under way");
+        replay.is_behind = true;
         replay.elsewhere = sought;
         replay.asked.clear();
         self.ask_elsewhere(now, link, out)

@@ -411,3 +411,28 @@ fn what_a_worker_lets_go_of_and_nobody_else_was_known_to_have_keeps_its_name() {
     };
     assert_eq!(node.remembered.doubles.len() as u64, numbers(&named));
 }
+
+/// It had been at another worker during a cut, where the later ones came first. Only who had stayed there was told that these were late.
+#[test]
+fn what_a_client_lacks_in_front_of_what_it_has_is_replayed_as_late() {
+    let mut node = Node::with("w1", Limits::default());
+    let other = neighbour(&mut node, "w2", "");
+    for n in 0..6_u64 {
+        let broadcast = first_of_a_session(&format!("w2/0000000000000022/{n}"));
+        let broadcast = broadcast.replace(r#""activity_seq":1"#, &format!(r#""activity_seq":{}"#, n + 1));
+        node.say(other, &broadcast);
+    }
+    let client = node.connect();
+    node.say(client, &FROM_THE_BEGINNING.replace(r#""resume":"""#, r#""resume":"w2/0000000000000022/0+3""#));
+    let heard = String::from_utf8(node.read_all(client)).unwrap();
+    let heard: Vec<_> = heard
+        .lines()
+        .filter_map(|line| match Message::decode(line.as_bytes()).unwrap() {
+            Message::ActivityBroadcast(broadcast) => {
+                Some((broadcast.activity_seq.unwrap().0, broadcast.late))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(heard, [(2, true), (3, true), (5, false), (6, false)]);
+}
