@@ -3,7 +3,7 @@
 //! What is replayed goes through the client's outbox, a little ahead of what it has taken; when the end of the log is reached it hears
 //! RESUMED and is a cursor in the log like all the others. What is published meanwhile comes at the end of the replay.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use common::id::{LinkId, Seq};
@@ -37,10 +37,10 @@ pub(super) struct Replay {
     elsewhere: Position,
     /// What nobody had who was asked.
     lost: Position,
-    /// Who was asked for it in vain.
-    asked: BTreeSet<LinkId>,
+    /// Who was asked for what of it in vain. Some may have come there since; it is asked for that.
+    asked: BTreeMap<LinkId, Position>,
     /// Whose answer is waited for, and to which request.
-    waits_for: Option<(LinkId, u64)>,
+    waits_for: Option<Waits>,
     /// Until when.
     until: Time,
     /// What it was given of what other workers had, by its sessions and its numbers there: it may be in our log under another id.
@@ -53,6 +53,14 @@ pub(super) struct Replay {
     at: Offset,
     /// Activities that were replayed.
     pub(super) count: u64,
+}
+
+/// A question that was asked for a replay.
+#[derive(Debug)]
+struct Waits {
+    link: LinkId,
+    request: u64,
+    within: Position,
 }
 
 impl Replay {
@@ -68,7 +76,7 @@ impl Replay {
             all: true,
             elsewhere,
             lost: Position::default(),
-            asked: BTreeSet::new(),
+            asked: BTreeMap::new(),
             waits_for: None,
             until: Time::ZERO,
             given: BTreeMap::new(),
@@ -77,6 +85,11 @@ impl Replay {
             at,
             count: 0,
         }
+    }
+
+    /// Whoever was asked has no more of it, or does not answer.
+    fn asked_in_vain(&mut self, waits: Waits) {
+        self.asked.entry(waits.link).or_default().extend(&waits.within);
     }
 
     /// An activity comes from elsewhere. Says whether it is new to the client by its session and its number there.
@@ -194,8 +207,8 @@ impl Worker {
         let overdue = |(link, party): (LinkId, &mut Link)| {
             let Link::Client(session) = party else { return None };
             let (replay, _) = session.replay()?;
-            let (asked, _) = replay.waits_for.take_if(|_| replay.until <= now.time)?;
-            replay.asked.insert(asked);
+            let waits = replay.waits_for.take_if(|_| replay.until <= now.time)?;
+            replay.asked_in_vain(waits);
             Some(link)
         };
         let overdue: Vec<_> = self.links.iter_mut().filter_map(overdue).collect();
@@ -215,12 +228,16 @@ impl Worker {
         let waits = |(link, party): (LinkId, &mut Link)| {
             let Link::Client(session) = party else { return None };
             let (replay, _) = session.replay()?;
-            (replay.waits_for == Some((from, answer.request))).then_some(link)
+            replay
+                .waits_for
+                .as_ref()
+                .is_some_and(|it| (it.link, it.request) == (from, answer.request))
+                .then_some(link)
         };
         let Some(link) = self.links.iter_mut().find_map(waits) else { return };
         let Some(Link::Client(session)) = self.links.get_mut(link) else { return };
         let (replay, outbox) = session.replay().expect("it was just found");
-        replay.waits_for = None;
+        let waits = replay.waits_for.take().expect("it was just found");
         for mut activity in answer.activities {
             let Some(id) = activity.id.clone() else { continue };
             if replay.elsewhere.contains(&id) {
@@ -238,7 +255,7 @@ impl Worker {
             }
         }
         if answer.done {
-            replay.asked.insert(from);
+            replay.asked_in_vain(waits);
         }
         self.doubles.settle(&mut replay.elsewhere, &replay.has);
         out.push(Action::Flush(link));
@@ -250,8 +267,8 @@ impl Worker {
         let waits = |(link, party): (LinkId, &mut Link)| {
             let Link::Client(session) = party else { return None };
             let (replay, _) = session.replay()?;
-            replay.waits_for.take_if(|(asked, _)| *asked == from)?;
-            replay.asked.insert(from);
+            let waits = replay.waits_for.take_if(|waits| waits.link == from)?;
+            replay.asked_in_vain(waits);
             Some(link)
         };
         let waiting: Vec<_> = self.links.iter_mut().filter_map(waits).collect();
@@ -291,12 +308,13 @@ impl Worker {
             return true;
         }
         let holder = self.neighbours.all().into_iter().find_map(|holder| {
-            let common = self.catch_up.holds(holder)?.common(&replay.elsewhere);
-            (!replay.asked.contains(&holder) && !common.is_empty()).then_some((holder, common))
+            let mut common = self.catch_up.holds(holder)?.common(&replay.elsewhere);
+            replay.asked.get(&holder).into_iter().for_each(|asked| common.subtract(asked));
+            (!common.is_empty()).then_some((holder, common))
         });
         let Some((holder, within)) = holder else { return false };
         let request = self.catch_up.number();
-        replay.waits_for = Some((holder, request));
+        replay.waits_for = Some(Waits { link: holder, request, within: within.clone() });
         replay.until = now.time + PATIENCE;
         let after = After::Position(Position::default());
         let ask = self.encode(ActivityRetrieve { after, request, within, need_reply: false });
