@@ -46,10 +46,11 @@ impl Registration {
                 "{by_name} told {conn:?} that {name} is registered, and has it not on its disk so"
             ));
         }
-        // It may have been removed while this one waited.
+        // It may have been removed while this one waited, or have lost the name to an earlier registration: this one's, from elsewhere.
         let stays = |owner: &Stamp| {
-            let owner = scene.disks.of(by).registration(&name, owner);
-            owner.is_none_or(|owner| !owner.is_removed())
+            let disk = scene.disks.of(by);
+            let lost = disk.users().get(&name).is_some_and(|winner| winner.registration < *owner);
+            !lost && disk.registration(&name, owner).is_none_or(|owner| !owner.is_removed())
         };
         if self.hopeless.get(&conn).is_some_and(stays) {
             return Err(format!(
