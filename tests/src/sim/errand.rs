@@ -122,7 +122,8 @@ pub struct Errand {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
     Pausing(Time),
-    Dialling,
+    /// Until when.
+    Dialling(Time),
     Asked(LinkId, Time),
     Over(Outcome),
 }
@@ -147,8 +148,8 @@ impl Errand {
         &self.config.wish
     }
 
-    fn dial(&mut self, address: Address, actions: &mut Vec<Action>) {
-        self.state = State::Dialling;
+    fn dial(&mut self, now: Time, address: Address, actions: &mut Vec<Action>) {
+        self.state = State::Dialling(now + PATIENCE);
         actions.push(Action::Dial { dial: DialId(1), address });
     }
 
@@ -218,7 +219,7 @@ impl Errand {
             }
             Message::Redirect(redirect) if self.hops < HOPS => {
                 self.hops += 1;
-                return self.dial(redirect.address, actions);
+                return self.dial(now, redirect.address, actions);
             }
             Message::RegisterFailed(failed) => failed.retry_after,
             Message::ChangeSecretFailed(failed) => failed.retry_after,
@@ -243,15 +244,20 @@ impl Machine for Errand {
             Event::DeadlinePassed => match self.state {
                 State::Pausing(at) if at <= now => {
                     let address = self.config.servers[self.turn % self.config.servers.len()].clone();
-                    self.dial(address, actions);
+                    self.dial(now, address, actions);
                 }
+                // Whoever was dialled died in the very moment.
+                State::Dialling(until) if until <= now => self.again(now, Duration::ZERO),
                 State::Asked(link, until) if until <= now => {
                     self.leave(link, actions);
                     self.again(now, Duration::ZERO);
                 }
                 _ => {}
             },
-            Event::Dialled { link, .. } => self.ask(now, link, actions),
+            Event::Dialled { link, .. } if matches!(self.state, State::Dialling(_)) => {
+                self.ask(now, link, actions)
+            }
+            Event::Dialled { link, .. } => self.leave(link, actions),
             Event::Received { link, message, .. } => self.received(now, link, message, actions),
             Event::Wrote { bytes, .. } => _ = self.waiting.drain(..bytes),
             Event::Malformed { link, .. } => {
@@ -262,6 +268,7 @@ impl Machine for Errand {
                 self.leave(link, actions);
                 self.again(now, Duration::ZERO);
             }
+            Event::DialFailed { .. } if !matches!(self.state, State::Dialling(_)) => {}
             Event::Closed { .. } | Event::DialFailed { .. } => self.again(now, Duration::ZERO),
             Event::Accepted { .. } => {}
             Event::Input(never) => match never {},
@@ -270,8 +277,8 @@ impl Machine for Errand {
 
     fn deadline(&self) -> Option<Time> {
         match self.state {
-            State::Pausing(at) | State::Asked(_, at) => Some(at),
-            State::Dialling | State::Over(_) => None,
+            State::Pausing(at) | State::Asked(_, at) | State::Dialling(at) => Some(at),
+            State::Over(_) => None,
         }
     }
 
