@@ -116,7 +116,7 @@ fn drain(mut network: Network) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::symlink;
     use std::path::{Path, PathBuf};
 
     use playground::binaries::Binaries;
@@ -124,26 +124,25 @@ mod tests {
 
     use super::*;
 
-    /// A program that says it is ready, and when it is told to end leaves a sign and ends with `code`.
-    fn program(directory: &Path, name: &str, code: u8) -> PathBuf {
+    /// A program that says it is ready, and when it is told to end leaves a sign beside its name and ends with
+    /// `WORKER_ENDS_WITH` if that name is `worker`. It is a file of the source and not written here: what this process has
+    /// open for writing cannot be executed, and whatever another test has just started holds it open until it is executed
+    /// itself (`fork(2)`, `execve(2)`: ETXTBSY).
+    fn program(directory: &Path, name: &str) -> PathBuf {
         let path = directory.join(name);
-        let ready = r#"{"fields":{"message":"ready","address":"127.0.0.1:1"}}"#;
-        let script = format!(
-            "#!/bin/sh\ntrap 'touch \"$0-$2-drained\"; exit {code}' TERM\necho '{ready}' >&2\nwhile :; do sleep 0.02; done\n"
-        );
-        std::fs::write(&path, script).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        symlink(concat!(env!("CARGO_MANIFEST_DIR"), "/src/stage/server.sh"), &path).unwrap();
         path
     }
 
     fn network(directory: &Path, workers_end_with: u8) -> Network {
         let binaries = Binaries {
-            coordinator: program(directory, "coordinator", 0),
-            worker: program(directory, "worker", workers_end_with),
+            coordinator: program(directory, "coordinator"),
+            worker: program(directory, "worker"),
             client: PathBuf::new(),
         };
         let (listen, data) = ("127.0.0.1:0".to_owned(), directory.to_owned());
-        Network::start(binaries, Setup { listen, workers: 2, data, environment: Vec::new() }).unwrap()
+        let environment = vec![("WORKER_ENDS_WITH".to_owned(), workers_end_with.to_string())];
+        Network::start(binaries, Setup { listen, workers: 2, data, environment }).unwrap()
     }
 
     #[test]
