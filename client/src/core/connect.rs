@@ -31,6 +31,7 @@ impl Client {
         }
         match &self.state {
             State::Pausing { .. } => {
+                self.rounds = self.rounds.saturating_add(1);
                 let target = self.route.begin(now, &mut self.rng);
                 self.dial(now, target, actions);
             }
@@ -128,7 +129,7 @@ impl Client {
     /// Whether to leave this one soon for another. A worker that is one of many; and in the first round since the last session a
     /// coordinator among several, or a worker that one sent us to, or told us of, and that may have fallen silent since.
     fn may_pass(&self, target: &Target) -> bool {
-        let is_first_round = self.backoff.attempts() == 0;
+        let is_first_round = self.rounds <= 1;
         match target {
             Target::Coordinator(_) => is_first_round && self.route.has_a_choice(),
             Target::Redirected(_) | Target::LastResort(_) => is_first_round,

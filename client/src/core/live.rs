@@ -22,10 +22,14 @@ const ACK_BYTES: usize = 4 << 10;
 /// Bytes of a question who is online. One waits at a time.
 const QUESTION_BYTES: usize = 1 << 10;
 
+/// How long a session must have been live for its loss to be an accident. Who is turned out at once is turned out again.
+const STOOD: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// The connection to the worker.
 #[derive(Debug)]
 pub(super) struct Live {
     pub(super) link: LinkId,
+    since: Time,
     pub(super) outbox: Outbox,
     /// Whether the server knows sessions.
     knows_sessions: bool,
@@ -86,11 +90,12 @@ impl Client {
         };
         let address = target.address().clone();
         self.route.arrived(server.clone(), address.clone());
-        self.backoff.reset();
+        self.rounds = 0;
         self.not_registered = None;
         let leaving = self.leaving.then(|| now + self.config.limits.farewell);
         self.state = State::Live(Live {
             link,
+            since: now,
             outbox: Outbox::new(AHEAD_BYTES + FRAME_BYTES + ACK_BYTES + QUESTION_BYTES),
             knows_sessions,
             acks: Acks::default(),
@@ -190,7 +195,7 @@ impl Client {
     /// Goes to another worker at once. This one hears first what has arrived.
     fn move_on(&mut self, now: Time, link: LinkId, redirect: Redirect, actions: &mut Vec<Action>) {
         let farewell = self.last_words(None);
-        self.drop_connection(actions);
+        self.drop_connection(now, actions);
         actions.push(Action::Close { link, farewell });
         self.go_to(now, redirect, actions);
     }
@@ -298,8 +303,11 @@ impl Client {
     }
 
     /// The connection is not to be used any more: what of the activities is to be sent again, is to be sent on another one.
-    pub(super) fn drop_connection(&mut self, actions: &mut Vec<Action>) {
+    pub(super) fn drop_connection(&mut self, now: Time, actions: &mut Vec<Action>) {
         let State::Live(live) = &self.state else { return };
+        if now.since(live.since) >= STOOD {
+            self.backoff.reset();
+        }
         if !live.knows_sessions && live.midway {
             self.written(1, actions);
         }

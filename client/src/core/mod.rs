@@ -70,6 +70,8 @@ pub struct Client {
     /// Whether to log out as soon as what was published is reported.
     leaving: bool,
     backoff: Backoff,
+    /// Rounds of attempts since the last session, the one under way included.
+    rounds: u32,
     rng: fastrand::Rng,
     dials: u64,
 }
@@ -106,6 +108,7 @@ impl Client {
             not_registered: None,
             leaving: false,
             backoff: Backoff::default(),
+            rounds: 0,
             rng,
             dials: 0,
             config,
@@ -246,7 +249,7 @@ impl Client {
                 }
             }
             State::Live(_) => {
-                self.drop_connection(actions);
+                self.drop_connection(now, actions);
                 self.pause(now, reason, None, actions);
             }
             State::Pausing { .. } | State::Done => {}

@@ -174,3 +174,25 @@ fn a_live_session_learns_the_servers_once_and_returns_by_their_order_without_a_p
     world.answer_dial(WORKER);
     assert_eq!(world.time, start);
 }
+
+#[test]
+fn who_has_lost_its_session_leaves_a_coordinator_that_is_cut_off_as_soon_as_who_begins_one() {
+    let mut world = with(&[COORDINATOR, SECOND], RegisterMode::No);
+    assert_eq!(world.client.deadline(), Some(world.time + limits::FIRST_DIAL));
+    world.log_in();
+    world.lose_connection();
+    world.wait_for_deadline();
+    assert_eq!(world.dialling.as_ref().unwrap().1.to_string(), COORDINATOR);
+    assert_eq!(world.client.deadline(), Some(world.time + limits::FIRST_DIAL), "the next one may answer");
+}
+
+#[test]
+fn who_has_lost_its_session_leaves_a_coordinator_that_says_nothing_as_soon_as_who_begins_one() {
+    let mut world = with(&[COORDINATOR, SECOND], RegisterMode::No);
+    world.log_in();
+    world.lose_connection();
+    world.wait_for_deadline();
+    world.answer_dial(COORDINATOR);
+    let patience = limits::FAILURE_TIMEOUT + limits::PULSE;
+    assert_eq!(world.client.deadline(), Some(world.time + patience));
+}

@@ -492,3 +492,24 @@ fn events_of_older_connections_mean_nothing() {
     world.tell(Event::Malformed { link: old, error: common::wire::WireError::NoCommand });
     assert!(world.client.is_live() && world.effects.is_empty());
 }
+
+/// It was let in each time, and came again within a tenth of a second each time, without end.
+#[test]
+fn who_is_let_in_and_turned_out_again_and_again_comes_ever_more_slowly() {
+    for reason in [
+        "activity_seq 1 of this session is another activity already",
+        "the session goes on over another connection",
+    ] {
+        let mut world = World::new(|_| {});
+        world.publish("{}");
+        let mut attempts = 0;
+        while world.time < Time::ZERO + Duration::from_secs(60) && world.exit.is_none() {
+            world.begin();
+            world.hear();
+            world.say(&format!(r#"{{"command":"INVALID_MESSAGE","info":"{reason}"}}"#));
+            world.wait_for_deadline();
+            attempts += 1;
+        }
+        assert!(attempts < 120, "{attempts} log-ins in a minute, and no end: {reason}");
+    }
+}
