@@ -65,8 +65,13 @@ impl Ranges {
 
     /// Whether `number` is among them.
     pub fn contains(&self, number: u64) -> bool {
-        let after = self.0.partition_point(|(first, _)| *first <= number);
-        after > 0 && self.0[after - 1].1 >= number
+        self.covers(number, number)
+    }
+
+    /// Whether all numbers from `first` to `last` are among them.
+    pub fn covers(&self, first: u64, last: u64) -> bool {
+        let after = self.0.partition_point(|(begin, _)| *begin <= first);
+        after > 0 && self.0[after - 1].1 >= last
     }
 
     /// Adds `number`. Says whether it is new.
@@ -115,11 +120,47 @@ impl Ranges {
         self.0.splice(from..to, below.into_iter().chain(above));
     }
 
+    /// Adds all of `others`, in one pass where they are many.
+    pub fn extend(&mut self, others: &Ranges) {
+        if let [(first, last)] = others.0[..] {
+            return self.add(first, last);
+        }
+        let mut all: Vec<_> = self.iter().chain(others.iter()).collect();
+        all.sort();
+        self.0.clear();
+        // In order each goes to the end.
+        all.into_iter().for_each(|(first, last)| self.add(first, last));
+    }
+
+    /// Takes all of `others` away, in one pass where they are many.
+    pub fn subtract(&mut self, others: &Ranges) {
+        match others.0[..] {
+            [(first, last)] => self.remove(first, last),
+            _ => *self = self.without(others),
+        }
+    }
+
     /// Those that are not in `others`.
     pub fn without(&self, others: &Ranges) -> Ranges {
-        let mut rest = self.clone();
-        others.iter().for_each(|(first, last)| rest.remove(first, last));
-        rest
+        let mut rest = Vec::new();
+        let mut others = others.iter().peekable();
+        for (mut first, last) in self.iter() {
+            while let Some((begin, end)) = others.peek().copied().filter(|(begin, _)| *begin <= last) {
+                if begin > first {
+                    rest.push((first, begin - 1));
+                }
+                first = first.max(end + 1);
+                if end > last {
+                    // It may reach into the next one.
+                    break;
+                }
+                others.next();
+            }
+            if first <= last {
+                rest.push((first, last));
+            }
+        }
+        Ranges(rest)
     }
 
     /// Fills the lowest gaps until there are at most `ranges` ranges: what lies in them counts as received.
@@ -130,6 +171,29 @@ impl Ranges {
             self.0.drain(..excess);
             self.0[0].0 = first;
         }
+    }
+}
+
+impl FromStr for Ranges {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let mut all = Vec::new();
+        for range in text.split('+') {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            let (first, last) = (number(first)?, number(last)?);
+            if first > last {
+                return Err(IdError::Position);
+            }
+            all.push((first, last));
+        }
+        // In order each goes to the end. In the order in which somebody may send them, each could go to the front of a hundred thousand.
+        if !all.is_sorted() {
+            all.sort_unstable();
+        }
+        let mut ranges = Ranges::default();
+        all.iter().for_each(|(first, last)| ranges.add(*first, *last));
+        Ok(ranges)
     }
 }
 
@@ -180,6 +244,13 @@ impl Position {
         place.is_ok_and(|place| self.0[place].1.contains(id.seq.0))
     }
 
+    /// The lowest activity of the first stream.
+    pub fn first(&self) -> Option<ActivityId> {
+        let (StreamId { origin, incarnation }, ranges) = self.streams().next()?;
+        let (first, _) = ranges.iter().next()?;
+        Some(ActivityId { origin: origin.clone(), incarnation: *incarnation, seq: Seq(first) })
+    }
+
     /// Adds `id`. Says whether it is new.
     pub fn insert(&mut self, id: &ActivityId) -> bool {
         self.stream(&id.origin, id.incarnation).insert(id.seq.0)
@@ -223,8 +294,7 @@ impl Position {
     /// Adds everything of `other`.
     pub fn extend(&mut self, other: &Position) {
         for (stream, ranges) in &other.0 {
-            let ours = self.stream(&stream.origin, stream.incarnation);
-            ranges.iter().for_each(|(first, last)| ours.add(first, last));
+            self.stream(&stream.origin, stream.incarnation).extend(ranges);
         }
     }
 
@@ -233,7 +303,7 @@ impl Position {
         for (stream, ranges) in &other.0 {
             if let Ok(place) = self.place(&stream.origin, stream.incarnation) {
                 let ours = &mut self.0[place].1;
-                ranges.iter().for_each(|(first, last)| ours.remove(first, last));
+                ours.subtract(ranges);
                 if ours.is_empty() {
                     self.0.remove(place);
                 }
@@ -261,9 +331,9 @@ impl Position {
     /// Whether everything of this is in `other`.
     pub fn is_within(&self, other: &Position) -> bool {
         self.0.iter().all(|(stream, ranges)| {
-            other.of(stream).is_some_and(|theirs| {
-                ranges.iter().all(|(first, last)| theirs.iter().any(|(a, b)| a <= first && last <= b))
-            })
+            other
+                .of(stream)
+                .is_some_and(|theirs| ranges.iter().all(|(first, last)| theirs.covers(first, last)))
         })
     }
 
@@ -281,10 +351,14 @@ impl Position {
         }
     }
 
-    /// Keeps what is remembered small: where there are more than [`RANGES`] ranges, at most [`GAPS`] per stream are left, as by
-    /// [`Ranges::bound`].
+    /// Keeps what is remembered small: at most [`RANGES`] ranges, as by [`Position::bound`].
     pub fn tidy(&mut self) {
-        if self.len() > RANGES {
+        self.bound(RANGES);
+    }
+
+    /// Where there are more than `ranges` ranges, at most [`GAPS`] per stream are left, as by [`Ranges::bound`].
+    pub fn bound(&mut self, ranges: usize) {
+        if self.len() > ranges {
             self.0.iter_mut().for_each(|(_, stream)| stream.bound(GAPS));
         }
     }
@@ -346,7 +420,7 @@ impl FromStr for Position {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, IdError> {
-        let mut all = Vec::new();
+        let mut all: Vec<(StreamId, Ranges)> = Vec::new();
         for stream in text.split(',').filter(|_| !text.is_empty()) {
             let mut parts = stream.split('/');
             let (Some(origin), Some(incarnation), Some(ranges), None) =
@@ -354,22 +428,19 @@ impl FromStr for Position {
             else {
                 return Err(IdError::Position);
             };
-            let stream = StreamId { origin: origin.parse()?, incarnation: incarnation.parse()? };
-            for range in ranges.split('+') {
-                let (first, last) = range.split_once('-').unwrap_or((range, range));
-                let (first, last) = (number(first)?, number(last)?);
-                if first > last {
-                    return Err(IdError::Position);
-                }
-                all.push((stream.clone(), first, last));
-            }
+            all.push((
+                StreamId { origin: origin.parse()?, incarnation: incarnation.parse()? },
+                ranges.parse()?,
+            ));
         }
-        // In order each goes to the end. In the order in which somebody may send them, each could go to the front of a hundred thousand.
-        if !all.is_sorted() {
-            all.sort_unstable();
+        // As the ranges: in order each goes to the end.
+        if !all.is_sorted_by_key(|(stream, _)| stream) {
+            all.sort_by(|(one, _), (other, _)| one.cmp(other));
         }
         let mut position = Position::default();
-        all.iter().for_each(|(stream, first, last)| position.add(stream, *first, *last));
+        for (stream, ranges) in &all {
+            position.stream(&stream.origin, stream.incarnation).extend(ranges);
+        }
         Ok(position)
     }
 }
@@ -379,7 +450,7 @@ fn number(text: &str) -> Result<u64, IdError> {
     number.filter(|number| *number <= Seq::MAX.0).ok_or(IdError::Position)
 }
 
-serde_as_text!(Position);
+serde_as_text!(Ranges, Position);
 
 /// Where to go on: a whole position, or the id of one activity, which stands for all of its stream up to there (as in seed `000`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

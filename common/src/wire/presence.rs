@@ -60,6 +60,9 @@ pub struct PresenceKnown {
     pub change: u64,
     /// How long ago the worker itself has said that it lives.
     pub silent: Millis,
+    /// The number of that word: each later one has a higher number. 0 where its version does not number them.
+    #[serde(default, deserialize_with = "number", skip_serializing_if = "is_zero")]
+    pub pulse: u64,
 }
 
 /// Client → worker, worker → worker: who is online?

@@ -292,6 +292,9 @@ pub struct Neighbours {
     /// Activities that have several ids: what has become known of them, and on a new link all that is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub doubles: Vec<Double>,
+    /// Whether the sender takes no clients yet: it fetches what it missed. Said with `holds`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recovering: bool,
     /// Say at once what you hold.
     #[serde(default, rename = "needReply", skip_serializing_if = "std::ops::Not::not")]
     pub need_reply: bool,

@@ -335,10 +335,10 @@ fn among_workers() -> Vec<BoxedStrategy<Message>> {
             client_count,
             succ_count,
         });
-    let known =
-        (place(), millis()).prop_map(|(Place { worker, incarnation, attachment: change }, silent)| {
-            PresenceKnown { worker, incarnation, change, silent }
-        });
+    let known = (place(), millis(), any::<u64>()).prop_map(|(at, silent, pulse)| {
+        let Place { worker, incarnation, attachment: change } = at;
+        PresenceKnown { worker, incarnation, change, silent, pulse }
+    });
     let double = (session(), seq(), vec(activity_id(), 0..3))
         .prop_map(|(session, activity_seq, ids)| Double { session, activity_seq, ids });
     vec![
@@ -350,15 +350,16 @@ fn among_workers() -> Vec<BoxedStrategy<Message>> {
                 option::of(position()),
                 vec(known, 0..3),
                 vec(double, 0..3),
-                any::<bool>(),
+                (any::<bool>(), any::<bool>()),
             ),
-            |(links, next, holds, past, presence, doubles, need_reply)| Neighbours {
+            |(links, next, holds, past, presence, doubles, (recovering, need_reply))| Neighbours {
                 links,
                 next,
                 holds,
                 past,
                 presence,
                 doubles,
+                recovering,
                 need_reply,
             },
         ),

@@ -215,12 +215,14 @@ fn among_workers() -> Vec<Message> {
                 incarnation: Incarnation(7),
                 change: 2,
                 silent: Millis(1),
+                pulse: 3,
             }],
             doubles: vec![Double {
                 session: session(),
                 activity_seq: Seq(2),
                 ids: vec!["w/00000000000000ff/1".parse().expect("an id")],
             }],
+            recovering: true,
             need_reply: true,
         }
         .into(),

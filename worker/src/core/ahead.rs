@@ -14,6 +14,9 @@ use common::position::{Position, Ranges, StreamId};
 /// Ranges that are remembered, of all clients together. Whoever forges positions costs no more than that.
 const RANGES: usize = 65_536;
 
+/// Ranges that are remembered of one client. Who tells the truth has a few: of the workers that lag behind at the moment.
+const CLIENT_RANGES: usize = 64;
+
 /// What attached clients have had, and this worker has not given to anybody yet.
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
@@ -24,10 +27,12 @@ pub(super) struct Ahead {
 impl Ahead {
     /// The client on `link` has had this.
     pub(super) fn joined(&mut self, link: LinkId, had: &Position) {
+        let mut room = CLIENT_RANGES.min(RANGES - self.len);
         for (stream, ranges) in had.streams() {
-            if self.len + ranges.len() <= RANGES {
+            if ranges.len() <= room {
                 self.streams.entry(stream.clone()).or_default().insert(link, ranges.clone());
                 self.len += ranges.len();
+                room -= ranges.len();
             }
         }
     }
@@ -48,11 +53,16 @@ impl Ahead {
         let Some(clients) = self.streams.get_mut(&stream) else { return 0 };
         let mut had = 0;
         for ranges in clients.values_mut().filter(|ranges| ranges.contains(id.seq.0)) {
+            let before = ranges.len();
             ranges.remove(id.seq.0, id.seq.0);
+            self.len = self.len - before + ranges.len();
             had += 1;
         }
         if had > 0 {
-            self.retain(|_, ranges| !ranges.is_empty());
+            clients.retain(|_, ranges| !ranges.is_empty());
+            if clients.is_empty() {
+                self.streams.remove(&stream);
+            }
         }
         had
     }
@@ -97,5 +107,17 @@ mod tests {
             );
         }
         assert_eq!(ahead.len, RANGES);
+    }
+
+    #[test]
+    fn who_forges_does_not_have_others_counted_twice() {
+        let mut keys = SlotMap::<LinkId, ()>::with_key();
+        let mut ahead = Ahead::default();
+        for client in 0..16 {
+            let streams = (0..4_096).map(|number| format!("a/{:016x}/0", client * 4_096 + number));
+            ahead.joined(keys.insert(()), &streams.collect::<Vec<_>>().join(",").parse().unwrap());
+        }
+        ahead.joined(keys.insert(()), &"b/0000000000000001/7".parse().unwrap());
+        assert_eq!(ahead.given(&"b/0000000000000001/7".parse().unwrap()), 1, "it was counted elsewhere");
     }
 }

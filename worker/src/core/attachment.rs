@@ -110,7 +110,9 @@ impl Attachment {
                 return Err(format!("activity_seq {said} comes where {next} was to come"));
             }
             (true, Some(Seq(0)), None) => return Err("the first activity_seq of a session is 1".to_owned()),
-            (true, Some(said), None) if said.0 > known().map_or(UNKNOWN, |known| known.0 + AHEAD) => {
+            (true, Some(said), None)
+                if said.0 > known().map_or(UNKNOWN, |known| UNKNOWN.max(known.0 + AHEAD)) =>
+            {
                 return Err(format!("activity_seq {said} is far beyond what this session has published"));
             }
             (true, Some(said), _) => said,

@@ -126,9 +126,10 @@ impl Worker {
                 "ACTIVITY_RETRIEVE before the last one's answer, or what was missed, was taken"
             }
             Some(_) => {
-                let answer = Message::from(self.answer(&ask)).encode();
-                // Who asks without end gets no more than all others together publish.
-                let share = answer.len() as f64 / self.config.limits.intake_bytes as f64;
+                let (answer, examined) = self.answer(&ask);
+                let answer = Message::from(answer).encode();
+                // Who asks without end gets no more than all others together publish, and has no more looked at.
+                let share = answer.len().max(examined) as f64 / self.config.limits.intake_bytes as f64;
                 let session = self.session(link);
                 session.answer(now.time, &answer);
                 let attachment = session.attachment_mut().expect("it has a session");

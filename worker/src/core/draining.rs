@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use common::id::LinkId;
+use common::id::{LinkId, ServerId};
 use common::limits::LINGER;
 use common::machine::Action;
 use common::time::{Now, Time};
@@ -45,8 +45,15 @@ pub(super) struct Moving {
     untold: Vec<LinkId>,
     /// Those that leave as soon as they have taken the log up to there, and where they are sent then.
     leaving: BTreeMap<LinkId, (Offset, Option<Address>)>,
-    destinations: Vec<Address>,
-    told: usize,
+    destinations: Vec<Destination>,
+}
+
+/// Another worker.
+#[derive(Debug)]
+struct Destination {
+    address: Address,
+    /// Its clients, as far as is known, and those that were sent there.
+    clients: usize,
 }
 
 impl Worker {
@@ -55,8 +62,13 @@ impl Worker {
             return;
         }
         let established = self.neighbours.established_ids();
-        let is_linked = |(id, address)| established.contains(id).then_some(address);
-        let mut destinations: Vec<Address> = self.roster.reachable().filter_map(is_linked).cloned().collect();
+        let clients = self.presence.by_worker();
+        let destination = |(id, address): (&ServerId, &Address)| Destination {
+            address: address.clone(),
+            clients: clients.get(id).copied().unwrap_or_default(),
+        };
+        let is_linked = |(id, _): &(&ServerId, &Address)| established.contains(id);
+        let mut destinations: Vec<_> = self.roster.open().filter(is_linked).map(destination).collect();
         self.rng.shuffle(&mut destinations);
         let mut untold: Vec<LinkId> = self.client_links().collect();
         self.rng.shuffle(&mut untold);
@@ -69,7 +81,6 @@ impl Worker {
             untold,
             leaving: BTreeMap::new(),
             destinations,
-            told: 0,
         }));
         if let Some(link) = self.upstream.link() {
             self.close(now, link, Some(Quit::default().into()), out);
@@ -77,6 +88,14 @@ impl Worker {
         if self.displaced.is_none() {
             let quit = self.encode(Quit::default());
             self.tell_all_neighbours(now, &quit, out);
+        }
+    }
+
+    /// That worker leaves, too.
+    pub(super) fn sends_nobody_to(&mut self, id: &ServerId) {
+        let Some(address) = self.roster.address(id) else { return };
+        if let Some(Drain::Moving(moving)) = &mut self.drain {
+            moving.destinations.retain(|other| other.address != *address);
         }
     }
 
@@ -112,7 +131,11 @@ impl Worker {
                 self.drain = Some(Drain::Flushing { until: now.time + self.time_for_flushing() });
                 self.end_drain(now, out);
             }
-            Some(Drain::Flushing { .. }) => self.end_drain(now, out),
+            Some(Drain::Flushing { .. }) => {
+                // What still comes from others is with no client of ours.
+                self.count_the_rest(now, out);
+                self.end_drain(now, out);
+            }
             _ => {}
         }
     }
@@ -138,8 +161,11 @@ impl Worker {
             let rest = moving.untold.len().saturating_sub(moving.portion);
             for link in moving.untold.split_off(rest) {
                 let Some(Drain::Moving(moving)) = &mut self.drain else { return };
-                let target = moving.destinations.get(moving.told % moving.destinations.len().max(1)).cloned();
-                moving.told += 1;
+                let least = moving.destinations.iter_mut().min_by_key(|other| other.clients);
+                let target = least.map(|other| {
+                    other.clients += 1;
+                    other.address.clone()
+                });
                 let Some(Link::Client(session)) = self.links.get(link) else { continue };
                 if session.attachment().is_some_and(|attachment| attachment.is_moving()) {
                     // The coordinator has sent it on already. It goes by itself, when it has acknowledged what it has.

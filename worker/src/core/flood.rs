@@ -154,7 +154,8 @@ impl Flood {
     pub(super) fn assert_bounds(&self) {
         for memory in [&self.seen, &self.dropped, &self.before] {
             let streams = memory.streams().count();
-            assert!(streams <= STREAMS + 1, "{streams} incarnations are remembered");
+            let bound = STREAMS.max(self.known.len()) + 1;
+            assert!(streams <= bound, "{streams} incarnations are remembered");
         }
     }
 
@@ -179,7 +180,8 @@ impl Flood {
     }
 
     fn forget_one(&mut self, held: &Position) {
-        let idle = self.known.iter().position(|stream| held.of(stream).is_none()).unwrap_or(0);
+        // What is held is bounded by the log, and must not be new again.
+        let Some(idle) = self.known.iter().position(|stream| held.of(stream).is_none()) else { return };
         let idle = self.known.remove(idle).expect("there are many");
         for memory in [&mut self.seen, &mut self.dropped, &mut self.before] {
             memory.retain(|stream| *stream != idle);

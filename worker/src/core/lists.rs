@@ -65,7 +65,7 @@ impl Worker {
 
     /// Where clients may go: other workers, then the coordinators.
     pub(super) fn destinations(&self) -> Vec<BackupEntry> {
-        let workers = self.roster.reachable().map(|(id, address)| BackupEntry {
+        let workers = self.roster.open().map(|(id, address)| BackupEntry {
             id: Some(id.clone()),
             address: address.clone(),
             role: Role::Worker,

@@ -149,6 +149,13 @@ impl Log {
         here.flat_map(move |chunk| chunk.frames(from)).filter(|frame| !after.contains(&frame.id))
     }
 
+    /// How many bytes have been looked at of what [`missing`](Self::missing) has given up to `until`, and of what it has passed over.
+    pub(super) fn examined(&self, after: &Position, until: Offset) -> usize {
+        let here =
+            self.lacking(after, Offset(0)).take_while(|chunk| chunk.bytes.is_some() && chunk.start < until);
+        here.map(|chunk| chunk.len).sum()
+    }
+
     /// Under which ids those of `sought` are here that are in memory.
     pub(super) fn find(&self, mut sought: BTreeSet<Identity>) -> Vec<(Identity, ActivityId)> {
         let mut found = Vec::new();

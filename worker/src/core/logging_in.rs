@@ -406,7 +406,10 @@ impl Worker {
 
     /// The coordinator does not answer: what was asked for whoever waits on `link` is taken to be as we know it.
     pub(super) fn answer_too_late(&mut self, now: Now, link: LinkId, out: &mut Actions) {
-        if let Phase::Asking { attempt, .. } = self.session(link).phase() {
+        // Another one that waited for the same answer may have ended this one.
+        if let Some(Link::Client(session)) = self.links.get(link)
+            && let Phase::Asking { attempt, .. } = session.phase()
+        {
             let username = attempt.username.clone();
             self.query_over(now, &username, Record::Unanswered, out);
         }

@@ -187,15 +187,18 @@ impl Worker {
         let mut rng = fastrand::Rng::with_seed(config.seed);
         let limits = &config.limits;
         let retention = Retention { bytes: limits.retain_bytes, age: limits.retain_age };
+        let mut ordering =
+            Ordering::new(ordering::Limits { sessions: limits.sessions, waiting_bytes: limits.held_bytes });
         let log = match config.kept.take() {
             Some(kept) => {
+                for (session, numbers) in kept.iter().flat_map(|kept| &kept.summary.sessions) {
+                    ordering.restore_numbers(*session, numbers);
+                }
                 let let_go = config.remembered.let_go.clone();
                 Log::restored(now.time, limits.log_bytes, retention, kept, let_go)
             }
             None => Log::new(limits.log_bytes),
         };
-        let mut ordering =
-            Ordering::new(ordering::Limits { sessions: limits.sessions, waiting_bytes: limits.held_bytes });
         for frame in log.missing(&Position::default(), log.start()) {
             if let Some((session, seq)) = log::session_of(frame.bytes)
                 && let Some(checksum) = encoding::checksum_of(frame.bytes)

@@ -111,6 +111,12 @@ impl Neighbours {
         links.replace(Rc::new(their_links.into_iter().collect())).is_none()
     }
 
+    /// The link to `id`, where each knows who the other is.
+    pub(super) fn link(&self, id: &ServerId) -> Option<LinkId> {
+        let is_it = |neighbour: &Neighbour| neighbour.id == *id && neighbour.is_established();
+        self.links.iter().find(|(_, neighbour)| is_it(neighbour)).map(|(link, _)| *link)
+    }
+
     /// Who is at the other end of `link`.
     pub(super) fn id(&self, link: LinkId) -> Option<&ServerId> {
         self.links.get(&link).map(|neighbour| &neighbour.id)
@@ -144,6 +150,7 @@ impl Neighbours {
             past: None,
             presence: Vec::new(),
             doubles: Vec::new(),
+            recovering: false,
             need_reply: false,
         }
     }

@@ -36,7 +36,7 @@ pub struct Ordering {
 /// The bounds of [`Ordering`].
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Sessions that are remembered.
+    /// Sessions that are remembered at least, and half of those that are at most.
     pub sessions: usize,
     /// Bytes that may wait, of all sessions.
     pub waiting_bytes: usize,
@@ -172,7 +172,7 @@ impl Ordering {
         }
         if seq.0 == last + 1 {
             numbers.deliver(seq.0);
-            if !numbers.waiting.is_empty() {
+            if numbers.waiting.contains_key(&(seq.0 + 1)) {
                 let since = numbers.waits_since().expect("something waits");
                 self.waiting_bytes -= numbers.release_run(session, &mut self.ready);
                 self.waiting.remove(&(since, session));
@@ -199,6 +199,14 @@ impl Ordering {
         let numbers = self.young.get_mut(&session).expect("it is remembered");
         numbers.contents.get_or_insert_default().note(seq.0, checksum);
         numbers.deliver(seq.0);
+    }
+
+    /// The same of `numbers` of a session that are on disk alone. What is restored has not been delivered in this run.
+    pub(super) fn restore_numbers(&mut self, session: SessionId, numbers: &Ranges) {
+        self.remember(session);
+        let known = self.young.get_mut(&session).expect("it is remembered");
+        known.delivered.extend(numbers);
+        known.delivered.bound(GAPS);
     }
 
     /// The next activity whose turn has come, if any.
@@ -234,7 +242,10 @@ impl Ordering {
     /// Asserts that no more is remembered than may be.
     pub(super) fn assert_bounds(&self) {
         let sessions = self.young.len() + self.old.len();
-        assert!(sessions <= self.limits.sessions + self.waiting.len(), "{sessions} sessions are remembered");
+        assert!(
+            sessions <= 2 * self.limits.sessions + self.waiting.len(),
+            "{sessions} sessions are remembered"
+        );
         assert!(self.waiting_bytes <= self.limits.waiting_bytes, "{} bytes wait", self.waiting_bytes);
         assert!(self.ready.is_empty(), "what is ready is delivered at once");
         for (since, session) in &self.waiting {
@@ -271,12 +282,13 @@ impl Ordering {
         if self.young.contains_key(&session) {
             return;
         }
-        if self.young.len() >= self.limits.sessions / 2 {
+        // Before the generations change, or it would go with the silent ones.
+        let numbers = self.old.remove(&session).unwrap_or_default();
+        if self.young.len() >= self.limits.sessions {
             let silent = std::mem::replace(&mut self.old, std::mem::take(&mut self.young));
             let waiting = silent.into_iter().filter(|(_, numbers)| !numbers.waiting.is_empty());
             self.young.extend(waiting);
         }
-        let numbers = self.old.remove(&session).unwrap_or_default();
         self.young.insert(session, numbers);
     }
 }

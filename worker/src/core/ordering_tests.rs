@@ -194,3 +194,53 @@ fn ten_million_activities_of_a_thousand_sessions_cost_less_than_half_a_megabyte(
         size_of::<(SessionId, Numbers)>() * 2 + size_of::<(u64, u64)>() * 4 + size_of::<Contents>() + 32;
     assert!(ordering.young.len() * each < 500_000, "{each} bytes a session");
 }
+
+#[test]
+fn a_session_that_speaks_when_the_generations_change_is_remembered() {
+    let mut delivery = Delivery::new(4, 1_000);
+    for session in [1, 2, 3, 4] {
+        delivery.offer(0, session, 1);
+    }
+    // 1 and 2 are the old generation, 3 and 4 the young one, which is full. All four fit.
+    assert_eq!(delivery.offer(1, 1, 1), Turn::Known, "it came again by another way");
+    assert_eq!(delivery.offer(1, 1, 2), Turn::Now);
+}
+
+#[test]
+fn what_waits_is_kept_when_its_session_speaks_as_the_generations_change() {
+    let mut delivery = Delivery::new(4, 1_000);
+    delivery.offer(0, 1, 1);
+    delivery.offer(0, 1, 3);
+    for session in [2, 3, 4] {
+        delivery.offer(0, session, 1);
+    }
+    // As above: session 1 is old, and 3 waits there.
+    let ordering = &mut delivery.ordering;
+    assert_eq!(ordering.offer(at(1), (SessionId(1), Seq(5)), 0, &id(5), &frame(5)), Turn::Early);
+    assert!(ordering.waits(&SessionId(1), Seq(3)), "it waits still");
+}
+
+#[test]
+fn what_waits_is_gone_on_without_as_the_generations_change() {
+    let mut delivery = Delivery::new(4, 1_000);
+    delivery.offer(0, 1, 1);
+    delivery.offer(0, 1, 3);
+    for session in [2, 3, 4] {
+        delivery.offer(0, session, 1);
+    }
+    delivery.delivered.clear();
+    // The time is over. This is all that the worker does then.
+    delivery.ordering.give_up();
+    delivery.take_ready();
+    assert_eq!(delivery.delivered, ["3 without 2"]);
+}
+
+#[test]
+fn as_many_sessions_are_remembered_as_may_be() {
+    let mut delivery = Delivery::new(8, 1_000);
+    for seq in 1..=3 {
+        for session in 1..=6 {
+            assert_eq!(delivery.offer(seq, session, seq), Turn::Now, "number {seq} of session {session}");
+        }
+    }
+}

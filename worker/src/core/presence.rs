@@ -53,6 +53,9 @@ struct Table {
     unknown_after: Option<u64>,
     /// When the worker itself said last that it lives.
     heard: Time,
+    /// The number of that word. Who tells us how long ago a worker was heard does not know how long it takes to tell: an older word is not
+    /// taken again, or those that survive a worker would keep it alive among themselves.
+    pulse: u64,
     /// Since when it is taken to be gone; what was said of it before means nothing.
     gone: Option<Time>,
     offer: Option<Offer>,
@@ -198,6 +201,7 @@ impl Presence {
                 incarnation: run.1,
                 change: table.complete_up_to(),
                 silent: if *run == self.own { Duration::ZERO } else { now.since(table.heard) }.into(),
+                pulse: if *run == self.own { own_pulse(now) } else { table.pulse },
             })
             .collect()
     }
@@ -211,7 +215,7 @@ impl Presence {
         known: Vec<PresenceKnown>,
     ) -> Vec<Change> {
         let mut changes = Vec::new();
-        for PresenceKnown { worker, incarnation, change, silent } in known {
+        for PresenceKnown { worker, incarnation, change, silent, pulse } in known {
             let silent = Duration::from(silent);
             if worker == self.own.0 || silent >= self.silence {
                 continue;
@@ -225,11 +229,16 @@ impl Presence {
                 continue;
             }
             let table = self.tables.entry(run).or_insert_with(|| Table::new(heard));
-            if table.gone.is_some_and(|gone| heard <= gone) {
+            // A worker of a version that does not number its words says 0.
+            let is_news = pulse > table.pulse || pulse == 0;
+            if table.gone.is_some_and(|gone| heard <= gone || !is_news) {
                 continue;
             }
             table.gone = None;
-            table.heard = table.heard.max(heard);
+            if is_news {
+                table.heard = table.heard.max(heard);
+                table.pulse = pulse;
+            }
             table.offered(now, Offer { link, change, is_own, since: now });
         }
         changes
@@ -357,6 +366,15 @@ impl Presence {
         })
     }
 
+    /// How many are online at each worker.
+    pub(super) fn by_worker(&self) -> BTreeMap<ServerId, usize> {
+        let mut count = BTreeMap::new();
+        for ((worker, _), table) in &self.tables {
+            *count.entry(worker.clone()).or_default() += table.clients.len();
+        }
+        count
+    }
+
     /// Asserts that no more is kept than may be, and that `own` clients of this worker are online.
     pub(super) fn assert_bounds(&self, own: usize) {
         assert_eq!(self.tables[&self.own].clients.len(), own, "who is logged in is online");
@@ -381,7 +399,7 @@ impl Presence {
             changes.extend(
                 clients.iter().map(|(attachment, client)| Change::Left(going(run, *attachment, client))),
             );
-            *table = Table { gone: Some(now), ..Table::new(table.heard) };
+            *table = Table { gone: Some(now), pulse: table.pulse, ..Table::new(table.heard) };
         }
     }
 }
@@ -389,7 +407,15 @@ impl Presence {
 impl Table {
     /// Of a worker of which nothing is known yet.
     fn new(heard: Time) -> Self {
-        Table { clients: BTreeMap::new(), change: 0, unknown_after: Some(0), heard, gone: None, offer: None }
+        Table {
+            clients: BTreeMap::new(),
+            change: 0,
+            unknown_after: Some(0),
+            heard,
+            pulse: 0,
+            gone: None,
+            offer: None,
+        }
     }
 
     /// Up to which change everything is known.
@@ -447,6 +473,11 @@ impl Client {
 /// The clients behind this attachment.
 fn split_behind(clients: &mut BTreeMap<u64, Client>, attachment: u64) -> BTreeMap<u64, Client> {
     attachment.checked_add(1).map_or_else(BTreeMap::new, |first| clients.split_off(&first))
+}
+
+/// The number of what this worker says of itself now: later words have higher numbers.
+fn own_pulse(now: Time) -> u64 {
+    u64::try_from(now.since(Time::ZERO).as_millis()).unwrap_or(u64::MAX).saturating_add(1)
 }
 
 fn place(run: &Run, attachment: u64) -> Place {

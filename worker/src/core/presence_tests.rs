@@ -218,6 +218,7 @@ fn nonsense_changes_nothing() {
         incarnation: Incarnation(number),
         change: u64::MAX,
         silent: Duration::ZERO.into(),
+        pulse: 1,
     });
     let way = link();
     b.told(at(0).time, way, &a.own.0, many.collect());
@@ -413,4 +414,34 @@ proptest! {
             prop_assert_eq!(told, &truth, "its changes tell the same");
         }
     }
+}
+
+/// Each that tells another one how long ago a worker was heard adds the time that this takes to arrive: among ten, who is dead stays alive.
+#[test]
+fn who_is_dead_is_not_kept_alive_by_those_who_tell_each_other_of_it() {
+    const LATENCY: u64 = 90;
+    let mut dead = presence("x", 99);
+    came(&mut dead, "ann");
+    let mut others: Vec<Presence> = (0..10).map(|n| presence(&format!("w{n}"), n)).collect();
+    for other in &mut others {
+        exchange(1_000, other, &dead);
+    }
+    let mut on_the_way: VecDeque<(u64, usize, Vec<PresenceKnown>)> = VecDeque::new();
+    for now in (1_000..61_000).step_by(10) {
+        while on_the_way.front().is_some_and(|(at, ..)| *at <= now) {
+            let (_, from, known) = on_the_way.pop_front().unwrap();
+            let id = format!("w{from}").parse().unwrap();
+            for (_, other) in others.iter_mut().enumerate().filter(|(at, _)| *at != from) {
+                other.told(at(now).time, link(), &id, known.clone());
+            }
+        }
+        for (number, other) in others.iter_mut().enumerate() {
+            if now % 1_000 == number as u64 * 100 {
+                other.sweep(at(now).time);
+                on_the_way.push_back((now + LATENCY, number, other.known(at(now).time)));
+            }
+        }
+    }
+    let ghosts: Vec<String> = others.iter().flat_map(online).collect();
+    assert!(ghosts.is_empty(), "a minute after it was heard last: {ghosts:?}");
 }

@@ -12,7 +12,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use common::id::{Seq, ServerId};
+use common::id::{Incarnation, Seq, ServerId};
+use common::limits::WORKERS;
 use common::session::SessionId;
 use common::time::Time;
 use common::wire::{ActivitySendingReport, DeliveryCount, Durability};
@@ -21,6 +22,10 @@ use super::tally::{Sum, Tally};
 
 /// How long reports are collected, so that one tells of many activities. Also how exactly the time is kept at which something was sent.
 const COLLECT: Duration = Duration::from_millis(5);
+
+/// How long what was sent before a worker started is kept for it. It counts what it fetches from others, soon, and never what it has on
+/// disk.
+const STARTED: Duration = Duration::from_secs(1);
 
 /// Who counted what, and who is to be told.
 #[derive(Debug)]
@@ -32,6 +37,8 @@ pub(super) struct Reports {
     reachable: BTreeSet<ServerId>,
     /// Who is named where it has not counted.
     known: BTreeSet<ServerId>,
+    /// The latest start of others, and when it was noticed; the beginning of time where it was the first.
+    starts: BTreeMap<ServerId, (Incarnation, Time)>,
     /// What each attached session has sent here and was not told of.
     owed: BTreeMap<SessionId, VecDeque<Owed>>,
     /// When what is owed was sent, in order. What was reported in time may still be here.
@@ -55,6 +62,7 @@ impl Reports {
         Reports {
             reachable: BTreeSet::from([own.clone()]),
             known: BTreeSet::from([own.clone()]),
+            starts: BTreeMap::new(),
             own,
             timeout,
             tally: Tally::default(),
@@ -79,6 +87,26 @@ impl Reports {
             let everybody: Vec<_> = self.owed.keys().copied().collect();
             everybody.into_iter().for_each(|session| self.look_at(now, session));
         }
+    }
+
+    /// A link to this start of `worker` stands.
+    pub(super) fn linked(&mut self, now: Time, worker: &ServerId, start: Incarnation) {
+        let before = self.starts.get(worker).map(|(before, _)| *before);
+        if before != Some(start) {
+            if self.starts.len() >= 2 * WORKERS {
+                self.starts.retain(|other, _| self.known.contains(other));
+            }
+            self.starts.insert(worker.clone(), (start, before.map_or(Time::ZERO, |_| now)));
+        }
+    }
+
+    /// Time has passed. To be called every second.
+    pub(super) fn sweep(&mut self, now: Time) {
+        let old = |(session, owed): (&SessionId, &VecDeque<Owed>)| {
+            (owed[0].sent + STARTED <= now).then_some(*session)
+        };
+        let old: Vec<_> = self.owed.iter().filter_map(old).collect();
+        old.into_iter().for_each(|session| self.look_at(now, session));
     }
 
     /// `worker`, which may be this one, says what became of activities. Returns what of it is news: that is to be passed on.
@@ -168,9 +196,10 @@ impl Reports {
         let mut reports = Vec::new();
         let Some(mut owed) = self.owed.remove(&session) else { return reports };
         while let Some(run) = owed.front_mut() {
-            let is_late = run.sent + self.timeout <= now;
             let (sum, end) = self.tally.sum(session, run.first);
-            let Some(report) = self.report(sum.unwrap_or(&Sum::default()), is_late) else { break };
+            // Who sends again elsewhere does not begin to wait anew.
+            let sent = self.tally.since(session, run.first).map_or(run.sent, |since| run.sent.min(since));
+            let Some(report) = self.report(now, sent, sum.unwrap_or(&Sum::default())) else { break };
             let last = run.last.min(Seq(end.0 - 1));
             append(&mut reports, ActivitySendingReport { activity_seq: last, ..report }, run.first);
             if last == run.last {
@@ -185,10 +214,15 @@ impl Reports {
         reports
     }
 
-    /// The report of an activity of which `sum` is known; its `activity_seq` is left open. None where somebody is still waited for.
-    fn report(&self, sum: &Sum, is_late: bool) -> Option<ActivitySendingReport> {
+    /// The report of an activity that was `sent` then, and of which `sum` is known; its `activity_seq` is left open. None where somebody
+    /// is still waited for.
+    fn report(&self, now: Time, sent: Time, sum: &Sum) -> Option<ActivitySendingReport> {
         let has_counted = |worker: &ServerId| sum.workers.binary_search(worker).is_ok();
-        if !is_late && !self.reachable.iter().all(has_counted) {
+        let has_started = |worker: &ServerId| {
+            self.starts.get(worker).is_some_and(|(_, start)| *start > sent && *start + STARTED <= now)
+        };
+        let is_late = sent + self.timeout <= now;
+        if !is_late && !self.reachable.iter().all(|worker| has_counted(worker) || has_started(worker)) {
             return None;
         }
         let (client_count, succ_count) = sum.clients();

@@ -108,6 +108,36 @@ fn nobody_waits_any_longer_for_a_worker_that_dies_meanwhile() {
     assert_eq!(due(&mut reports, 205), "1-1 4+0=4 replicated -c");
 }
 
+/// It had it on disk, from just before it left, and so it never counted it: the sender heard nothing for five seconds.
+#[test]
+fn who_has_started_again_is_waited_for_only_for_a_moment() {
+    let mut reports = reports_at_a("a b");
+    reports.linked(at(0), &worker("b"), Incarnation(1));
+    owed(&mut reports, 1_000, 1..=1);
+    counted(&mut reports, 1_000, "a", 1, 1, (3, 3));
+    reports.linked(at(1_200), &worker("b"), Incarnation(2));
+    reports.sweep(at(2_100));
+    assert_eq!(due(&mut reports, 2_105), "", "it may count what it fetches");
+    reports.sweep(at(3_100));
+    assert_eq!(due(&mut reports, 3_105), "1-1 3+0=3 local -b");
+    owed(&mut reports, 4_000, 2..=2);
+    counted(&mut reports, 4_000, "a", 2, 2, (3, 3));
+    reports.sweep(at(6_100));
+    assert_eq!(due(&mut reports, 6_105), "", "what was sent since then it will count");
+}
+
+/// One that was moved on every few seconds began to wait anew at every worker.
+#[test]
+fn who_sends_again_elsewhere_waits_no_longer_than_at_first() {
+    let mut reports = reports_at_a("a b");
+    counted(&mut reports, 1_000, "a", 1, 1, (3, 3));
+    owed(&mut reports, 4_000, 1..=1);
+    reports.sweep(at(5_100));
+    assert_eq!(due(&mut reports, 5_105), "");
+    reports.sweep(at(6_100));
+    assert_eq!(due(&mut reports, 6_105), "1-1 3+0=3 local -b");
+}
+
 #[test]
 fn a_slow_worker_is_named_at_the_time_out() {
     let mut reports = reports_at_a("a b c");
@@ -217,19 +247,28 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 #[derive(Default)]
 struct ByHand {
     words: BTreeMap<(u8, u64), BTreeMap<usize, u64>>,
+    /// When the first of these came.
+    first: BTreeMap<(u8, u64), u64>,
     owed: [VecDeque<(u64, u64)>; 2],
     reachable: Vec<usize>,
 }
 
 impl ByHand {
-    /// Session, number, client count, workers that counted, unreachable ones.
-    fn due(&mut self, millis: u64) -> Vec<(u8, u64, u64, usize, Vec<usize>)> {
+    /// Session, number, client count, workers that counted, unreachable ones. What has been known of for longer than the time-out, and was
+    /// sent later, may be reported already: it `is_told`.
+    fn due(
+        &mut self,
+        millis: u64,
+        is_told: impl Fn(u8, u64) -> bool,
+    ) -> Vec<(u8, u64, u64, usize, Vec<usize>)> {
         let mut due = Vec::new();
         for session in 0..2u8 {
             while let Some((seq, sent)) = self.owed[usize::from(session)].front().copied() {
                 let words = self.words.get(&(session, seq)).cloned().unwrap_or_default();
                 let all = self.reachable.iter().all(|who| words.contains_key(who));
-                if !all && millis < sent + 5_000 {
+                let first = self.first.get(&(session, seq)).copied().unwrap_or(millis);
+                let may_be_due = millis >= first + 5_000 && is_told(session, seq);
+                if !all && millis < sent + 5_000 && !may_be_due {
                     break;
                 }
                 let unreachable = (0..3).filter(|who| !words.contains_key(who)).collect();
@@ -269,6 +308,7 @@ proptest! {
                     reports.counted(at(millis), &worker(names[who]), &[count]);
                     for seq in first..=last {
                         by_hand.words.entry((session, seq)).or_default().entry(who).or_insert(clients);
+                        by_hand.first.entry((session, seq)).or_insert(millis);
                     }
                 }
                 Step::Detached { session } => {
@@ -295,7 +335,8 @@ proptest! {
                             due.push((session.0 as u8, seq, report.client_count, replicated, unreachable));
                         }
                     }
-                    let expected: Vec<_> = by_hand.due(millis).into_iter()
+                    let is_told = |session, seq| due.iter().any(|told| (told.0, told.1) == (session, seq));
+                    let expected: Vec<_> = by_hand.due(millis, is_told).into_iter()
                         .map(|(session, seq, clients, counted, missing)| (session, seq, clients, counted > 1, missing))
                         .collect();
                     prop_assert_eq!(due, expected);

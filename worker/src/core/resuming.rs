@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use common::id::{LinkId, Seq};
+use common::id::{LinkId, Seq, ServerId};
 use common::machine::Action;
 use common::position::{After, Position, Ranges};
 use common::session::SessionId;
@@ -23,6 +23,9 @@ pub(super) const AHEAD: usize = 64 << 10;
 
 /// How long another worker's answer is waited for. Then the next one is asked, and when there is none the client is told of a gap.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// For how long nobody is asked again whose disk is waited for, or while there is nobody who can be asked yet.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// A replay that is under way.
 #[derive(Debug)]
@@ -43,6 +46,10 @@ pub(super) struct Replay {
     waits_for: Option<Waits>,
     /// Until when.
     until: Time,
+    /// Nobody is asked before then.
+    pauses_until: Option<Time>,
+    /// Until when those are waited for who may have something and have not said so: the link to them is new, or there is none for a moment.
+    patient_until: Option<Time>,
     /// What it was given of what other workers had, by its sessions and its numbers there: it may be in our log under another id.
     given: BTreeMap<SessionId, Ranges>,
     /// The highest number of each session that it has, and what we hold of the session and it lacks comes after.
@@ -79,6 +86,8 @@ impl Replay {
             asked: BTreeMap::new(),
             waits_for: None,
             until: Time::ZERO,
+            pauses_until: None,
+            patient_until: None,
             given: BTreeMap::new(),
             highest: BTreeMap::new(),
             is_behind: false,
@@ -98,6 +107,19 @@ impl Replay {
             (Some(session), Some(seq)) => self.given.entry(session).or_default().insert(seq.0),
             _ => true,
         }
+    }
+
+    /// Its client is given this one. Says whether it has had others of its session that come after it.
+    fn goes_back(&mut self, session: SessionId, seq: Seq) -> bool {
+        let highest = self.highest.entry(session).or_insert(seq);
+        let is_late = seq < *highest;
+        *highest = seq.max(*highest);
+        is_late
+    }
+
+    /// Waits for a moment before anybody is asked again.
+    fn pause(&mut self, now: Time) {
+        self.pauses_until = Some(now + PAUSE);
     }
 
     /// Whether its client has had others of its session that come after this one.
@@ -121,7 +143,9 @@ impl Replay {
 
 impl Worker {
     /// The replay for a client that has `has`.
-    pub(super) fn replay_after(&self, has: Position) -> Replay {
+    pub(super) fn replay_after(&self, mut has: Position) -> Replay {
+        // What it had elsewhere under another id is not replayed either.
+        has.extend(&self.doubles.others(&has));
         let elsewhere = self.sought_elsewhere(&has);
         let can_tell = self.flood.can_tell(&has);
         let highest = self.log.highest(&has);
@@ -202,13 +226,15 @@ impl Worker {
         }
     }
 
-    /// Replays that wait for an answer which does not come go on without it.
+    /// Replays that wait for an answer which does not come go on without it, and those that pause go on.
     pub(super) fn replays_overdue(&mut self, now: Now, out: &mut Actions) {
         let overdue = |(link, party): (LinkId, &mut Link)| {
             let Link::Client(session) = party else { return None };
             let (replay, _) = session.replay()?;
-            let waits = replay.waits_for.take_if(|_| replay.until <= now.time)?;
-            replay.asked_in_vain(waits);
+            match replay.waits_for.take_if(|_| replay.until <= now.time) {
+                Some(waits) => replay.asked_in_vain(waits),
+                None => _ = replay.pauses_until.take_if(|until| *until <= now.time)?,
+            }
             Some(link)
         };
         let overdue: Vec<_> = self.links.iter_mut().filter_map(overdue).collect();
@@ -238,6 +264,10 @@ impl Worker {
         let Some(Link::Client(session)) = self.links.get_mut(link) else { return };
         let (replay, outbox) = session.replay().expect("it was just found");
         let waits = replay.waits_for.take().expect("it was just found");
+        if answer.activities.is_empty() && !answer.done {
+            // It waits for its disk.
+            replay.pause(now.time);
+        }
         for mut activity in answer.activities {
             let Some(id) = activity.id.clone() else { continue };
             if replay.elsewhere.contains(&id) {
@@ -247,7 +277,7 @@ impl Worker {
                     activity.late =
                         activity.session.zip(activity.activity_seq).is_some_and(|(session, seq)| {
                             let last = || self.ordering.last(&session);
-                            replay.is_late(session, seq) || replay.is_behind && last() > Some(seq)
+                            replay.goes_back(session, seq) || replay.is_behind && last() > Some(seq)
                         });
                     replay.count += 1;
                     outbox.push_beyond(now.time, &Message::from(activity).encode());
@@ -302,17 +332,32 @@ impl Worker {
     /// Asks another worker for what our log does not reach back to. Says whether the replay has to wait: for the answer, or for its client
     /// to take what it has been sent.
     fn ask_elsewhere(&mut self, now: Now, link: LinkId, out: &mut Actions) -> bool {
+        let is_silent =
+            |id: &ServerId| !self.neighbours.link(id).is_some_and(|link| self.catch_up.holds(link).is_some());
+        let somebody_is_silent = self.roster.reachable().any(|(id, _)| is_silent(id));
         let Some(Link::Client(session)) = self.links.get_mut(link) else { return true };
         let Some((replay, outbox)) = session.replay() else { return true };
-        if replay.waits_for.is_some() || outbox.len() >= AHEAD {
+        let pauses = replay.pauses_until.is_some_and(|until| now.time < until);
+        if replay.waits_for.is_some() || pauses || outbox.len() >= AHEAD {
             return true;
         }
-        let holder = self.neighbours.all().into_iter().find_map(|holder| {
+        if replay.elsewhere.is_empty() {
+            return false;
+        }
+        let holders = self.neighbours.all().into_iter().filter_map(|holder| {
             let mut common = self.catch_up.holds(holder)?.common(&replay.elsewhere);
             replay.asked.get(&holder).into_iter().for_each(|asked| common.subtract(asked));
             (!common.is_empty()).then_some((holder, common))
         });
-        let Some((holder, within)) = holder else { return false };
+        // What comes first is to be given first.
+        let Some((holder, within)) = holders.min_by_key(|(_, common)| common.first()) else {
+            let patient_until = *replay.patient_until.get_or_insert(now.time + PATIENCE);
+            let waits = somebody_is_silent && now.time < patient_until;
+            if waits {
+                replay.pause(now.time);
+            }
+            return waits;
+        };
         let request = self.catch_up.number();
         replay.waits_for = Some(Waits { link: holder, request, within: within.clone() });
         replay.until = now.time + PATIENCE;

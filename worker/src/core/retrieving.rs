@@ -15,6 +15,9 @@ use common::wire::{ActivityBroadcast, ActivityRetrieve, ActivityRetrieved, Messa
 use super::log::Frame;
 use super::{Actions, Worker};
 
+/// When somebody is asked again who waits for its disk.
+const DISK_PAUSE: Duration = Duration::from_millis(250);
+
 /// Questions of other workers that wait for our disk, at the most. Further ones are answered with nothing, to be asked again.
 pub(super) const QUESTIONS: usize = 64;
 
@@ -78,7 +81,7 @@ impl Worker {
 
     /// Answers, or waits for the disk, though not with ever more questions.
     fn answer_neighbour(&mut self, now: Now, link: LinkId, ask: ActivityRetrieve, out: &mut Actions) {
-        let answer = self.answer(&ask);
+        let (answer, _) = self.answer(&ask);
         if answer.activities.is_empty() && !answer.done && self.questions.len() < QUESTIONS {
             self.questions.push((link, ask));
         } else {
@@ -100,21 +103,23 @@ impl Worker {
     pub(super) fn put_questions_off(&mut self, now: Now, out: &mut Actions) {
         for (link, ask) in std::mem::take(&mut self.questions) {
             if self.neighbours.id(link).is_some() {
-                let answer = self.answer(&ask);
+                let (answer, _) = self.answer(&ask);
                 let answer = self.encode(answer);
                 self.tell_neighbour(now, link, &answer, out);
             }
         }
     }
 
-    /// A piece of what we hold and somebody misses. It may be empty and not the last one, where the disk is waited for.
-    pub(super) fn answer(&mut self, ask: &ActivityRetrieve) -> ActivityRetrieved {
+    /// A piece of what we hold and somebody misses, and how many bytes were looked at for it. It may be empty and not the last one, where the
+    /// disk is waited for.
+    pub(super) fn answer(&mut self, ask: &ActivityRetrieve) -> (ActivityRetrieved, usize) {
         let after = Position::from(ask.after.clone());
         let wanted = |frame: &Frame<'_>| ask.within.is_empty() || ask.within.contains(&frame.id);
         let first = self.log.first();
         let mut bytes = 0;
         let mut activities = Vec::new();
         let mut done = true;
+        let mut until = self.log.end();
         // What is not wanted is what there is besides: chunks that hold none of it are passed over.
         let mut has = after;
         if !ask.within.is_empty() {
@@ -124,12 +129,14 @@ impl Worker {
             bytes += frame.bytes.len();
             if bytes > RETRIEVED_BYTES && !activities.is_empty() {
                 done = false;
+                until = frame.end();
                 break;
             }
             activities.extend(broadcast(frame.bytes));
         }
         done &= !self.log.awaits_disk(&has, first);
-        ActivityRetrieved { request: ask.request, activities, done }
+        let examined = self.log.examined(&has, until);
+        (ActivityRetrieved { request: ask.request, activities, done }, examined)
     }
 
     /// A piece of what was asked for: by ourselves, or for a client that resumes here.
@@ -142,6 +149,7 @@ impl Worker {
     ) {
         if self.catch_up.is_asked(link, answer.request) {
             let begin = self.log.end();
+            let awaits_disk = answer.activities.is_empty() && !answer.done;
             for activity in answer.activities {
                 self.take_from_worker(now, link, activity, out);
                 if !self.links.contains_key(link) {
@@ -150,7 +158,10 @@ impl Worker {
             }
             // A worker that has just started has no clients yet, and wants to be ready soon.
             let share = self.log.end().since(begin) as f64 / RETRIEVE_RATE as f64;
-            let rest = self.recovery.is_none().then(|| now.time + Duration::from_secs(1).mul_f64(share));
+            let rest = match awaits_disk {
+                true => Some(now.time + DISK_PAUSE),
+                false => self.recovery.is_none().then(|| now.time + Duration::from_secs(1).mul_f64(share)),
+            };
             self.catch_up.answered(answer.done, rest.filter(|rest| *rest > now.time));
             self.ask_on(now, out);
         } else {

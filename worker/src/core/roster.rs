@@ -31,6 +31,8 @@ struct Known {
     contact: Contact,
     backoff: Backoff,
     standing: Standing,
+    /// It has said that it takes no clients yet.
+    recovering: bool,
 }
 
 /// What coordinators say of a known worker.
@@ -40,8 +42,10 @@ enum Standing {
     Listed,
     /// None has said anything: it came to us, or was linked with us, by itself.
     Unheard,
-    /// It is listed no more, or has left; since then.
+    /// It is listed no more, since then.
     Unlisted(Time),
+    /// It has said that it leaves; since then.
+    Leaving(Time),
 }
 
 /// How we stand with a known worker.
@@ -74,7 +78,7 @@ impl Roster {
     /// A coordinator lists exactly these. Who is missing is remembered for a while: it may come back to the coordinator.
     pub(super) fn listed(&mut self, now: Time, servers: Vec<ServerEntry>) {
         for known in self.known.values_mut() {
-            if !matches!(known.standing, Standing::Unlisted(_)) {
+            if !known.is_unlisted() {
                 known.standing = Standing::Unlisted(now);
             }
         }
@@ -90,10 +94,34 @@ impl Roster {
         }
     }
 
+    /// This worker says that it leaves.
+    pub(super) fn leaves(&mut self, now: Time, id: &ServerId) {
+        if let Some(known) = self.known.get_mut(id) {
+            known.standing = Standing::Leaving(now);
+        }
+    }
+
+    /// A worker to which a link stands says whether it takes no clients yet.
+    pub(super) fn recovers(&mut self, id: &ServerId, recovering: bool) {
+        if let Some(known) = self.known.get_mut(id) {
+            known.recovering = recovering;
+        }
+    }
+
+    /// Of those that are [`reachable`](Self::reachable) the ones to which clients may be sent.
+    pub(super) fn open(&self) -> impl Iterator<Item = (&ServerId, &Address)> {
+        let is_open = |known: &Known| !known.recovering && !matches!(known.standing, Standing::Leaving(_));
+        self.reachable().filter(move |(id, _)| is_open(&self.known[*id]))
+    }
+
     /// A coordinator says that this worker is gone. If its link stands, it is not.
     pub(super) fn removed(&mut self, now: Time, id: &ServerId) {
         match self.known.get_mut(id) {
-            Some(known) if known.contact.is_link() => known.standing = Standing::Unlisted(now),
+            Some(known) if known.contact.is_link() => {
+                if !matches!(known.standing, Standing::Leaving(_)) {
+                    known.standing = Standing::Unlisted(now);
+                }
+            }
             _ => {
                 self.known.remove(id);
             }
@@ -104,6 +132,10 @@ impl Roster {
     pub(super) fn linked(&mut self, now: Time, server: ServerEntry) {
         if let Some(known) = self.learn(now, server) {
             known.contact = Contact::Linked(now);
+            if let Standing::Leaving(since) = known.standing {
+                // It is another start of it.
+                known.standing = Standing::Unlisted(since);
+            }
         }
     }
 
@@ -121,6 +153,7 @@ impl Roster {
                 known.backoff.reset();
             }
             known.contact = Contact::None(now + known.backoff.next(rng));
+            known.recovering = false;
         }
     }
 
@@ -150,7 +183,7 @@ impl Roster {
     pub(super) fn forget_unlisted(&mut self, now: Time) {
         self.known.retain(|_, known| {
             let unlisted =
-                matches!(known.standing, Standing::Unlisted(since) if now.since(since) >= self.unlisted);
+                matches!(known.standing, Standing::Unlisted(since) | Standing::Leaving(since) if now.since(since) >= self.unlisted);
             !unlisted || known.contact.is_link()
         });
     }
@@ -192,6 +225,7 @@ impl Roster {
             contact: Contact::None(now),
             backoff: Backoff::default(),
             standing: Standing::Unheard,
+            recovering: false,
         });
         if known.address != server.address {
             // It has moved: no need to wait out the pause for its old place.
@@ -207,7 +241,7 @@ impl Roster {
 
 impl Known {
     fn is_unlisted(&self) -> bool {
-        matches!(self.standing, Standing::Unlisted(_))
+        matches!(self.standing, Standing::Unlisted(_) | Standing::Leaving(_))
     }
 }
 

@@ -11,13 +11,15 @@
 //!
 //! Not here: files ([`crate::shell::Segments`] has them; a simulator has its own), and what is kept for how long (the log).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use common::position::Position;
+use common::position::{Position, Ranges};
+use common::session::SessionId;
 use serde::{Deserialize, Serialize};
 
-use super::log::id_of;
+use super::log::{id_of, session_of};
 
 /// The version of what is in a segment.
 pub const VERSION: u64 = 1;
@@ -91,22 +93,28 @@ pub struct Summary {
     pub frames: usize,
     /// The bytes of their frames.
     pub bytes: usize,
+    /// By sessions and their numbers there: (session, number) is what an activity is recognised by. Versions before did not write it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sessions: BTreeMap<SessionId, Ranges>,
 }
 
 impl Summary {
     /// Adds `frames`, whole lines, if each of them begins as a frame does. Says whether they do.
     pub fn add(&mut self, frames: &[u8]) -> bool {
-        let (mut ids, mut rest) = (Vec::new(), frames);
+        let (mut all, mut rest) = (Vec::new(), frames);
         while !rest.is_empty() {
             let end = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
             let Some(id) = id_of(&rest[..end]) else { return false };
-            ids.push(id);
+            all.push((id, session_of(&rest[..end])));
             rest = &rest[end..];
         }
-        for id in &ids {
+        for (id, activity) in &all {
             self.ids.insert(id);
+            if let Some((session, seq)) = activity {
+                self.sessions.entry(*session).or_default().insert(seq.0);
+            }
         }
-        self.frames += ids.len();
+        self.frames += all.len();
         self.bytes += frames.len();
         true
     }

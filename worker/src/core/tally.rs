@@ -56,6 +56,8 @@ struct Session(BTreeMap<Seq, Run>);
 struct Run {
     /// Behind the last activity.
     end: Seq,
+    /// When the first of these counts came. Of runs that were joined, the latest.
+    since: Time,
     sum: Sum,
 }
 
@@ -92,7 +94,7 @@ impl Tally {
                 self.make_room(now);
                 let session = self.young_session(count.session);
                 let before = session.0.len();
-                session.add(worker, count, &mut news);
+                session.add(now, worker, count, &mut news);
                 let after = session.0.len();
                 self.young.runs = self.young.runs + after - before;
             }
@@ -102,12 +104,13 @@ impl Tally {
 
     /// What became of `session`'s activity `seq`, and up to where that is so, that one excluded; none where nobody has counted it.
     pub(super) fn sum(&self, session: SessionId, seq: Seq) -> (Option<&Sum>, Seq) {
-        let known = self.young.sessions.get(&session).or_else(|| self.old.sessions.get(&session));
-        let Some(Session(runs)) = known else { return (None, Seq(u64::MAX)) };
-        match runs.range(..=seq).next_back() {
-            Some((_, run)) if seq < run.end => (Some(&run.sum), run.end),
-            _ => (None, runs.range(seq..).next().map_or(Seq(u64::MAX), |(first, _)| *first)),
-        }
+        let (run, end) = self.run(session, seq);
+        (run.map(|run| &run.sum), end)
+    }
+
+    /// Since when something is known of that. It may have been known for longer.
+    pub(super) fn since(&self, session: SessionId, seq: Seq) -> Option<Time> {
+        self.run(session, seq).0.map(|run| run.since)
     }
 
     /// Asserts that no more is kept than may be.
@@ -116,6 +119,15 @@ impl Tally {
             let runs: usize = generation.sessions.values().map(|session| session.0.len()).sum();
             assert_eq!(runs, generation.runs, "all runs are counted");
             assert!(runs <= RUNS + SESSION_RUNS, "{runs} runs are kept");
+        }
+    }
+
+    fn run(&self, session: SessionId, seq: Seq) -> (Option<&Run>, Seq) {
+        let known = self.young.sessions.get(&session).or_else(|| self.old.sessions.get(&session));
+        let Some(Session(runs)) = known else { return (None, Seq(u64::MAX)) };
+        match runs.range(..=seq).next_back() {
+            Some((_, run)) if seq < run.end => (Some(run), run.end),
+            _ => (None, runs.range(seq..).next().map_or(Seq(u64::MAX), |(first, _)| *first)),
         }
     }
 
@@ -138,7 +150,7 @@ impl Tally {
 
 impl Session {
     /// Adds `worker`'s count to those of which it has not counted any yet, and appends these to `news`.
-    fn add(&mut self, worker: &ServerId, count: &DeliveryCount, news: &mut Vec<DeliveryCount>) {
+    fn add(&mut self, now: Time, worker: &ServerId, count: &DeliveryCount, news: &mut Vec<DeliveryCount>) {
         let (first, end) = (count.first, count.last.next());
         self.split(first);
         self.split(end);
@@ -150,7 +162,7 @@ impl Session {
             };
             if next < start {
                 // Nobody has counted these.
-                self.0.insert(next, Run { end: start, sum: Sum::default() });
+                self.0.insert(next, Run { end: start, since: now, sum: Sum::default() });
                 continue;
             }
             let run = self.0.get_mut(&start).expect("it was just found or inserted");
@@ -171,7 +183,7 @@ impl Session {
         if let Some((_, run)) = self.0.range_mut(..at).next_back()
             && at < run.end
         {
-            let rest = Run { end: run.end, sum: run.sum.clone() };
+            let rest = run.clone();
             run.end = at;
             self.0.insert(at, rest);
         }
@@ -182,13 +194,14 @@ impl Session {
         let starts: Vec<Seq> = self.0.range(first..=end).map(|(start, _)| *start).collect();
         for start in starts {
             let run = &self.0[&start];
-            let (run_end, sum) = (run.end, &run.sum);
+            let Run { end: run_end, since, ref sum } = *run;
             let before = self.0.range(..start).next_back();
             if let Some((before, _)) = before.filter(|(_, before)| before.end == start && before.sum == *sum)
             {
                 let before = *before;
                 self.0.remove(&start);
-                self.0.get_mut(&before).expect("it was just found").end = run_end;
+                let before = self.0.get_mut(&before).expect("it was just found");
+                (before.end, before.since) = (run_end, before.since.max(since));
             }
         }
     }

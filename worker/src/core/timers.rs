@@ -61,6 +61,7 @@ impl Worker {
             self.flood.tidy();
             self.see_what_is_lost(now);
             self.put_questions_off(now, out);
+            self.reports.sweep(now.time);
             self.replays_overdue(now, out);
             if !self.is_waking(now.time) {
                 self.sweep_clients(now, out);

@@ -11,6 +11,9 @@ use common::wire::{
 
 use super::{Actions, Link, Worker};
 
+/// Ranges of what we hold in one message: some 20 bytes each.
+const RANGES_TOLD: usize = 16_384;
+
 /// Activities with several ids in one message: some 40 KB.
 const DOUBLES_TOLD: usize = 256;
 
@@ -118,6 +121,7 @@ impl Worker {
         }
         tracing::info!(id = %server.id, address = %server.address, "linked with a worker");
         self.neighbours.established(now.time, link, server.id.clone(), incarnation);
+        self.reports.linked(now.time, &server.id, incarnation);
         self.roster.linked(now.time, server);
         let mut first_words = answer.map(|answer| self.encode(answer)).unwrap_or_default();
         self.catch_up.linked(link);
@@ -140,7 +144,16 @@ impl Worker {
         self.hear_epoch(epoch);
         match message {
             Message::ActivityBroadcast(broadcast) => self.take_from_worker(now, link, broadcast, out),
-            Message::Neighbours(Neighbours { links, holds, past, presence, doubles, need_reply, .. }) => {
+            Message::Neighbours(Neighbours {
+                links,
+                holds,
+                past,
+                presence,
+                doubles,
+                recovering,
+                need_reply,
+                ..
+            }) => {
                 let first = self.neighbours.told(link, links);
                 self.see_who_is_reachable(now);
                 if first {
@@ -153,6 +166,8 @@ impl Worker {
                     self.doubles.learn((session, activity_seq), ids);
                 }
                 if let Some(holds) = holds {
+                    let id = self.neighbours.id(link).expect("it has told us");
+                    self.roster.recovers(id, recovering);
                     self.neighbour_holds(now, link, holds, out);
                 }
                 self.neighbour_knows(now, link, presence, out);
@@ -169,9 +184,10 @@ impl Worker {
             Message::Who(who) => self.neighbour_asks_who(now, link, &who, out),
             Message::WhoAnswer(answer) => self.neighbour_answers_who(now, link, answer, out),
             Message::Quit(_) => {
-                let id = self.neighbours.id(link).expect("it stands");
+                let id = self.neighbours.id(link).expect("it stands").clone();
                 tracing::info!(%id, "a worker is leaving");
-                self.roster.removed(now.time, id);
+                self.roster.leaves(now.time, &id);
+                self.sends_nobody_to(&id);
             }
             Message::InvalidMessage(_) | Message::AuthenticationFail(_) => {
                 self.server_refused(now, link, &message, out)
@@ -188,8 +204,15 @@ impl Worker {
 
     /// What neighbours are told regularly: whom we hear, that we live, what we hold, and of whom we know who is online.
     pub(super) fn digest(&self, now: Now) -> Neighbours {
-        let (holds, presence) = (Some(self.log.holds().clone()), self.presence.known(now.time));
-        Neighbours { holds, presence, ..self.neighbours.message(self.flood.next_seq()) }
+        let mut holds = self.log.holds().clone();
+        // As much as fits into a line. Who asks for what lies in a hole that is closed here is told that there is nothing.
+        holds.bound(RANGES_TOLD);
+        Neighbours {
+            holds: Some(holds),
+            presence: self.presence.known(now.time),
+            recovering: self.is_recovering(),
+            ..self.neighbours.message(self.flood.next_seq())
+        }
     }
 
     /// What a new neighbour is told besides: what it cannot get any more, so that nobody who begins to listen there is said to lack it, and
@@ -258,13 +281,13 @@ impl Worker {
         let (id, named, rest) = self.neighbours.remove(link).expect("the link stood");
         self.intake.forget(link);
         self.catch_up.lost(link);
+        self.presence.lost(link);
         tracing::info!(%id, "a link to a worker is gone");
         self.roster.lost(now.time, &id, &mut self.rng);
         self.see_who_is_reachable(now);
         if named && self.drain.is_none() {
             self.announce(now, out);
         }
-        self.presence.lost(link);
         self.ask_who(now, out);
         self.replays_lost(now, link, out);
         self.ask_on(now, out);

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use crate::core::segment::{self, Contents, HEADER, Kept, SegmentId, Summary};
 
 /// How much of a file's end is read to find out what is in it. Longer ones are read as a whole.
-const TAIL: u64 = 16 << 10;
+const TAIL: u64 = 64 << 10;
 
 const EXTENSION: &str = "log";
 

@@ -316,3 +316,108 @@ fn what_a_worker_let_go_of_it_does_not_fetch_again_after_a_restart() {
         }
     }
 }
+
+/// A link to `b`, of which `holds` is held.
+fn holder(node: &mut Node, holds: &str) -> LinkId {
+    let link = neighbour(node);
+    node.say(link, &format!(r#"{{"command":"NEIGHBOURS","links":[],"next":0,"holds":"{holds}"}}"#));
+    link
+}
+
+fn of_start(start: u64) -> String {
+    let padding = "x".repeat(100);
+    format!(
+        r#"{{"command":"ACTIVITY_BROADCAST","id":"c/{start:016x}/0","session":"AAAAAAAAAAAAAAAAAAAAAA","activity_seq":{},"activity":{{"x":"{padding}"}}}}"#,
+        start + 1
+    )
+}
+
+/// A worker crashes every few minutes for a day, and each run of it takes something in: more than 1,024 incarnations are in the log.
+fn many_starts(starts: u64) -> (Node, String) {
+    let mut node = Node::keeping("w1", limits(), Remembered::default(), Some(BTreeMap::new()));
+    let link = neighbour(&mut node);
+    for start in 0..starts {
+        node.say(link, &of_start(start));
+        node.read_all(link);
+    }
+    assert_eq!(node.worker.log.holds().len() as u64, starts);
+    let holds = node.worker.log.holds().to_string();
+    (node, holds)
+}
+
+#[test]
+fn what_is_held_is_not_fetched_again_however_many_incarnations_there_were() {
+    let (mut node, holds) = many_starts(1_100);
+    node.pass(Duration::from_secs(1));
+    let other = node.connect();
+    node.say(
+        other,
+        &format!(r#"{{"command":"AUTHENTICATE","id":"d","secret":"{SECRET}","hostname":"d","port":1,"incarnation":"0000000000000004"}}"#),
+    );
+    node.say(other, &format!(r#"{{"command":"NEIGHBOURS","links":[],"next":0,"holds":"{holds}"}}"#));
+    let heard = String::from_utf8(node.read_all(other)).unwrap();
+    let asked = heard.lines().find(|line| line.contains("ACTIVITY_RETRIEVE"));
+    assert!(asked.is_none(), "it asks for what it holds: {:.200}", asked.unwrap());
+}
+
+#[test]
+fn a_worker_that_starts_with_more_incarnations_in_its_log_than_it_remembers_lives_on() {
+    let (node, holds) = many_starts(1_020);
+    let mut node = node.restart("w2");
+    let other = holder(&mut node, &holds);
+    node.read_all(other);
+    // Some more starts of that worker.
+    for start in 1_020..1_030 {
+        node.say(other, &of_start(start));
+    }
+    // The next digest of the other one, and its answer to what it is asked for.
+    for _ in 0..2 {
+        node.say(other, &format!(r#"{{"command":"NEIGHBOURS","links":[],"next":0,"holds":"{holds}"}}"#));
+    }
+    let heard = String::from_utf8(node.read_all(other)).unwrap();
+    let Some(asked) = heard.lines().find(|line| line.contains("ACTIVITY_RETRIEVE")) else { return };
+    let Message::ActivityRetrieve(ask) = Message::decode(asked.as_bytes()).unwrap() else { panic!() };
+    let start = ask.within.streams().next().unwrap().0.incarnation.0;
+    let activity = of_start(start).replacen(r#""command":"ACTIVITY_BROADCAST","#, "", 1);
+    let request = ask.request;
+    node.say(
+        other,
+        &format!(
+            r#"{{"command":"ACTIVITY_RETRIEVED","request":{request},"activities":[{activity}],"done":true}}"#
+        ),
+    );
+}
+
+#[test]
+fn what_is_on_disk_alone_is_known_after_a_restart() {
+    let (node, _) = full();
+    let mut node = node.restart("w2");
+    let listener = node.client();
+    let ann = node.resume(ANN, "w1/0000000000000001/0-499");
+    node.hear_all(ann);
+    // Of what it had sent before it was away, it has heard nothing.
+    node.publish_as(ann, 10);
+    let heard = String::from_utf8(node.read_all(listener)).unwrap();
+    assert!(heard.is_empty(), "it is in the log under w1/0000000000000001/9: {heard}");
+}
+
+/// It was published in a cut at two workers, and each kept the copy that came first.
+#[test]
+fn a_second_copy_is_not_taken_for_new_after_a_restart() {
+    let (node, _) = full();
+    let mut node = node.restart("w2");
+    let session = ANN.parse::<common::session::SessionKey>().unwrap();
+    let session = session.session(&common::user::Username::anonymous());
+    let other = holder(&mut node, "b/0000000000000002/0-0");
+    let heard = String::from_utf8(node.read_all(other)).unwrap();
+    assert!(heard.contains("ACTIVITY_RETRIEVE"), "{heard}");
+    node.say(
+        other,
+        &format!(
+            r#"{{"command":"ACTIVITY_RETRIEVED","request":1,"activities":[{{"id":"b/0000000000000002/0","session":"{session}","activity_seq":10,"activity":{{"authenticated_user":"anonymous","n":10}}}}],"done":true}}"#
+        ),
+    );
+    let bob = node.resume(BOB, "");
+    let (numbers, _) = node.hear_all(bob);
+    assert_eq!(numbers.iter().filter(|number| **number == 10).count(), 1, "{numbers:?}");
+}

@@ -124,3 +124,41 @@ fn who_does_not_take_what_it_is_told_hears_later_that_it_has_missed_something() 
     node.client();
     assert_eq!(node.hear(watcher), ["NEW_CLIENT anonymous"]);
 }
+
+/// One is gone, another one is full when it is told so: whom to ask who is online was the one that was gone.
+#[test]
+fn a_worker_that_is_lost_while_another_one_lags_is_asked_nothing() {
+    let limit = 8_192;
+    let mut node = Node::with("w1", Limits { server_outbox_bytes: limit, ..Limits::default() });
+    let client = node.client();
+    let (slow, lost) = (stream::neighbour(&mut node, "w2", ""), stream::neighbour(&mut node, "w3", ""));
+    let knows = |id: &str, incarnation: &str| {
+        format!(
+            r#"{{"command":"NEIGHBOURS","links":["w1"],"next":0,"presence":[{{"worker":"{id}","incarnation":"{incarnation}","change":1,"silent":0}}]}}"#
+        )
+    };
+    node.say(slow, &knows("w2", "0000000000000022"));
+    node.say(lost, &knows("w3", "0000000000000033"));
+    // The first one is being asked, and reads nothing.
+    let publish = |node: &mut Node, padding: usize| {
+        let before = node.worker.output(slow).len();
+        let padding = "x".repeat(padding);
+        node.say(client, &format!(r#"{{"command":"ACTIVITY_MESSAGE","activity":{{"x":"{padding}"}}}}"#));
+        node.read_all(client);
+        node.read_all(lost);
+        node.worker.output(slow).len() - before
+    };
+    let mut overhead = publish(&mut node, 0);
+    while limit - node.worker.output(slow).len() > 2 * overhead {
+        let room = limit - node.worker.output(slow).len();
+        overhead = publish(&mut node, (room - overhead - 20).min(2_000)).max(1).min(overhead);
+    }
+    assert!(node.links.contains_key(slow));
+    while node.links.contains_key(slow) && limit - node.worker.output(slow).len() > overhead + 10 {
+        publish(&mut node, 0);
+    }
+    let room = limit - node.worker.output(slow).len();
+    assert!(room < 60, "{room} bytes are left");
+    node.hang_up(lost);
+    assert!(!node.links.contains_key(slow), "it lags too far behind");
+}

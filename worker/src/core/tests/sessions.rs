@@ -414,3 +414,77 @@ fn counts(node: &mut Node, worker: LinkId) -> Vec<(u64, u64, u64)> {
     });
     infos.flatten().map(|count| (count.first.0, count.client_count, count.succ_count)).collect()
 }
+
+#[test]
+fn a_drain_sends_nobody_to_a_worker_that_leaves_too() {
+    for leaves_first in [true, false] {
+        let mut node = Node::new();
+        let leaving = stream::neighbour(&mut node, "w2", "");
+        stream::neighbour(&mut node, "w3", "");
+        let clients: Vec<LinkId> = (0..100).map(|_| node.client()).collect();
+        if leaves_first {
+            node.say(leaving, r#"{"command":"QUIT"}"#);
+        }
+        node.event(Event::Input(Input::Drain));
+        if !leaves_first {
+            // A moment later. Two have been told by then.
+            node.say(leaving, r#"{"command":"QUIT"}"#);
+        }
+        node.wait(Duration::from_secs(2));
+        let sent = clients.iter().map(|link| node.hear(*link)[0].clone());
+        let wrong = sent.filter(|told| told == "REDIRECT w2:1").count();
+        assert!(wrong <= if leaves_first { 0 } else { 2 }, "{wrong} of 100 are sent where nobody is let in");
+    }
+}
+
+#[test]
+fn clients_are_not_told_of_a_worker_that_leaves() {
+    let mut node = Node::new();
+    let coordinator = node.answer_dial();
+    node.say(coordinator, &success("net", ""));
+    node.say(
+        coordinator,
+        r#"{"command":"BACKUP_LIST","servers":[{"id":"c","hostname":"c","port":1,"role":"main"}]}"#,
+    );
+    let leaving = stream::neighbour(&mut node, "w2", "");
+    node.say(leaving, r#"{"command":"QUIT"}"#);
+    node.say(coordinator, r#"{"command":"REMOVE_SERVER","id":"w2"}"#);
+    let client = node.connect();
+    node.say(client, r#"{"command":"LOGIN","username":"anonymous","capabilities":["backup_list"]}"#);
+    node.wait(Duration::from_millis(1_500));
+    let heard = node.hear(client).join("\n");
+    assert!(heard.contains("BACKUP_LIST") && !heard.contains("w2:1"), "{heard}");
+}
+
+/// What it published meanwhile went through workers to which this one is cut off, or that have lost it. Of whom nothing at all is known may go
+/// on with any number up to 2^40; who is known from long ago was refused, for ever.
+#[test]
+fn who_published_much_elsewhere_may_go_on_where_little_of_it_is_known() {
+    let mut node = Node::new();
+    let first = node.capable(KEY);
+    node.publish_numbered(first, 1, 7);
+    node.hear(first);
+    node.hang_up(first);
+    let back = node.capable(KEY);
+    node.publish_numbered(back, 200_000, 8);
+    assert!(node.links.contains_key(back), "{:?}", node.hear(back));
+}
+
+#[test]
+fn a_drain_sends_nobody_to_a_worker_that_still_catches_up() {
+    let mut node = Node::new();
+    let joining = node.connect();
+    node.say(
+        joining,
+        &format!(
+            r#"{{"command":"AUTHENTICATE","id":"w2","hostname":"w2","port":1,"secret":"{SECRET}","incarnation":"0000000000000022"}}"#
+        ),
+    );
+    node.say(joining, r#"{"command":"NEIGHBOURS","links":["w1"],"next":0,"holds":"","recovering":true}"#);
+    stream::neighbour(&mut node, "w3", "");
+    let clients: Vec<LinkId> = (0..10).map(|_| node.client()).collect();
+    node.event(Event::Input(Input::Drain));
+    node.wait(Duration::from_secs(2));
+    let sent: Vec<String> = clients.iter().map(|link| node.hear(*link)[0].clone()).collect();
+    assert!(sent.iter().all(|told| told == "REDIRECT w3:1"), "{sent:?}");
+}

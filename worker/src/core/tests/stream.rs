@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use common::position::Position;
+use common::wire::{ActivityBroadcast, ActivityRetrieved};
 
 use super::*;
 
@@ -435,4 +436,172 @@ fn what_a_client_lacks_in_front_of_what_it_has_is_replayed_as_late() {
         })
         .collect();
     assert_eq!(heard, [(2, true), (3, true), (5, false), (6, false)]);
+}
+
+#[test]
+fn a_worker_that_has_not_said_yet_what_it_holds_is_waited_for_before_a_gap_is_told() {
+    let (mut node, sender) = with_a_small_log();
+    publish(&mut node, sender, 0..150);
+    // Its link was lost a moment ago, say, and stands again. Its NEIGHBOURS is on its way.
+    let other = node.connect();
+    node.say(
+        other,
+        &format!(
+            r#"{{"command":"AUTHENTICATE","id":"w2","hostname":"w2","port":1,"secret":"{SECRET}","incarnation":"0000000000000022","load":0}}"#
+        ),
+    );
+    let client = node.connect();
+    node.say(client, FROM_THE_BEGINNING);
+    let mut heard = String::from_utf8(node.read_all(client)).unwrap();
+    node.say(
+        other,
+        r#"{"command":"NEIGHBOURS","links":["w1"],"next":0,"holds":"w1/0000000000000001/0-149"}"#,
+    );
+    heard += &String::from_utf8(node.read_all(client)).unwrap();
+    assert!(!heard.contains(r#""recovered":false"#), "somebody who can be reached has it and was not asked");
+}
+
+#[test]
+fn what_comes_from_two_other_workers_comes_in_its_senders_order_or_is_late() {
+    let (mut node, sender) = with_a_small_log();
+    let some = neighbour(&mut node, "w2", "");
+    let all = neighbour(&mut node, "w3", "");
+    publish(&mut node, sender, 0..150);
+    let frames = String::from_utf8(node.read_all(some)).unwrap();
+    let frames: Vec<ActivityBroadcast> = frames
+        .lines()
+        .filter_map(|line| match Message::decode(line.as_bytes()).unwrap() {
+            Message::ActivityBroadcast(broadcast) => Some(broadcast),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(frames.len(), 150);
+    for (link, first) in [(some, 40), (all, 0)] {
+        let holds = format!("w1/0000000000000001/{first}-149");
+        node.say(link, &format!(r#"{{"command":"NEIGHBOURS","links":["w1"],"next":0,"holds":"{holds}"}}"#));
+        node.read_all(link);
+    }
+    let client = node.connect();
+    node.say(client, FROM_THE_BEGINNING);
+    let mut heard = String::new();
+    for _ in 0..20 {
+        for link in [some, all] {
+            let asked = String::from_utf8(node.read_all(link)).unwrap();
+            for line in asked.lines() {
+                let Message::ActivityRetrieve(ask) = Message::decode(line.as_bytes()).unwrap() else {
+                    continue;
+                };
+                let wanted = |frame: &&ActivityBroadcast| ask.within.contains(frame.id.as_ref().unwrap());
+                let activities = frames.iter().filter(wanted).cloned().collect();
+                let answer = ActivityRetrieved { request: ask.request, activities, done: true };
+                let answer = String::from_utf8(Message::from(answer).encode()).unwrap();
+                node.say(link, answer.trim_end());
+            }
+        }
+        heard += &String::from_utf8(node.read_all(client)).unwrap();
+    }
+    assert!(heard.contains(r#""recovered":true"#));
+    let mut last = 0;
+    for line in heard.lines() {
+        if let Message::ActivityBroadcast(it) = Message::decode(line.as_bytes()).unwrap() {
+            let seq = it.activity_seq.unwrap().0;
+            assert!(seq > last || it.late, "{seq} after {last}");
+            last = last.max(seq);
+        }
+    }
+    assert_eq!(last, 150);
+}
+
+#[test]
+fn a_link_that_is_made_anew_while_its_worker_is_asked_for_a_client_makes_no_gap() {
+    let (mut node, sender) = with_a_small_log();
+    publish(&mut node, sender, 0..150);
+    let other = neighbour(&mut node, "w2", "w1/0000000000000001/0-149");
+    let client = node.connect();
+    node.say(client, FROM_THE_BEGINNING);
+    node.hang_up(other);
+    let mut heard = String::from_utf8(node.read_all(client)).unwrap();
+    neighbour(&mut node, "w2", "w1/0000000000000001/0-149");
+    heard += &String::from_utf8(node.read_all(client)).unwrap();
+    assert!(!heard.contains(r#""recovered":false"#), "it was away for a moment, and the gap is for ever");
+}
+
+/// Two copies, of two ids; this worker has dropped the other one and knows that both are one. Who comes with a token alone, in a new process,
+/// recognises nothing by session and number.
+#[test]
+fn what_a_token_has_under_another_id_is_not_replayed_where_it_is_known_that_both_are_one() {
+    let mut node = Node::with("w1", Limits::default());
+    let other = neighbour(&mut node, "w2", "");
+    node.say(other, &first_of_a_session(THERE));
+    node.say(other, &first_of_a_session(HERE));
+    node.wait(Duration::from_secs(1));
+    let told = String::from_utf8(node.read_all(other)).unwrap();
+    assert!(told.contains(DOUBLES), "it knows");
+    let client = node.connect();
+    node.say(client, &FROM_THE_BEGINNING.replace(r#""resume":"""#, &format!(r#""resume":"{HERE}-0""#)));
+    let heard = String::from_utf8(node.read_all(client)).unwrap();
+    assert!(heard.contains(r#""recovered":true"#), "{heard}");
+    assert!(!heard.contains("ACTIVITY_BROADCAST"), "the client has it: {heard}");
+}
+
+/// More than 64 questions wait for the disk of the other worker: what it says to the next one is answered by the same question at once, as
+/// fast as both can, for as long as that disk takes, for each of the clients that resume here.
+#[test]
+fn who_is_told_that_the_disk_is_waited_for_does_not_ask_again_at_once() {
+    let mut node = Node::with("w1", Limits::default());
+    let other = neighbour(&mut node, "w2", "");
+    node.say(other, r#"{"command":"NEIGHBOURS","links":["w1"],"next":8,"past":"w3/0000000000000033/0-7"}"#);
+    node.say(other, r#"{"command":"NEIGHBOURS","links":["w1"],"next":8,"holds":"w3/0000000000000033/0-7"}"#);
+    // It asks for these itself, too; that is answered.
+    node.say(other, r#"{"command":"ACTIVITY_RETRIEVED","request":1,"activities":[],"done":true}"#);
+    node.read_all(other);
+    let client = node.connect();
+    node.say(client, FROM_THE_BEGINNING);
+    let mut rounds = 0;
+    while rounds < 100 {
+        let asked = String::from_utf8(node.read_all(other)).unwrap();
+        let Some(ask) = asked.lines().rfind(|line| line.contains("ACTIVITY_RETRIEVE")) else { break };
+        let Message::ActivityRetrieve(ask) = Message::decode(ask.as_bytes()).unwrap() else {
+            panic!("{ask}")
+        };
+        rounds += 1;
+        let request = ask.request;
+        node.say(
+            other,
+            &format!(
+                r#"{{"command":"ACTIVITY_RETRIEVED","request":{request},"activities":[],"done":false}}"#
+            ),
+        );
+    }
+    assert!(rounds < 3, "{rounds} questions within no time");
+}
+
+/// Somebody publishes the same in one session at two workers at once, and something else at the second one in between: each number that
+/// came twice is a hole in what is held of the second one. A digest of many holes was longer than a line may be, and every link was refused.
+#[test]
+fn what_is_held_is_said_in_a_line_however_many_holes_it_has() {
+    let mut node = Node::new();
+    let (one, two) = (neighbour(&mut node, "w2", ""), neighbour(&mut node, "w3", ""));
+    let numbers = 17_000;
+    for number in 0..numbers {
+        let tell = |node: &mut Node, link, id: String, session: u128| {
+            let broadcast = ActivityBroadcast {
+                id: Some(id.parse().unwrap()),
+                session: Some(common::session::SessionId(session)),
+                activity_seq: Some(common::id::Seq(number + 1)),
+                ..common::wire::Activity::parse("{}").unwrap().into()
+            };
+            node.event(Event::Received { link, message: Message::from(broadcast), epoch: None });
+        };
+        tell(&mut node, one, format!("w2/0000000000000022/{number}"), 7);
+        tell(&mut node, two, format!("w3/0000000000000033/{}", 2 * number), 7);
+        tell(&mut node, two, format!("w3/0000000000000033/{}", 2 * number + 1), 8);
+        if number % 1_000 == 0 {
+            [one, two].into_iter().for_each(|link| _ = node.read_all(link));
+        }
+    }
+    assert!(node.worker.log.holds().len() as u64 >= numbers);
+    let holds = node.worker.digest(node.now).holds.unwrap();
+    assert!(holds.len() < 1_000, "{} ranges", holds.len());
+    assert!(node.worker.log.holds().is_within(&holds));
 }

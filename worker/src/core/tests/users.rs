@@ -215,3 +215,15 @@ fn a_name_that_somebody_gets_after_long_is_not_said_to_be_a_rivals() {
     node.hash();
     assert!(node.hear(rival)[0].starts_with("REGISTER_FAILED ann is "));
 }
+
+/// Both are told no when the first one's time is over; then the second one's was, which was gone.
+#[test]
+fn two_wrong_secrets_that_wait_for_the_same_answer_end_together() {
+    let (mut node, coordinator) = Node::joined();
+    node.say(coordinator, &told("5.0@c", "5.0@c", Some("s")));
+    let asking = [log_in(&mut node, "x"), log_in(&mut node, "y")];
+    node.wait_with(coordinator, Duration::from_secs(7));
+    for link in asking {
+        assert_eq!(node.hear(link), ["LOGIN_FAILED wrong name or secret", "(closed)"]);
+    }
+}
