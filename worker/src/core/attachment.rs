@@ -35,6 +35,8 @@ pub(super) struct Attachment {
     capable: Option<Capable>,
     /// What is appended from this ordinal on is for it; none while it is being replayed what it missed.
     pub(super) from: Option<Ordinal>,
+    /// What is appended from this ordinal on it gets at another worker, to which it was sent.
+    pub(super) until: Option<Ordinal>,
     /// What it is being replayed.
     pub(super) replay: Option<Box<Replay>>,
     /// Before when nothing more is read from it, because it has asked for much.
@@ -64,6 +66,7 @@ impl Attachment {
             last: None,
             capable: None,
             from: None,
+            until: None,
             replay: None,
             quiet_until: Time::ZERO,
             unanswered: 0,
@@ -169,6 +172,15 @@ impl Attachment {
         if let Some(capable) = &mut self.capable {
             capable.movable_from = None;
         }
+    }
+
+    /// It is sent to another worker, and the next frame will have this ordinal. Says whether it received what was appended until now.
+    pub(super) fn sent_on(&mut self, next: Ordinal) -> bool {
+        let received = self.from.is_some() && self.until.is_none();
+        if received {
+            self.until = Some(next);
+        }
+        received
     }
 
     /// Whether it was told to go to another worker, and goes by itself.

@@ -54,6 +54,8 @@ impl Ordinal {
 pub(super) struct Reader {
     /// [`Deliveries::next_ordinal`] when it was attached: what was appended before is not counted for it.
     pub(super) from: Ordinal,
+    /// The same when it was sent to another worker: what was appended since then it gets there.
+    pub(super) until: Option<Ordinal>,
     /// What it has.
     pub(super) has: Has,
 }
@@ -145,7 +147,7 @@ impl Deliveries {
 
     /// A reader is gone. What it lacks has failed.
     pub(super) fn left(&mut self, reader: Reader) {
-        self.fail(self.lacks(reader), self.next_ordinal());
+        self.fail(reader, self.lacks(reader), self.next_ordinal());
     }
 
     /// When to [`look`](Self::look) at the readers, where something is uncounted.
@@ -165,15 +167,17 @@ impl Deliveries {
         let mut behind = Vec::new();
         for reader in readers {
             let lacks = self.lacks(reader);
-            if mark.is_some_and(|mark| mark.is_beyond(reader)) {
-                behind.push(lacks);
+            if reader.until.is_some_and(|until| until <= lacks) {
+                // It has all that is counted for it.
+            } else if mark.is_some_and(|mark| mark.is_beyond(reader)) {
+                behind.push((reader, lacks));
             } else {
-                self.fail(lacks, overdue);
+                self.fail(reader, lacks, overdue);
                 received_by_all = received_by_all.min(lacks);
             }
         }
         let until = received_by_all.max(overdue);
-        behind.into_iter().for_each(|lacks| self.fail(lacks, until));
+        behind.into_iter().for_each(|(reader, lacks)| self.fail(reader, lacks, until));
         let counts = self.count(until);
         if self.marks.back().is_none_or(|last| last.at + MARK_EVERY <= now) {
             self.marks.push_back(Mark { at: now, first: self.first, counted: self.counted });
@@ -220,8 +224,9 @@ impl Deliveries {
         has.max(reader.from).clamp(self.first, self.next_ordinal())
     }
 
-    /// One reader fails to receive all from `from` until before `until`.
-    fn fail(&mut self, from: Ordinal, until: Ordinal) {
+    /// This reader fails to receive all from `from` until before `until`, as far as that is counted for it.
+    fn fail(&mut self, reader: Reader, from: Ordinal, until: Ordinal) {
+        let until = reader.until.map_or(until, |sent_on| until.min(sent_on));
         if from < until {
             let first = self.first.0;
             let step = |ordinal: Ordinal| usize::try_from(ordinal.0 - first).expect("it is uncounted");

@@ -41,11 +41,11 @@ fn at(millis: u64) -> Time {
 }
 
 fn acknowledged(from: u64, below: u64) -> Reader {
-    Reader { from: Ordinal(from), has: Has::Acknowledged(Ordinal(below)) }
+    Reader { from: Ordinal(from), until: None, has: Has::Acknowledged(Ordinal(below)) }
 }
 
 fn written(from: u64, bytes: usize) -> Reader {
-    Reader { from: Ordinal(from), has: Has::Written(Log::new(1).end().plus(bytes)) }
+    Reader { from: Ordinal(from), until: None, has: Has::Written(Log::new(1).end().plus(bytes)) }
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn one_that_attaches_later_is_neither_counted_nor_waited_for() {
     let from = bench.deliveries.next_ordinal();
     assert_eq!(from, Ordinal(1));
     // It is still being sent what it had missed.
-    let later = Reader { from, has: Has::Acknowledged(Ordinal(0)) };
+    let later = Reader { from, until: None, has: Has::Acknowledged(Ordinal(0)) };
     assert_eq!(bench.look(5, &[acknowledged(0, 1), later]), "7:1-1 1/1");
     bench.append(6, 7, 2, 2);
     assert_eq!(bench.look(11, &[acknowledged(0, 2), later]), "");
@@ -178,10 +178,27 @@ fn one_that_acknowledges_what_was_never_sent_has_no_more_than_there_is() {
     assert_eq!(bench.look(11, &[]), "7:2-2 0/0");
 }
 
+/// A drain of a healthy worker had its clients counted as having failed to receive what came while they went: it was given them where they
+/// went to.
+#[test]
+fn what_comes_after_a_client_was_sent_on_is_not_counted_for_it_here() {
+    let mut bench = Bench::new();
+    bench.append(0, 7, 1, 2);
+    let stays = |has| acknowledged(0, has);
+    let goes = |has| Reader { until: Some(Ordinal(1)), ..acknowledged(0, has) };
+    bench.append(1, 7, 2, 1);
+    assert_eq!(bench.look(5, &[stays(2), goes(0)]), "", "the first one is for it");
+    assert_eq!(bench.look(10, &[stays(2), goes(1)]), "7:1-1 2/2, 7:2-2 1/1");
+    bench.append(11, 7, 3, 1);
+    bench.deliveries.left(goes(1));
+    assert_eq!(bench.look(16, &[stays(3)]), "7:3-3 1/1");
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Attach { can_acknowledge: bool },
     Leave(usize),
+    SendOn(usize),
     Append { session: u8 },
     Receive { reader: usize, bytes: usize },
     Look,
@@ -192,6 +209,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         2 => any::<bool>().prop_map(|can_acknowledge| Step::Attach { can_acknowledge }),
         1 => any::<usize>().prop_map(Step::Leave),
+        1 => any::<usize>().prop_map(Step::SendOn),
         6 => (0..3u8).prop_map(|session| Step::Append { session }),
         6 => (any::<usize>(), 0..45usize).prop_map(|(reader, bytes)| Step::Receive { reader, bytes }),
         2 => Just(Step::Look),
@@ -206,6 +224,7 @@ struct Client {
     name: usize,
     can_acknowledge: bool,
     from: usize,
+    until: Option<usize>,
     bytes: usize,
 }
 
@@ -215,10 +234,11 @@ impl Client {
     }
 
     fn reader(&self) -> Reader {
-        match self.can_acknowledge {
+        let reader = match self.can_acknowledge {
             true => acknowledged(self.from as u64, (self.from + self.bytes / 10) as u64),
             false => written(self.from as u64, self.from * 10 + self.bytes),
-        }
+        };
+        Reader { until: self.until.map(|until| Ordinal(until as u64)), ..reader }
     }
 }
 
@@ -242,7 +262,7 @@ proptest! {
         for (name, step) in steps.into_iter().enumerate() {
             match step {
                 Step::Attach { can_acknowledge } => {
-                    clients.push(Client { name, can_acknowledge, from: frames.len(), bytes: 0 });
+                    clients.push(Client { name, can_acknowledge, from: frames.len(), until: None, bytes: 0 });
                 }
                 Step::Leave(index) if !clients.is_empty() => {
                     let client = clients.swap_remove(index % clients.len());
@@ -251,13 +271,18 @@ proptest! {
                         frame.clients.entry(client.name).and_modify(|fate| *fate = Some(client.has(index)));
                     }
                 }
+                Step::SendOn(index) if !clients.is_empty() => {
+                    let index = index % clients.len();
+                    clients[index].until.get_or_insert(frames.len());
+                }
                 Step::Append { session } => {
                     let seq = &mut seqs[usize::from(session)];
                     *seq += 1;
-                    let attached = clients.iter().map(|client| (client.name, None)).collect();
+                    let counted = clients.iter().filter(|client| client.until.is_none());
+                    let attached: BTreeMap<_, _> = counted.map(|client| (client.name, None)).collect();
                     let key = (SessionId(session.into()), Seq(*seq));
+                    bench.append(millis, session.into(), *seq, attached.len() as u64);
                     frames.push(Frame { key, appended: millis, clients: attached, counted: false });
-                    bench.append(millis, session.into(), *seq, clients.len() as u64);
                 }
                 Step::Receive { reader, bytes } if !clients.is_empty() => {
                     let index = reader % clients.len();
@@ -279,7 +304,7 @@ proptest! {
                             prop_assert_eq!(counted.insert((count.session, Seq(seq)), counts), None);
                         }
                     }
-                    let mut expected = BTreeMap::new();
+                    let (mut expected, mut in_order) = (BTreeMap::new(), true);
                     for (index, frame) in frames.iter_mut().enumerate().filter(|(_, frame)| !frame.counted) {
                         let has = |name: &usize| {
                             clients.iter().any(|client| client.name == *name && client.has(index))
@@ -291,7 +316,8 @@ proptest! {
                             fate.or(has(name).then_some(true)).or((!is_waited_for(name)).then_some(false))
                         };
                         let fates: Vec<_> = frame.clients.iter().map(fate).collect();
-                        if frame.appended + 4_000 <= millis || fates.iter().all(Option::is_some) {
+                        in_order &= fates.iter().all(Option::is_some);
+                        if frame.appended + 4_000 <= millis || in_order {
                             frame.counted = true;
                             let have = fates.iter().filter(|fate| **fate == Some(true)).count();
                             expected.insert(frame.key, (fates.len() as u64, have as u64));
@@ -303,7 +329,7 @@ proptest! {
                     }
                 }
                 Step::Wait(pause) => millis += pause,
-                Step::Leave(_) | Step::Receive { .. } => {}
+                Step::Leave(_) | Step::SendOn(_) | Step::Receive { .. } => {}
             }
         }
     }

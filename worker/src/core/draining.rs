@@ -174,6 +174,7 @@ impl Worker {
                 let is_capable = session.attachment().is_some_and(|attachment| attachment.is_capable());
                 match target {
                     Some(address) if is_capable => {
+                        self.sends_on(link);
                         let token = self.token_for(now, link);
                         self.reply(now, link, Quit::to(address, token), out);
                     }
@@ -246,6 +247,7 @@ impl Worker {
         tracing::info!(clients = settled.len(), to = %order.to, "sending clients to another worker");
         for link in settled {
             self.session(link).attachment_mut().expect("it is logged in").told_to_move();
+            self.sends_on(link);
             let token = self.token_for(now, link);
             self.reply(now, link, Quit::to(address.clone(), token), out);
         }

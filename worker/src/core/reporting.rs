@@ -58,8 +58,19 @@ impl Worker {
     /// A client reads no more: what it lacks it will not get from here.
     pub(super) fn stops_reading(&mut self, session: &Session) {
         if let Some(reader) = reader(session) {
-            self.attached -= 1;
+            self.attached -= u64::from(reader.until.is_none());
             self.deliveries.left(reader);
+        }
+    }
+
+    /// A capable client is told to go to another worker: what is appended from now on it is given there, and is not counted for it here, where
+    /// it may have stopped reading.
+    pub(super) fn sends_on(&mut self, link: LinkId) {
+        let next = self.deliveries.next_ordinal();
+        let attachment = self.session(link).attachment_mut().expect("it is logged in");
+        if attachment.sent_on(next) {
+            self.attached -= 1;
+            self.ahead.left(link);
         }
     }
 
@@ -119,5 +130,5 @@ fn reader(session: &Session) -> Option<Reader> {
         Some(ordinal) => Has::Acknowledged(ordinal),
         None => Has::Written(session.cursor()?),
     };
-    Some(Reader { from: attachment.from?, has })
+    Some(Reader { from: attachment.from?, until: attachment.until, has })
 }

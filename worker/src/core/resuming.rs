@@ -52,6 +52,8 @@ pub(super) struct Replay {
     patient_until: Option<Time>,
     /// What it was given of what other workers had, by its sessions and its numbers there: it may be in our log under another id.
     given: BTreeMap<SessionId, Ranges>,
+    /// Other ids of what it has.
+    others: Position,
     /// The highest number of each session that it has, and what we hold of the session and it lacks comes after.
     highest: BTreeMap<SessionId, Seq>,
     /// Our log has been replayed: what comes from elsewhere now comes behind all that we hold.
@@ -89,6 +91,7 @@ impl Replay {
             pauses_until: None,
             patient_until: None,
             given: BTreeMap::new(),
+            others: Position::default(),
             highest: BTreeMap::new(),
             is_behind: false,
             at,
@@ -143,13 +146,12 @@ impl Replay {
 
 impl Worker {
     /// The replay for a client that has `has`.
-    pub(super) fn replay_after(&self, mut has: Position) -> Replay {
-        // What it had elsewhere under another id is not replayed either.
-        has.extend(&self.doubles.others(&has));
+    pub(super) fn replay_after(&self, has: Position) -> Replay {
         let elsewhere = self.sought_elsewhere(&has);
         let can_tell = self.flood.can_tell(&has);
         let highest = self.log.highest(&has);
-        Replay { highest, ..Replay::after(has, can_tell, elsewhere, self.log.first()) }
+        let others = self.doubles.others(&has);
+        Replay { highest, others, ..Replay::after(has, can_tell, elsewhere, self.log.first()) }
     }
 
     /// What somebody who has `has` has not got of all that there was, under whatever id.
@@ -184,7 +186,7 @@ impl Worker {
             }
             sent.insert(&frame.id);
             replay.at = frame.end();
-            if replay.has_given(frame.bytes) {
+            if replay.has_given(frame.bytes) || replay.others.contains(&frame.id) {
                 continue;
             }
             if replay.has_later(frame.bytes) {
