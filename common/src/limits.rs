@@ -175,6 +175,12 @@ pub const KEEPALIVE_PROBE: Duration = Duration::from_secs(5);
 /// See [`KEEPALIVE`].
 pub const KEEPALIVE_PROBES: u32 = 3;
 
+/// How long the other side of a connection may leave unacknowledged what was written to it, or take nothing more of it (Linux). While
+/// something is unacknowledged the kernel asks for no sign of life, and would send it again for a quarter of an hour: this is when
+/// [`KEEPALIVE`] would have given up.
+pub const UNACKNOWLEDGED: Duration =
+    KEEPALIVE.saturating_add(KEEPALIVE_PROBE.saturating_mul(KEEPALIVE_PROBES));
+
 /// Bytes of the log that a worker keeps in memory. A client that falls further behind is dropped.
 pub const LOG_BYTES: usize = 32 << 20;
 

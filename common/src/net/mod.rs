@@ -74,8 +74,8 @@ pub async fn connect(address: &Address) -> Result<TcpStream, DialError> {
 }
 
 /// Sets up a connection, accepted or dialled: small messages leave at once (batching is ours), what waits for a slow peer waits
-/// in our bounds and not in the kernel's, and the kernel finds out when the other side has vanished without a word, which one who
-/// only listens would never notice.
+/// in our bounds and not in the kernel's, and the kernel finds out when the other side has vanished without a word: by asking, where
+/// nothing is on its way, which one who only listens would never notice, and else by what is not acknowledged.
 fn prepare(stream: &TcpStream) {
     let keepalive = TcpKeepalive::new()
         .with_time(limits::KEEPALIVE)
@@ -86,7 +86,10 @@ fn prepare(stream: &TcpStream) {
     let _ = socket.set_tcp_nodelay(true);
     let _ = socket.set_tcp_keepalive(&keepalive);
     #[cfg(target_os = "linux")]
-    let _ = socket.set_tcp_notsent_lowat(limits::UNSENT_BYTES);
+    {
+        let _ = socket.set_tcp_user_timeout(Some(limits::UNACKNOWLEDGED));
+        let _ = socket.set_tcp_notsent_lowat(limits::UNSENT_BYTES);
+    }
 }
 
 /// Has the kernel confirm at once again what comes over a connection, after something was written to it: for those who listen more than
@@ -110,4 +113,27 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(limits::BACKLOG)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A path that died silently under a client was noticed after a quarter of an hour: the worker writes every few seconds, so that
+    /// something was always unacknowledged, and as long as that is so the kernel asks nobody whether he is there.
+    #[tokio::test(flavor = "current_thread")]
+    async fn who_acknowledges_nothing_is_given_up_when_who_is_asked_in_vain_would_be() {
+        let listener = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), "--listen").await.unwrap();
+        let address = Address { hostname: "127.0.0.1".into(), port: listener.local_addr().unwrap().port() };
+        let stream = connect(&address).await.unwrap();
+
+        let socket = SockRef::from(&stream);
+        let asked = socket.tcp_keepalive_interval().unwrap() * socket.tcp_keepalive_retries().unwrap();
+        let given_up = socket.tcp_keepalive_time().unwrap() + asked;
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(given_up));
+        assert_eq!(given_up, Duration::from_secs(30));
+    }
 }

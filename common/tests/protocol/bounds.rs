@@ -37,6 +37,7 @@ pub(crate) fn all() -> Vec<(&'static str, String)> {
         ("KEEPALIVE", time(limits::KEEPALIVE)),
         ("KEEPALIVE_PROBE", time(limits::KEEPALIVE_PROBE)),
         ("KEEPALIVE_PROBES", limits::KEEPALIVE_PROBES.to_string()),
+        ("UNACKNOWLEDGED", time(limits::UNACKNOWLEDGED)),
         ("LINGER", time(limits::LINGER)),
         ("HASH_QUEUE", limits::HASH_QUEUE.to_string()),
         ("HASH_PATIENCE", time(limits::HASH_PATIENCE)),
