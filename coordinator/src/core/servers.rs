@@ -6,8 +6,9 @@
 use common::id::{LinkId, ServerId};
 use common::user::{Secret, Username};
 use common::wire::{
-    Authenticate, AuthenticateSuccess, AuthenticationFail, BackupEntry, BackupList, Heartbeat, Message,
-    RemoveServer, Role, ServerEntry, Status, SyncUser, SynchronisedNewServer, UserAnswer, UserRegisterResult,
+    Authenticate, AuthenticateSuccess, AuthenticationFail, BackupEntry, BackupList, Heartbeat,
+    InvalidMessage, Message, RemoveServer, Role, ServerEntry, Status, SyncUser, SynchronisedNewServer,
+    UserAnswer, UserRegisterResult,
 };
 use tracing::{info, warn};
 
@@ -35,7 +36,9 @@ impl Coordinator {
         };
         info!(worker = %server.id, address = %server.address, load, recovering, "a worker has joined");
         if let Some(replaced) = arrival.replaced {
-            self.invalid(turn, replaced, "this server has connected anew");
+            // The worker has done nothing wrong, and nothing is said of it in the log.
+            let info = "this server has connected anew".to_owned();
+            self.dismiss(turn, replaced, InvalidMessage { info });
         }
         self.registry.observe(turn.now.wall, &request.users_after);
         self.registry.compare(&request.users_after);
@@ -192,7 +195,9 @@ impl Coordinator {
             let silence = self.config.limits.server_silence.as_secs();
             warn!(worker = %id, "a worker has been silent for {silence} s; removed");
             if let Some(link) = link {
-                self.invalid(turn, link, format!("nothing was heard from this server for {silence} s"));
+                // It is told why, and has sent nothing that the log could call invalid.
+                let info = format!("nothing was heard from this server for {silence} s");
+                self.dismiss(turn, link, InvalidMessage { info });
             }
             self.tell_removal(turn, &id);
         }
