@@ -1,5 +1,6 @@
 //! The command line, as typed. What it means is for `cli` to say.
 
+mod after;
 mod bench;
 
 use std::path::PathBuf;
@@ -11,8 +12,7 @@ use common::id::ServerId;
 use common::user::Username;
 use common::wire::{Address, DEFAULT_COORDINATOR};
 
-use crate::Position;
-
+pub use after::After;
 pub use bench::{Bench, Pids};
 
 /// The longest time that can be given: what is longer is a mistake, and some are beyond the end of the system's clock.
@@ -143,14 +143,16 @@ It reconnects by itself, and prints then what was published meanwhile; where no 
 so. Ctrl-C ends it with exit code 0. At the end, standard error tells the position, to go on from with --after.
 
 With --json, an activity that came after later ones of its sender has \"late\":true, one that came without some before it \
-has \"missing_from\", the number of the first of those, and {\"gaps\":…} tells what nobody has any more.
+has \"missing_from\", the number of the first of those, and {\"gaps\":…} tells what nobody has any more: {\"gaps\":\"\"} that some may \
+be lost, and nobody knows what, because the servers have started again without what they knew of it.
 
 Examples:
   client tail
   client tail --last 20                                          begin with the latest twenty
   client tail --json | jq -r .activity.type
   client tail --count 1 --json                                   wait for one activity
-  client tail --after \"$(cat position)\"                         what came since")]
+  client tail --after \"$(cat position)\"                         what came since
+  client tail --after w1/00000193f2a1b0c4/41                     what came through that start of w1 since, and all of others")]
     Tail(Tail),
 
     /// Show who else is online, and where
@@ -310,9 +312,10 @@ pub struct Tail {
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,
 
-    /// Begin with everything after this position, as an earlier run told it
+    /// Begin with everything after this position, as an earlier run told it; or after one activity, by its id: then without it and what
+    /// came before it through the same worker
     #[arg(long, value_name = "POSITION", conflicts_with = "last")]
-    pub after: Option<Position>,
+    pub after: Option<After>,
 
     /// Begin with so many of the latest activities
     #[arg(long, value_name = "N")]
@@ -424,7 +427,7 @@ mod tests {
             &["client", "replay", "x", "--window", "0"],
             &["client", "--secret", "hunter2"],
             &["client", "tail", "--conflicts"],
-            &["client", "tail", "--after", "w/00000000000000ff/7"],
+            &["client", "tail", "--after", "w/00000000000000ff/7-9"],
             &["client", "tail", "--after", "n1@", "--last", "7"],
         ] {
             assert!(Args::try_parse_from(line).is_err(), "{line:?}");

@@ -3,12 +3,13 @@
 use std::io::{ErrorKind, Write};
 use std::time::Duration;
 
+use common::boot;
 use serde::Serialize;
 
 use super::{ended, options, report};
-use crate::args::{Connection, Tail};
+use crate::args::{After, Connection, Tail};
 use crate::display;
-use crate::{Activity, ActivityId, Client, Event, Seq, Start};
+use crate::{Activity, ActivityId, Client, Event, Options, Seq, Start};
 
 /// How long a goodbye may take, so that the last activities are acknowledged.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -17,7 +18,8 @@ pub(super) async fn run(connection: Connection, command: Tail) -> Result<(), Str
     let mut options = options(&connection)?;
     let (goes_on, begins_before) = (command.after.is_some(), command.last.is_some());
     options.start = match (command.after, command.last) {
-        (Some(position), _) => Start::After(position),
+        (Some(After::Position(position)), _) => Start::After(position),
+        (Some(after), _) => Start::After(after.position(&network(&options, connection.quiet).await?)?),
         (None, Some(count)) => Start::Last(count),
         (None, None) => Start::Now,
     };
@@ -37,6 +39,21 @@ pub(super) async fn run(connection: Connection, command: Tail) -> Result<(), Str
     printed.map(|_| ())
 }
 
+/// The network's id, which a position names and an activity's id does not: whoever logs in is told.
+async fn network(options: &Options, quiet: bool) -> Result<String, String> {
+    let mut client = Client::open(options.clone());
+    loop {
+        match client.event().await {
+            Some(Event::LoggedIn { .. }) => break,
+            Some(event) => report(&event, quiet),
+            None => return Err(ended(client).await),
+        }
+    }
+    let network = client.position().map(|position| position.network().to_owned());
+    let _ = tokio::time::timeout(GOODBYE, client.close()).await;
+    network.ok_or_else(|| "the server knows no positions".to_owned())
+}
+
 /// Why there is no more to print.
 enum Ending {
     /// It was enough.
@@ -54,7 +71,7 @@ async fn print_all(
     quiet: bool,
 ) -> Result<Ending, String> {
     let mut output = std::io::stdout().lock();
-    let interrupted = common::boot::shutdown_signal();
+    let interrupted = boot::shutdown_signal();
     tokio::pin!(interrupted);
     while left != Some(0) {
         let printed = tokio::select! {
@@ -90,12 +107,13 @@ async fn tell_position(client: &mut Client, begins_before: bool) {
         // What was before the latest activities is told right after them.
         let _ = tokio::time::timeout(GOODBYE, learn_position(client)).await;
     }
-    match client.position() {
-        Some(position) => common::boot::note(&format!("to go on from here: --after '{position}'")),
-        None => common::boot::note(
-            "there is no position to go on from here: it is known when everything that was before has been printed",
-        ),
-    }
+    boot::note(&match client.position() {
+        Some(position) => format!("to go on from here: --after '{position}'"),
+        None if begins_before => "there is no position to go on from here: the history was not read to its end, where the server tells \
+            what was before it"
+            .to_owned(),
+        None => "there is no position to go on from here: no server has told one".to_owned(),
+    });
 }
 
 /// Waits until the position is known, unless there is more to print before.

@@ -250,6 +250,14 @@ async fn tail_goes_on_from_where_it_was_and_begins_with_the_latest_and_tells_wha
     send(3).await;
     let next = run(&fake, &["tail", "--after", position, "--count", "1"]).await;
     assert_eq!(text(&next.stdout), printed(3));
+    for id in ["worker-a/00000000000000ff/1", "n1@worker-a/00000000000000ff/1"] {
+        let next = run(&fake, &["tail", "--after", id, "--count", "1"]).await;
+        assert_eq!(text(&next.stdout), printed(3), "after {id}: {}", text(&next.stderr));
+    }
+    let beginning = run(&fake, &["tail", "--last", "2", "--count", "1"]).await;
+    assert_eq!(text(&beginning.stdout), printed(2));
+    let said = text(&beginning.stderr).lines().last().unwrap();
+    assert!(said.contains("the history was not read to its end"), "{said}");
     fake.forget();
     let gone = tail(&fake, &["--after", position, "--json", "--count", "1"]).await;
     send(4).await;
