@@ -211,7 +211,7 @@ pub const CATCH_UP_PATIENCE: Duration = Duration::from_secs(10);
 /// Length of the key that a client makes for its session, in bytes, at the least and at the most.
 pub const SESSION_KEY_BYTES: (usize, usize) = (16, 64);
 
-/// Sessions whose numbering a worker remembers. Beyond: the one that has been silent for longest is forgotten, and what it sends again
+/// Sessions whose numbering a worker remembers at least; at most twice as many. Beyond: the one that has been silent for longest is forgotten, and what it sends again
 /// through another worker may then be taken for new.
 pub const SESSIONS: usize = 65_536;
 

@@ -1,7 +1,7 @@
 //! How a worker leaves: it hands its clients to other workers, and goes when nothing of theirs is left with it.
 //!
 //! The coordinator and the other workers are told first, so that nobody is sent here any more. Then clients leave, a portion at a time and
-//! spread over the other workers: a capable one is told QUIT with where to go, where it was not already, and closes when it has
+//! each to the worker that has the fewest: a capable one is told QUIT with where to go, where it was not already, and closes when it has
 //! acknowledged what it has; a classic one is sent on with REDIRECT when it has taken what was published. Last go the counts of what they
 //! received, and the links to the other workers.
 

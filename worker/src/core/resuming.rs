@@ -335,7 +335,7 @@ impl Worker {
     /// to take what it has been sent.
     fn ask_elsewhere(&mut self, now: Now, link: LinkId, out: &mut Actions) -> bool {
         let is_silent =
-            |id: &ServerId| !self.neighbours.link(id).is_some_and(|link| self.catch_up.holds(link).is_some());
+            |id: &ServerId| self.neighbours.link(id).is_none_or(|link| self.catch_up.holds(link).is_none());
         let somebody_is_silent = self.roster.reachable().any(|(id, _)| is_silent(id));
         let Some(Link::Client(session)) = self.links.get_mut(link) else { return true };
         let Some((replay, outbox)) = session.replay() else { return true };

@@ -255,6 +255,22 @@ fn a_drain_hands_clients_to_other_workers_and_classic_ones_are_redirected() {
     assert_eq!(mesh.nodes[0].exit, Some(Ok(())));
 }
 
+/// One that had just joined was sent as many as the others, which were full: the coordinator moved them on to it afterwards.
+#[test]
+fn a_drain_sends_clients_to_where_the_fewest_are() {
+    let mut mesh = Mesh::new(3);
+    let keys = (0..6).map(|number| format!("a-session-key-of-{number}"));
+    let clients: Vec<LinkId> = keys.map(|key| mesh.nodes[0].capable(&key)).collect();
+    (0..4).for_each(|_| _ = mesh.nodes[1].client());
+    mesh.settle();
+    clients.iter().for_each(|link| _ = mesh.nodes[0].hear(*link));
+    mesh.nodes[0].event(Event::Input(Input::Drain));
+    mesh.nodes[0].wait(Duration::from_secs(1));
+    let told: Vec<String> = clients.iter().flat_map(|link| mesh.nodes[0].hear(*link)).collect();
+    let to = |worker: &str| told.iter().filter(|told| told.contains(worker)).count();
+    assert_eq!((to("QUIT w2:1"), to("QUIT w3:1")), (1, 5), "{told:?}");
+}
+
 #[test]
 fn a_drain_leaves_whom_the_coordinator_has_just_sent_on_to_go_by_itself() {
     // No other worker was linked then, so there was nowhere to send clients to: it was closed as soon as its QUIT had been written, before
