@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use common::id::LinkId;
+use common::limits::CATCH_UP_PATIENCE;
 use common::position::Position;
 use common::time::Time;
 
@@ -35,8 +36,9 @@ pub(super) struct CatchUp {
 /// How long is waited for those who are asked what they hold: a busy one answers by then, and one that does not is hardly there.
 const INQUIRY: Duration = Duration::from_secs(2);
 
-/// How long nobody must have held what is taken for lost: longer than what is on its way, and several digests.
-const LOST: Duration = Duration::from_secs(3);
+/// How long nobody must have held what is taken for lost: longer than what waits somewhere for its turn, of which no digest tells, and then
+/// for what is on its way and several digests.
+const LOST: Duration = CATCH_UP_PATIENCE.saturating_add(Duration::from_secs(3));
 
 #[derive(Debug, Default)]
 struct Holder {

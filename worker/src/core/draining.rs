@@ -45,14 +45,15 @@ pub(super) struct Moving {
     untold: Vec<LinkId>,
     /// Those that leave as soon as they have taken the log up to there, and where they are sent then.
     leaving: BTreeMap<LinkId, (Offset, Option<Address>)>,
-    destinations: Vec<Destination>,
+    /// How many clients each other worker had when clients were first sent there, and how many were sent since.
+    loads: BTreeMap<ServerId, usize>,
 }
 
-/// Another worker.
+/// Another worker that takes clients.
 #[derive(Debug)]
 struct Destination {
+    id: ServerId,
     address: Address,
-    /// Its clients, as far as is known, and those that were sent there.
     clients: usize,
 }
 
@@ -61,18 +62,9 @@ impl Worker {
         if self.drain.is_some() {
             return;
         }
-        let established = self.neighbours.established_ids();
-        let clients = self.presence.by_worker();
-        let destination = |(id, address): (&ServerId, &Address)| Destination {
-            address: address.clone(),
-            clients: clients.get(id).copied().unwrap_or_default(),
-        };
-        let is_linked = |(id, _): &(&ServerId, &Address)| established.contains(id);
-        let mut destinations: Vec<_> = self.roster.open().filter(is_linked).map(destination).collect();
-        self.rng.shuffle(&mut destinations);
         let mut untold: Vec<LinkId> = self.client_links().collect();
         self.rng.shuffle(&mut untold);
-        tracing::info!(clients = untold.len(), workers = destinations.len(), "leaving");
+        tracing::info!(clients = untold.len(), "leaving");
         out.push(Action::StopAccepting);
         self.drain = Some(Drain::Moving(Moving {
             until: now.time + self.time_for_moving(),
@@ -80,7 +72,7 @@ impl Worker {
             portion: untold.len().div_ceil(PORTION.1).max(1),
             untold,
             leaving: BTreeMap::new(),
-            destinations,
+            loads: BTreeMap::new(),
         }));
         if let Some(link) = self.upstream.link() {
             self.close(now, link, Some(Quit::default().into()), out);
@@ -88,14 +80,6 @@ impl Worker {
         if self.displaced.is_none() {
             let quit = self.encode(Quit::default());
             self.tell_all_neighbours(now, &quit, out);
-        }
-    }
-
-    /// That worker leaves, too.
-    pub(super) fn sends_nobody_to(&mut self, id: &ServerId) {
-        let Some(address) = self.roster.address(id) else { return };
-        if let Some(Drain::Moving(moving)) = &mut self.drain {
-            moving.destinations.retain(|other| other.address != *address);
         }
     }
 
@@ -152,39 +136,62 @@ impl Worker {
     /// Tells some of the clients to leave, if it is time.
     fn tell_portion(&mut self, now: Now, out: &mut Actions) {
         loop {
-            let end = self.log.end();
             let Some(Drain::Moving(moving)) = &mut self.drain else { return };
             if moving.untold.is_empty() || moving.next_portion > now.time {
                 return;
             }
             moving.next_portion = moving.next_portion + PORTION.0;
             let rest = moving.untold.len().saturating_sub(moving.portion);
-            for link in moving.untold.split_off(rest) {
-                let Some(Drain::Moving(moving)) = &mut self.drain else { return };
-                let least = moving.destinations.iter_mut().min_by_key(|other| other.clients);
-                let target = least.map(|other| {
-                    other.clients += 1;
-                    other.address.clone()
-                });
-                let Some(Link::Client(session)) = self.links.get(link) else { continue };
-                if session.attachment().is_some_and(|attachment| attachment.is_moving()) {
-                    // The coordinator has sent it on already. It goes by itself, when it has acknowledged what it has.
-                    continue;
-                }
-                let is_capable = session.attachment().is_some_and(|attachment| attachment.is_capable());
-                match target {
-                    Some(address) if is_capable => {
-                        self.sends_on(link);
-                        let token = self.token_for(now, link);
-                        self.reply(now, link, Quit::to(address, token), out);
-                    }
-                    target => {
-                        let target = target.filter(|_| session.is_logged_in());
-                        moving.leaving.insert(link, (end, target));
-                    }
-                }
+            let portion = moving.untold.split_off(rest);
+            let mut destinations = self.drain_destinations();
+            for link in portion {
+                self.tell_to_leave(now, link, &mut destinations, out);
             }
         }
+    }
+
+    /// Tells a client to leave for the worker that has the fewest, if there is any.
+    fn tell_to_leave(&mut self, now: Now, link: LinkId, destinations: &mut [Destination], out: &mut Actions) {
+        let Some(Link::Client(session)) = self.links.get(link) else { return };
+        let attachment = session.attachment();
+        if attachment.is_some_and(|attachment| attachment.is_moving()) {
+            // The coordinator has sent it on already. It goes by itself, when it has acknowledged what it has.
+            return;
+        }
+        let is_capable = attachment.is_some_and(|attachment| attachment.is_capable());
+        let (is_logged_in, end) = (session.is_logged_in(), self.log.end());
+        let Some(Drain::Moving(moving)) = &mut self.drain else { return };
+        let least = destinations.iter_mut().filter(|_| is_logged_in).min_by_key(|other| other.clients);
+        let target = least.map(|other| {
+            other.clients += 1;
+            moving.loads.insert(other.id.clone(), other.clients);
+            other.address.clone()
+        });
+        match target {
+            Some(address) if is_capable => {
+                self.sends_on(link);
+                let token = self.token_for(now, link);
+                self.reply(now, link, Quit::to(address, token), out);
+            }
+            target => drop(moving.leaving.insert(link, (end, target))),
+        }
+    }
+
+    /// Where clients may go now, in a random order.
+    fn drain_destinations(&mut self) -> Vec<Destination> {
+        let Some(Drain::Moving(Moving { loads, .. })) = &self.drain else { return Vec::new() };
+        let established = self.neighbours.established_ids();
+        let online = self.presence.by_worker();
+        let clients = |id: &ServerId| loads.get(id).or(online.get(id)).copied().unwrap_or_default();
+        let destination = |(id, address): (&ServerId, &Address)| Destination {
+            id: id.clone(),
+            address: address.clone(),
+            clients: clients(id),
+        };
+        let is_linked = |(id, _): &(&ServerId, &Address)| established.contains(id);
+        let mut destinations: Vec<_> = self.roster.open().filter(is_linked).map(destination).collect();
+        self.rng.shuffle(&mut destinations);
+        destinations
     }
 
     /// Closes the connections of those who leave and have what they are to have; of all, when the time is over.

@@ -89,6 +89,9 @@ impl Worker {
             }
             tracing::info!(holds = self.log.holds().len(), "caught up; taking clients");
             self.tell_load(now, out);
+            // Who leaves just now may send its clients here.
+            let digest = self.encode(self.digest(now));
+            self.tell_all_neighbours(now, &digest, out);
             if std::mem::take(&mut self.flush_all) {
                 out.push(Action::FlushAll);
             }

@@ -187,7 +187,6 @@ impl Worker {
                 let id = self.neighbours.id(link).expect("it stands").clone();
                 tracing::info!(%id, "a worker is leaving");
                 self.roster.leaves(now.time, &id);
-                self.sends_nobody_to(&id);
             }
             Message::InvalidMessage(_) | Message::AuthenticationFail(_) => {
                 self.server_refused(now, link, &message, out)
