@@ -249,7 +249,7 @@ impl Watch {
             ("durability", Box::<durability::Durability>::default()),
             ("quorum", Box::new(quorum::Quorum::new(plan.require_backups))),
             ("listing", Box::<listing::Listing>::default()),
-            ("removal", Box::new(removal::Removal::new(plan.clocks_agree()))),
+            ("removal", Box::new(removal::Removal::new(plan.clocks_apart()))),
             ("repeats", Box::<repeats::Repeats>::default()),
             ("messages", Box::<messages::Messages>::default()),
         ];

@@ -2,6 +2,7 @@
 //! unless another one was wanted later.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use common::time::Time;
 use common::user::{Secret, Username};
@@ -17,8 +18,9 @@ use crate::sim::node::Effect;
 
 #[derive(Debug)]
 pub(super) struct Removal {
-    /// Whether the coordinators' clocks tell which of two changes was the later, where they were made apart.
-    clocks_agree: bool,
+    /// How far apart two changes are of which the coordinators' clocks tell which was the later, where they were made apart; none where
+    /// they tell nothing.
+    clocks_apart: Option<Duration>,
     /// The secrets that were wanted for each account, and when first and last.
     wanted: BTreeMap<Username, Vec<Wanted>>,
 }
@@ -32,8 +34,8 @@ struct Wanted {
 }
 
 impl Removal {
-    pub(super) fn new(clocks_agree: bool) -> Self {
-        Removal { clocks_agree, wanted: BTreeMap::new() }
+    pub(super) fn new(clocks_apart: Option<Duration>) -> Self {
+        Removal { clocks_apart, wanted: BTreeMap::new() }
     }
 
     fn wants(&mut self, name: Username, secret: &Secret, now: Time) -> &mut Wanted {
@@ -104,7 +106,8 @@ impl Check for Removal {
     }
 
     fn finish(&mut self, scene: &Scene<'_>, _: &Ledger) -> Verdict {
-        for (name, wanted) in self.wanted.iter().filter(|_| self.clocks_agree) {
+        let Some(apart) = self.clocks_apart else { return Ok(()) };
+        for (name, wanted) in &self.wanted {
             let Some(acknowledged) =
                 wanted.iter().filter(|wanted| wanted.acknowledged).max_by_key(|wanted| wanted.first)
             else {
@@ -118,7 +121,7 @@ impl Check for Removal {
                     continue;
                 }
                 let holds = wanted.iter().find(|wanted| matches(&wanted.secret, user));
-                if holds.is_none_or(|holds| holds.last < acknowledged.first) {
+                if holds.is_none_or(|holds| holds.last + apart < acknowledged.first) {
                     return Err(format!(
                         "{} has an older secret of {name} than the one acknowledged after {}",
                         scene.name(id),

@@ -13,7 +13,7 @@ pub const MINIMA: &[(&str, u64)] = &[
     ("activities published", 60_000),
     ("activities relayed around a missing link", 3_000),
     ("activities retrieved from another worker", 20_000),
-    ("activities said to have several ids", 1_500),
+    ("activities said to have several ids", 600),
     ("activities sent again after a death", 100),
     ("backups listed", 500),
     ("backups that left the list", 100),

@@ -8,6 +8,9 @@ use super::node::Node;
 use super::scenario::{Own, Scenario};
 use super::{ConnId, ProcessId};
 
+/// How far a clock is off at the most, either way, that jumps.
+pub(super) const CLOCK_JUMP: Duration = Duration::from_secs(3);
+
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "the names say it")]
@@ -169,9 +172,9 @@ impl Scenario {
             }
             Kind::ClockJumps => {
                 let id = if self.rng.bool() { coordinator } else { worker };
-                self.skew(id, 3_000);
+                self.skew(id, CLOCK_JUMP);
             }
-            Kind::CoordinatorClockJumps => self.skew(coordinator, 7 * 24 * 3_600_000),
+            Kind::CoordinatorClockJumps => self.skew(coordinator, Duration::from_secs(7 * 24 * 3_600)),
             Kind::WorkerDrains => self.drain(worker, "servers drained"),
             Kind::CoordinatorDrains => self.drain(coordinator, "servers drained"),
             Kind::Handover => {
@@ -360,7 +363,8 @@ impl Scenario {
         );
     }
 
-    fn skew(&mut self, id: ProcessId, most: i64) {
+    fn skew(&mut self, id: ProcessId, most: Duration) {
+        let most = most.as_millis() as i64;
         let skew = self.rng.i64(-most..most);
         self.world.skew_clock(id, skew);
         self.fault("clocks that jumped", format_args!("the clock of {id:?} is {skew} ms off"));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Weather;
-use super::faults::Kind;
+use super::faults::{CLOCK_JUMP, Kind};
 
 /// The plan of a run. Swarm testing (Groce and others, 2012): a run that allows everything at once seldom goes far with anything, so
 /// each seed allows a random few of the kinds of faults, at random odds.
@@ -183,9 +183,11 @@ impl Plan {
         self.clocks.iter().any(|&millis| millis != 0)
     }
 
-    /// Whether the coordinators' clocks are right, to a few seconds, from beginning to end.
-    pub fn clocks_agree(&self) -> bool {
-        !self.has_clocks_apart() && !self.faults.contains(&Kind::CoordinatorClockJumps)
+    /// How far apart the coordinators' clocks are at the most, where they are right to a few seconds from beginning to end.
+    pub fn clocks_apart(&self) -> Option<Duration> {
+        let is_wild = self.has_clocks_apart() || self.faults.contains(&Kind::CoordinatorClockJumps);
+        let jump = if self.faults.contains(&Kind::ClockJumps) { CLOCK_JUMP } else { Duration::ZERO };
+        (!is_wild).then_some(2 * jump)
     }
 }
 
