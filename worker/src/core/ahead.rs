@@ -14,7 +14,8 @@ use common::position::{Position, Ranges, StreamId};
 /// Ranges that are remembered, of all clients together. Whoever forges positions costs no more than that.
 const RANGES: usize = 65_536;
 
-/// Ranges that are remembered of one client. Who tells the truth has a few: of the workers that lag behind at the moment.
+/// Ranges that are remembered of one client, of more the lowest as one. Who tells the truth has something of a few workers, and with gaps
+/// where this one is catching up.
 const CLIENT_RANGES: usize = 64;
 
 /// What attached clients have had, and this worker has not given to anybody yet.
@@ -27,13 +28,17 @@ pub(super) struct Ahead {
 impl Ahead {
     /// The client on `link` has had this.
     pub(super) fn joined(&mut self, link: LinkId, had: &Position) {
-        let mut room = CLIENT_RANGES.min(RANGES - self.len);
+        let mut room = CLIENT_RANGES.min(RANGES.saturating_sub(self.len));
         for (stream, ranges) in had.streams() {
-            if ranges.len() <= room {
-                self.streams.entry(stream.clone()).or_default().insert(link, ranges.clone());
-                self.len += ranges.len();
-                room -= ranges.len();
+            if room == 0 {
+                return;
             }
+            let mut ranges = ranges.clone();
+            // What lies between them mostly has come here, and is not given again.
+            ranges.bound(room);
+            self.len += ranges.len();
+            room -= ranges.len();
+            self.streams.entry(stream.clone()).or_default().insert(link, ranges);
         }
     }
 
@@ -119,5 +124,16 @@ mod tests {
         }
         ahead.joined(keys.insert(()), &"b/0000000000000001/7".parse().unwrap());
         assert_eq!(ahead.given(&"b/0000000000000001/7".parse().unwrap()), 1, "it was counted elsewhere");
+    }
+    /// A worker that is catching up has seen this and that of a stream, and whoever comes has had the rest: many ranges.
+    #[test]
+    fn who_is_ahead_of_a_worker_with_many_gaps_is_not_counted_twice() {
+        let mut keys = SlotMap::<LinkId, ()>::with_key();
+        let mut ahead = Ahead::default();
+        let had: Vec<String> = (0..1_000).map(|number| (2 * number).to_string()).collect();
+        ahead.joined(keys.insert(()), &format!("a/0000000000000001/{}", had.join("+")).parse().unwrap());
+        for number in 0..1_000 {
+            assert_eq!(ahead.given(&format!("a/0000000000000001/{}", 2 * number).parse().unwrap()), 1);
+        }
     }
 }
