@@ -36,7 +36,7 @@ pub struct Ordering {
 /// The bounds of [`Ordering`].
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Sessions that are remembered at least, and half of those that are at most.
+    /// Sessions that are remembered at least; at most twice as many.
     pub sessions: usize,
     /// Bytes that may wait, of all sessions.
     pub waiting_bytes: usize,

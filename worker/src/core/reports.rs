@@ -23,8 +23,8 @@ use super::tally::{Sum, Tally};
 /// How long reports are collected, so that one tells of many activities. Also how exactly the time is kept at which something was sent.
 const COLLECT: Duration = Duration::from_millis(5);
 
-/// How long what was sent before a worker started is kept for it. It counts what it fetches from others, soon, and never what it has on
-/// disk.
+/// How long a worker that has started is waited for to count what was sent before. It counts what it fetches from others, soon, and never
+/// what it has on disk.
 const STARTED: Duration = Duration::from_secs(1);
 
 /// Who counted what, and who is to be told.

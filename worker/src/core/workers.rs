@@ -166,8 +166,9 @@ impl Worker {
                     self.doubles.learn((session, activity_seq), ids);
                 }
                 if let Some(holds) = holds {
-                    let id = self.neighbours.id(link).expect("it has told us");
-                    self.roster.recovers(id, recovering);
+                    if let Some(id) = self.neighbours.id(link) {
+                        self.roster.recovers(id, recovering);
+                    }
                     self.neighbour_holds(now, link, holds, out);
                 }
                 self.neighbour_knows(now, link, presence, out);

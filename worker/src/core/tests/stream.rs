@@ -605,3 +605,23 @@ fn what_is_held_is_said_in_a_line_however_many_holes_it_has() {
     assert!(holds.len() < 1_000, "{} ranges", holds.len());
     assert!(node.worker.log.holds().is_within(&holds));
 }
+
+/// Its first word has its neighbour announce it to all, and it reads nothing itself: its link is closed in the middle of that word.
+#[test]
+fn a_worker_that_is_cut_off_by_its_own_first_word_is_gone_and_nothing_else() {
+    let mut node = Node::with("w1", Limits { server_outbox_bytes: 1_000, ..Limits::default() });
+    let client = node.client();
+    let slow = node.connect();
+    node.say(
+        slow,
+        &format!(
+            r#"{{"command":"AUTHENTICATE","id":"w2","hostname":"w2","port":1,"secret":"{SECRET}","incarnation":"0000000000000022"}}"#
+        ),
+    );
+    let room = |node: &Node| 1_000 - node.worker.output(slow).len();
+    let padding = "x".repeat(room(&node) - 190);
+    node.say(client, &format!(r#"{{"command":"ACTIVITY_MESSAGE","activity":{{"x":"{padding}"}}}}"#));
+    assert!((1..60).contains(&room(&node)), "{} bytes are left", room(&node));
+    node.say(slow, r#"{"command":"NEIGHBOURS","links":["w1"],"next":0,"holds":""}"#);
+    assert!(!node.links.contains_key(slow));
+}
