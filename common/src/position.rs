@@ -178,23 +178,20 @@ impl FromStr for Ranges {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, IdError> {
-        let mut all = Vec::new();
-        for range in text.split('+') {
-            let (first, last) = range.split_once('-').unwrap_or((range, range));
-            let (first, last) = (number(first)?, number(last)?);
-            if first > last {
-                return Err(IdError::Position);
-            }
-            all.push((first, last));
-        }
-        // In order each goes to the end. In the order in which somebody may send them, each could go to the front of a hundred thousand.
-        if !all.is_sorted() {
-            all.sort_unstable();
-        }
+        let mut all: Vec<_> = parse_ranges(text).collect::<Result<_, _>>()?;
+        all.sort_unstable();
         let mut ranges = Ranges::default();
-        all.iter().for_each(|(first, last)| ranges.add(*first, *last));
+        all.into_iter().for_each(|(first, last)| ranges.add(first, last));
         Ok(ranges)
     }
+}
+
+fn parse_ranges(text: &str) -> impl Iterator<Item = Result<(u64, u64), IdError>> + '_ {
+    text.split('+').map(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last) = (number(first)?, number(last)?);
+        if first <= last { Ok((first, last)) } else { Err(IdError::Position) }
+    })
 }
 
 impl fmt::Display for Ranges {
@@ -420,7 +417,7 @@ impl FromStr for Position {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, IdError> {
-        let mut all: Vec<(StreamId, Ranges)> = Vec::new();
+        let mut all = Vec::new();
         for stream in text.split(',').filter(|_| !text.is_empty()) {
             let mut parts = stream.split('/');
             let (Some(origin), Some(incarnation), Some(ranges), None) =
@@ -428,19 +425,18 @@ impl FromStr for Position {
             else {
                 return Err(IdError::Position);
             };
-            all.push((
-                StreamId { origin: origin.parse()?, incarnation: incarnation.parse()? },
-                ranges.parse()?,
-            ));
+            let stream = StreamId { origin: origin.parse()?, incarnation: incarnation.parse()? };
+            for range in parse_ranges(ranges) {
+                let (first, last) = range?;
+                all.push((stream.clone(), first, last));
+            }
         }
-        // As the ranges: in order each goes to the end.
-        if !all.is_sorted_by_key(|(stream, _)| stream) {
-            all.sort_by(|(one, _), (other, _)| one.cmp(other));
+        // In order each goes to the end. In the order in which somebody may send them, each could go to the front of a hundred thousand.
+        if !all.is_sorted() {
+            all.sort_unstable();
         }
         let mut position = Position::default();
-        for (stream, ranges) in &all {
-            position.stream(&stream.origin, stream.incarnation).extend(ranges);
-        }
+        all.iter().for_each(|(stream, first, last)| position.add(stream, *first, *last));
         Ok(position)
     }
 }
@@ -504,9 +500,15 @@ mod tests {
     fn a_long_position_is_read_whatever_its_order() {
         let stream = |origin: u64| format!("w/{origin:016x}/1");
         let streams: Vec<_> = (0..20_000).rev().map(stream).collect();
+        let again: Vec<_> = (0..20_000)
+            .rev()
+            .map(|number| format!("w/00000000000000ff/{}+{}", 4 * number, 4 * number + 2))
+            .collect();
         let numbers: Vec<_> = (0..200_000).rev().map(|number| (2 * number).to_string()).collect();
         let position: Position = streams.join(",").parse().unwrap();
         assert_eq!(position.len(), streams.len());
+        let position: Position = again.join(",").parse().unwrap();
+        assert_eq!(position.len(), 2 * again.len(), "one stream, again and again");
         assert_eq!(ranges(&numbers.join("+")).len(), numbers.len());
     }
 

@@ -37,7 +37,7 @@ pub const MINIMA: &[(&str, u64)] = &[
     ("coordinators that lost their disk", 60),
     ("coordinators that went for long", 15),
     ("copies of all users that were brought back", 80),
-    ("coordinators told to leave all at once", 80),
+    ("coordinators told to leave all at once", 60),
     ("coordinators with a loose contact", 30),
     ("duplicates that arrived at a worker", 500),
     ("failures of the disk", 50),

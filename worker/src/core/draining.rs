@@ -140,10 +140,18 @@ impl Worker {
             if moving.untold.is_empty() || moving.next_portion > now.time {
                 return;
             }
-            moving.next_portion = moving.next_portion + PORTION.0;
             let rest = moving.untold.len().saturating_sub(moving.portion);
-            let portion = moving.untold.split_off(rest);
+            // As long as there is time to tell all of them then, it is better to wait for somebody who is about to take clients.
+            let may_wait = now.time + PORTION.0.mul_f64(PORTION.1 as f64) < moving.until;
             let mut destinations = self.drain_destinations();
+            let waits = may_wait && destinations.is_empty() && self.roster.somebody_recovers();
+            let Some(Drain::Moving(moving)) = &mut self.drain else { return };
+            if waits {
+                moving.next_portion = now.time + PORTION.0;
+                return;
+            }
+            moving.next_portion = moving.next_portion + PORTION.0;
+            let portion = moving.untold.split_off(rest);
             for link in portion {
                 self.tell_to_leave(now, link, &mut destinations, out);
             }
@@ -241,9 +249,8 @@ impl Worker {
 
     /// The coordinator has found that another worker has fewer clients: some go there, of those that have not moved lately.
     pub(super) fn move_clients(&mut self, now: Now, order: &MoveClients, out: &mut Actions) {
-        let Some(address) = self.roster.address(&order.to).cloned().filter(|_| self.drain.is_none()) else {
-            return;
-        };
+        let to = self.roster.open().find(|(id, _)| **id == order.to && self.drain.is_none());
+        let Some(address) = to.map(|(_, address)| address.clone()) else { return };
         let settled = |(link, party): (LinkId, &Link)| match party {
             Link::Client(session) => session.attachment()?.may_move(now.time).then_some(link),
             Link::Upstream | Link::Neighbour => None,

@@ -237,7 +237,7 @@ impl Presence {
             table.gone = None;
             if is_news {
                 table.heard = table.heard.max(heard);
-                table.pulse = pulse;
+                table.pulse = table.pulse.max(pulse);
             }
             table.offered(now, Offer { link, change, is_own, since: now });
         }

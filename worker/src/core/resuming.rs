@@ -24,6 +24,9 @@ pub(super) const AHEAD: usize = 64 << 10;
 /// How long another worker's answer is waited for. Then the next one is asked, and when there is none the client is told of a gap.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// How long another worker's disk is waited for, where nothing comes from it.
+const DISK: Duration = Duration::from_secs(9);
+
 /// For how long nobody is asked again whose disk is waited for, or while there is nobody who can be asked yet.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -46,6 +49,8 @@ pub(super) struct Replay {
     waits_for: Option<Waits>,
     /// Until when.
     until: Time,
+    /// Until when an answer is waited for that waits for a disk.
+    disk_until: Option<Time>,
     /// Nobody is asked before then.
     pauses_until: Option<Time>,
     /// Until when those are waited for who may have something and have not said so: the link to them is new, or there is none for a moment.
@@ -88,6 +93,7 @@ impl Replay {
             asked: BTreeMap::new(),
             waits_for: None,
             until: Time::ZERO,
+            disk_until: None,
             pauses_until: None,
             patient_until: None,
             given: BTreeMap::new(),
@@ -112,27 +118,16 @@ impl Replay {
         }
     }
 
-    /// Its client is given this one. Says whether it has had others of its session that come after it.
-    fn goes_back(&mut self, session: SessionId, seq: Seq) -> bool {
-        let highest = self.highest.entry(session).or_insert(seq);
-        let is_late = seq < *highest;
-        *highest = seq.max(*highest);
-        is_late
+    /// Whoever was asked waits for its disk. Says whether that is worth waiting for.
+    fn waits_for_disk(&mut self, now: Time) -> bool {
+        let until = *self.disk_until.get_or_insert(now + DISK);
+        self.pause(now);
+        now < until
     }
 
     /// Waits for a moment before anybody is asked again.
     fn pause(&mut self, now: Time) {
         self.pauses_until = Some(now + PAUSE);
-    }
-
-    /// Whether its client has had others of its session that come after this one.
-    fn is_late(&self, session: SessionId, seq: Seq) -> bool {
-        self.highest.get(&session).is_some_and(|highest| seq < *highest)
-    }
-
-    /// The same of the activity in this frame of our log.
-    fn has_later(&self, frame: &[u8]) -> bool {
-        !self.highest.is_empty() && session_of(frame).is_some_and(|(session, seq)| self.is_late(session, seq))
     }
 
     /// Whether the activity in this frame of our log came from elsewhere.
@@ -142,6 +137,14 @@ impl Replay {
                 self.given.get(&session).is_some_and(|given| given.contains(seq.0))
             })
     }
+}
+
+/// A client is given this one. Says whether it has had others of its session that come after it, of which `highest` is the last.
+fn goes_back(highest: &mut BTreeMap<SessionId, Seq>, session: SessionId, seq: Seq) -> bool {
+    let highest = highest.entry(session).or_insert(seq);
+    let is_late = seq < *highest;
+    *highest = seq.max(*highest);
+    is_late
 }
 
 impl Worker {
@@ -189,7 +192,10 @@ impl Worker {
             if replay.has_given(frame.bytes) || replay.others.contains(&frame.id) {
                 continue;
             }
-            if replay.has_later(frame.bytes) {
+            // As long as something may come from elsewhere it is to be known how far each session has come.
+            let is_simple = replay.highest.is_empty() && replay.elsewhere.is_empty();
+            let activity = if is_simple { None } else { session_of(frame.bytes) };
+            if activity.is_some_and(|(session, seq)| goes_back(&mut replay.highest, session, seq)) {
                 outbox.push_beyond(now.time, &noted(&without_notes(frame.bytes), None, true));
             } else {
                 outbox.push_beyond(now.time, frame.bytes);
@@ -266,9 +272,10 @@ impl Worker {
         let Some(Link::Client(session)) = self.links.get_mut(link) else { return };
         let (replay, outbox) = session.replay().expect("it was just found");
         let waits = replay.waits_for.take().expect("it was just found");
-        if answer.activities.is_empty() && !answer.done {
-            // It waits for its disk.
-            replay.pause(now.time);
+        let awaits_disk = answer.activities.is_empty() && !answer.done;
+        let is_in_vain = answer.done || awaits_disk && !replay.waits_for_disk(now.time);
+        if !awaits_disk || is_in_vain {
+            replay.disk_until = None;
         }
         for mut activity in answer.activities {
             let Some(id) = activity.id.clone() else { continue };
@@ -279,14 +286,15 @@ impl Worker {
                     activity.late =
                         activity.session.zip(activity.activity_seq).is_some_and(|(session, seq)| {
                             let last = || self.ordering.last(&session);
-                            replay.goes_back(session, seq) || replay.is_behind && last() > Some(seq)
+                            goes_back(&mut replay.highest, session, seq)
+                                || replay.is_behind && last() > Some(seq)
                         });
                     replay.count += 1;
                     outbox.push_beyond(now.time, &Message::from(activity).encode());
                 }
             }
         }
-        if answer.done {
+        if is_in_vain {
             replay.asked_in_vain(waits);
         }
         self.doubles.settle(&mut replay.elsewhere, &replay.has);
@@ -334,9 +342,6 @@ impl Worker {
     /// Asks another worker for what our log does not reach back to. Says whether the replay has to wait: for the answer, or for its client
     /// to take what it has been sent.
     fn ask_elsewhere(&mut self, now: Now, link: LinkId, out: &mut Actions) -> bool {
-        let is_silent =
-            |id: &ServerId| self.neighbours.link(id).is_none_or(|link| self.catch_up.holds(link).is_none());
-        let somebody_is_silent = self.roster.reachable().any(|(id, _)| is_silent(id));
         let Some(Link::Client(session)) = self.links.get_mut(link) else { return true };
         let Some((replay, outbox)) = session.replay() else { return true };
         let pauses = replay.pauses_until.is_some_and(|until| now.time < until);
@@ -353,8 +358,11 @@ impl Worker {
         });
         // What comes first is to be given first.
         let Some((holder, within)) = holders.min_by_key(|(_, common)| common.first()) else {
+            let is_silent = |id: &ServerId| {
+                self.neighbours.link(id).is_none_or(|link| self.catch_up.holds(link).is_none())
+            };
             let patient_until = *replay.patient_until.get_or_insert(now.time + PATIENCE);
-            let waits = somebody_is_silent && now.time < patient_until;
+            let waits = now.time < patient_until && self.roster.reachable().any(|(id, _)| is_silent(id));
             if waits {
                 replay.pause(now.time);
             }

@@ -90,7 +90,10 @@ impl Roster {
     /// A coordinator says that this worker exists, there.
     pub(super) fn joined(&mut self, now: Time, server: ServerEntry) {
         if let Some(known) = self.learn(now, server) {
-            known.standing = Standing::Listed;
+            // Whoever says that one that leaves exists has not heard of that yet.
+            if !known.is_leaving() || !known.contact.is_link() {
+                known.standing = Standing::Listed;
+            }
         }
     }
 
@@ -110,15 +113,20 @@ impl Roster {
 
     /// Of those that are [`reachable`](Self::reachable) the ones to which clients may be sent.
     pub(super) fn open(&self) -> impl Iterator<Item = (&ServerId, &Address)> {
-        let is_open = |known: &Known| !known.recovering && !matches!(known.standing, Standing::Leaving(_));
+        let is_open = |known: &Known| !known.recovering && !known.is_leaving();
         self.reachable().filter(move |(id, _)| is_open(&self.known[*id]))
+    }
+
+    /// Whether one of them takes no clients yet, and will.
+    pub(super) fn somebody_recovers(&self) -> bool {
+        self.known.values().any(|known| known.recovering && known.contact.is_link() && !known.is_leaving())
     }
 
     /// A coordinator says that this worker is gone. If its link stands, it is not.
     pub(super) fn removed(&mut self, now: Time, id: &ServerId) {
         match self.known.get_mut(id) {
             Some(known) if known.contact.is_link() => {
-                if !matches!(known.standing, Standing::Leaving(_)) {
+                if !known.is_leaving() {
                     known.standing = Standing::Unlisted(now);
                 }
             }
@@ -240,6 +248,10 @@ impl Roster {
 }
 
 impl Known {
+    fn is_leaving(&self) -> bool {
+        matches!(self.standing, Standing::Leaving(_))
+    }
+
     fn is_unlisted(&self) -> bool {
         matches!(self.standing, Standing::Unlisted(_) | Standing::Leaving(_))
     }

@@ -9,6 +9,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use common::limits::SESSIONS;
 use tracing::{info, warn};
 
 use crate::core::segment::{self, Contents, HEADER, Kept, SegmentId, Summary};
@@ -56,12 +57,13 @@ impl Files {
         let (now, mut room) = (SystemTime::now(), memory);
         let last = segments.last().copied();
         let mut kept = Vec::with_capacity(segments.len());
+        let mut sessions = 0;
         for segment in segments.into_iter().rev() {
             let path = self.path(segment);
             self.check_version(&path)?;
             let age = modified(&path).and_then(|at| now.duration_since(at).ok()).unwrap_or(Duration::ZERO);
             let sealed = if room == 0 { sealed(&path).ok().flatten() } else { None };
-            let (summary, frames) = match sealed {
+            let (mut summary, frames) = match sealed {
                 Some(summary) => (summary, None),
                 None => match fs::read(&path) {
                     Ok(bytes) if segment::is_foreign(&bytes) => {
@@ -87,6 +89,11 @@ impl Files {
                 },
             };
             room = room.saturating_sub(summary.bytes);
+            sessions += summary.sessions.len();
+            if sessions > 2 * SESSIONS {
+                // No more are remembered.
+                summary.sessions.clear();
+            }
             kept.push(Kept { segment, age, summary, frames });
         }
         kept.reverse();

@@ -255,6 +255,24 @@ fn a_drain_hands_clients_to_other_workers_and_classic_ones_are_redirected() {
     assert_eq!(mesh.nodes[0].exit, Some(Ok(())));
 }
 
+/// Of two workers one was started again, and the other one told to stop a moment later: its clients were sent nowhere within a second.
+#[test]
+fn a_drain_waits_for_the_one_worker_that_is_about_to_take_clients() {
+    let mut node = Node::new();
+    let joining = stream::neighbour(&mut node, "w2", "");
+    let says = |recovering| {
+        format!(r#"{{"command":"NEIGHBOURS","links":["w1"],"next":0,"holds":"","recovering":{recovering}}}"#)
+    };
+    node.say(joining, &says(true));
+    let clients: Vec<LinkId> = (0..10).map(|_| node.client()).collect();
+    node.event(Event::Input(Input::Drain));
+    node.wait(Duration::from_secs(2));
+    node.say(joining, &says(false));
+    node.wait(Duration::from_secs(2));
+    let sent: Vec<String> = clients.iter().map(|link| node.hear(*link)[0].clone()).collect();
+    assert!(sent.iter().all(|told| told == "REDIRECT w2:1"), "{sent:?}");
+}
+
 /// One that had just joined was sent as many as the others, which were full: the coordinator moved them on to it afterwards.
 #[test]
 fn a_drain_sends_clients_to_where_the_fewest_are() {

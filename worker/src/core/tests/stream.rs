@@ -625,3 +625,30 @@ fn a_worker_that_is_cut_off_by_its_own_first_word_is_gone_and_nothing_else() {
     node.say(slow, r#"{"command":"NEIGHBOURS","links":["w1"],"next":0,"holds":""}"#);
     assert!(!node.links.contains_key(slow));
 }
+
+/// Its disk hung, and it said every second that there would be more: the client heard neither what others had nor of a gap.
+#[test]
+fn who_waits_for_its_disk_for_ever_is_asked_in_vain() {
+    let mut node = Node::with("w1", Limits::default());
+    let other = neighbour(&mut node, "w2", "");
+    node.say(other, r#"{"command":"NEIGHBOURS","links":["w1"],"next":8,"past":"w3/0000000000000033/0-7"}"#);
+    node.say(other, r#"{"command":"NEIGHBOURS","links":["w1"],"next":8,"holds":"w3/0000000000000033/0-7"}"#);
+    let client = node.connect();
+    node.say(client, FROM_THE_BEGINNING);
+    let mut heard = String::new();
+    for _ in 0..30 {
+        let asked = String::from_utf8(node.read_all(other)).unwrap();
+        for line in asked.lines().filter(|line| line.contains("ACTIVITY_RETRIEVE")) {
+            let Message::ActivityRetrieve(ask) = Message::decode(line.as_bytes()).unwrap() else {
+                panic!("{line}")
+            };
+            let request = ask.request;
+            let answer = r#""activities":[],"done":false}"#;
+            node.say(other, &format!(r#"{{"command":"ACTIVITY_RETRIEVED","request":{request},{answer}"#));
+        }
+        node.pass(Duration::from_millis(500));
+        node.event(Event::DeadlinePassed);
+        heard += &String::from_utf8(node.read_all(client)).unwrap();
+    }
+    assert!(heard.contains(r#""recovered":false"#), "{heard}");
+}
