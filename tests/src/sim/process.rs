@@ -16,7 +16,7 @@ use super::{Due, ProcessId};
 const EPOCH: u64 = 1_790_000_000_000;
 
 /// How often a process may try to connect to others within [`STORM`]: far more often than any that pauses between its attempts.
-const DIALS: usize = 100;
+const DIALS: usize = 200;
 
 /// See [`DIALS`].
 const STORM: Duration = Duration::from_secs(10);
