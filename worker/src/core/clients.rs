@@ -110,7 +110,7 @@ impl Worker {
             Err(info) => return self.refuse(now, link, info, out),
         };
         if is_capable {
-            self.reports.owed(now.time, session, seq);
+            self.reports.owed(now.time, session, seq, self.ordering.knows(&session, seq));
         }
         self.take_from_client(now, link, (session, seq), &username, &message.activity, out);
     }

@@ -217,7 +217,7 @@ impl Worker {
             questions: Vec::new(),
             deliveries: Deliveries::new(limits.report_timeout - limits.report_timeout / 5),
             ahead: Ahead::default(),
-            reports: Reports::new(config.id.clone(), limits.report_timeout),
+            reports: Reports::new(now.time, config.id.clone(), limits.report_timeout),
             recovery: Some(Recovery::new(now.time, limits)),
             presence: Presence::new(
                 (config.id.clone(), config.incarnation),

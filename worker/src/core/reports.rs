@@ -31,6 +31,8 @@ const STARTED: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Reports {
     own: ServerId,
+    /// When this worker began. Until a while after that it has heard few counts of what was sent before.
+    begun: Time,
     timeout: Duration,
     tally: Tally,
     /// Whose counts are waited for, ourselves included.
@@ -54,16 +56,19 @@ struct Owed {
     first: Seq,
     last: Seq,
     sent: Time,
+    /// They were known already.
+    again: bool,
 }
 
 impl Reports {
-    /// Nothing was sent to `own`, and it is alone. A report waits for `timeout` at most.
-    pub(super) fn new(own: ServerId, timeout: Duration) -> Self {
+    /// Nothing was sent to `own`, which begins now, and it is alone. A report waits for `timeout` at most.
+    pub(super) fn new(begun: Time, own: ServerId, timeout: Duration) -> Self {
         Reports {
             reachable: BTreeSet::from([own.clone()]),
             known: BTreeSet::from([own.clone()]),
             starts: BTreeMap::new(),
             own,
+            begun,
             timeout,
             tally: Tally::default(),
             owed: BTreeMap::new(),
@@ -125,15 +130,17 @@ impl Reports {
         news
     }
 
-    /// An attached session has sent `seq`, perhaps again: it is to be told what became of it. On one connection it sends each one
+    /// An attached session has sent `seq`, perhaps `again`: it is to be told what became of it. On one connection it sends each one
     /// once, in order.
-    pub(super) fn owed(&mut self, now: Time, session: SessionId, seq: Seq) {
+    pub(super) fn owed(&mut self, now: Time, session: SessionId, seq: Seq, again: bool) {
         self.look_at(now, session);
         let owed = self.owed.entry(session).or_default();
         match owed.back_mut() {
-            Some(run) if run.last.next() == seq && now.since(run.sent) < COLLECT => run.last = seq,
+            Some(run) if run.last.next() == seq && run.again == again && now.since(run.sent) < COLLECT => {
+                run.last = seq;
+            }
             _ => {
-                owed.push_back(Owed { first: seq, last: seq, sent: now });
+                owed.push_back(Owed { first: seq, last: seq, sent: now, again });
                 self.sent.push_back((now, session));
             }
         }
@@ -199,7 +206,12 @@ impl Reports {
             let (sum, end) = self.tally.sum(session, run.first);
             // Who sends again elsewhere does not begin to wait anew.
             let sent = self.tally.since(session, run.first).map_or(run.sent, |since| run.sent.min(since));
-            let Some(report) = self.report(now, sent, sum.unwrap_or(&Sum::default())) else { break };
+            // What this worker has on disk from before its start it never counts, and what others counted then it has not heard.
+            let is_unknown = run.again && run.sent < self.begun + 2 * self.timeout;
+            let is_late = sent + if is_unknown { STARTED } else { self.timeout } <= now;
+            let Some(report) = self.report(now, (sent, is_late), sum.unwrap_or(&Sum::default())) else {
+                break;
+            };
             let last = run.last.min(Seq(end.0 - 1));
             append(&mut reports, ActivitySendingReport { activity_seq: last, ..report }, run.first);
             if last == run.last {
@@ -215,13 +227,12 @@ impl Reports {
     }
 
     /// The report of an activity that was `sent` then, and of which `sum` is known; its `activity_seq` is left open. None where somebody
-    /// is still waited for.
-    fn report(&self, now: Time, sent: Time, sum: &Sum) -> Option<ActivitySendingReport> {
+    /// is still waited for, as nobody is where it `is_late`.
+    fn report(&self, now: Time, (sent, is_late): (Time, bool), sum: &Sum) -> Option<ActivitySendingReport> {
         let has_counted = |worker: &ServerId| sum.workers.binary_search(worker).is_ok();
         let has_started = |worker: &ServerId| {
             self.starts.get(worker).is_some_and(|(_, start)| *start > sent && *start + STARTED <= now)
         };
-        let is_late = sent + self.timeout <= now;
         if !is_late && !self.reachable.iter().all(|worker| has_counted(worker) || has_started(worker)) {
             return None;
         }

@@ -7,7 +7,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The reports of worker `a`, whose network consists of `known`, of which all are reachable but those in brackets.
 fn reports_at_a(known: &str) -> Reports {
-    let mut reports = Reports::new(worker("a"), TIMEOUT);
+    let mut reports = Reports::new(Time::ZERO, worker("a"), TIMEOUT);
     set_network(&mut reports, 0, known);
     reports
 }
@@ -43,7 +43,7 @@ fn counted(
 }
 
 fn owed(reports: &mut Reports, millis: u64, seqs: std::ops::RangeInclusive<u64>) {
-    seqs.for_each(|seq| reports.owed(at(millis), SessionId(7), Seq(seq)));
+    seqs.for_each(|seq| reports.owed(at(millis), SessionId(7), Seq(seq), false));
 }
 
 /// What is due now, as `first-last succ+fail=client durability -unreachable`.
@@ -126,6 +126,20 @@ fn who_has_started_again_is_waited_for_only_for_a_moment() {
     assert_eq!(due(&mut reports, 6_105), "", "what was sent since then it will count");
 }
 
+/// In a rolling restart its sender came to the worker that had just started, and had the activity on its disk: it waited for its own count.
+#[test]
+fn a_worker_that_has_just_started_does_not_wait_for_what_it_never_counts() {
+    let mut reports = reports_at_a("a b");
+    reports.owed(at(100), SessionId(7), Seq(1), true);
+    counted(&mut reports, 200, "b", 1, 1, (3, 3));
+    assert_eq!(due(&mut reports, 205), "");
+    reports.sweep(at(1_200));
+    assert_eq!(due(&mut reports, 1_205), "1-1 3+0=3 local -a");
+    reports.owed(at(11_000), SessionId(7), Seq(2), true);
+    reports.sweep(at(13_000));
+    assert_eq!(due(&mut reports, 13_005), "", "by now it has heard what others count");
+}
+
 /// One that was moved on every few seconds began to wait anew at every worker.
 #[test]
 fn who_sends_again_elsewhere_waits_no_longer_than_at_first() {
@@ -182,7 +196,7 @@ fn what_is_said_twice_or_passed_on_by_two_counts_once() {
 
 #[test]
 fn sent_again_at_another_worker_it_gets_the_same_report_though_the_first_has_died() {
-    let [mut first, mut second] = ["a", "b"].map(|own| Reports::new(worker(own), TIMEOUT));
+    let [mut first, mut second] = ["a", "b"].map(|own| Reports::new(Time::ZERO, worker(own), TIMEOUT));
     for reports in [&mut first, &mut second] {
         set_network(reports, 0, "a b c");
         for (who, counts) in [("a", (3, 2)), ("b", (1, 1)), ("c", (1, 1))] {
@@ -292,7 +306,7 @@ proptest! {
                 Step::Owed { session } => {
                     let seq = &mut seqs[usize::from(session)];
                     *seq += 1;
-                    reports.owed(at(millis), SessionId(session.into()), Seq(*seq));
+                    reports.owed(at(millis), SessionId(session.into()), Seq(*seq), false);
                     by_hand.owed[usize::from(session)].push_back((*seq, millis));
                 }
                 Step::Counted { who, session, first, length, clients } => {
